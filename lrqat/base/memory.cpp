@@ -1,0 +1,27 @@
+#include "lrqat/base/memory.h"
+
+#include <fstream>
+#include <string>
+
+namespace lrqat {
+namespace {
+
+std::int64_t status_bytes(const std::string& field) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.rfind(field, 0) == 0) return std::stoll(line.substr(field.size())) * 1024;
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::int64_t peak_resident_bytes() { return status_bytes("VmHWM:"); }
+std::int64_t current_resident_bytes() { return status_bytes("VmRSS:"); }
+
+void reset_peak_resident() {
+  std::ofstream clear("/proc/self/clear_refs");
+  clear << 5;
+}
+
+}  // namespace lrqat
