@@ -17,8 +17,10 @@ CpuFeatures detect() {
   features.avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                     __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  if (features.avx512 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx)) features.avx512_bf16 = (eax >> 5) & 1U;
-  if (features.avx512 && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) features.amx_bf16 = (edx >> 22) & 1U;
+  if (features.avx512 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx))
+    features.avx512_bf16 = (eax >> 5) & 1U;
+  if (features.avx512 && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx))
+    features.amx_bf16 = (edx >> 22) & 1U;
 #endif
   return features;
 }

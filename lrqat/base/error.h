@@ -1,5 +1,5 @@
-// Errors. A user's mistake (bad file, bad flag, impossible combination) throws lrqat::Error with a message that
-// says what was found where, what was expected and what to do. A bug of ours trips LRQAT_CHECK.
+// Errors. A user's mistake (bad file, bad flag, impossible combination) throws lrqat::Error with a message
+// that says what was found where, what was expected and what to do. A bug of ours trips LRQAT_CHECK.
 #pragma once
 
 #include <sstream>
@@ -37,14 +37,15 @@ template <typename... Parts>
   throw Error(concat(parts...));
 }
 
-[[noreturn]] void internal_error(const char* file, int line, const char* condition, const std::string& detail);
+[[noreturn]] void internal_error(const char* file, int line, const char* condition,
+                                 const std::string& detail);
 
 }  // namespace lrqat
 
 // Checks an invariant of ours; the optional parts are streamed into the message.
-#define LRQAT_CHECK(condition, ...)                                                                 \
-  do {                                                                                              \
-    if (!(condition)) {                                                                             \
-      ::lrqat::internal_error(__FILE__, __LINE__, #condition, ::lrqat::concat(__VA_ARGS__));        \
-    }                                                                                               \
+#define LRQAT_CHECK(condition, ...)                                                          \
+  do {                                                                                       \
+    if (!(condition)) {                                                                      \
+      ::lrqat::internal_error(__FILE__, __LINE__, #condition, ::lrqat::concat(__VA_ARGS__)); \
+    }                                                                                        \
   } while (false)

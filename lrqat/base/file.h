@@ -1,5 +1,5 @@
-// Files: memory maps for reading, atomic replacement for writing. Nothing is ever half-written: data goes to a
-// temporary name beside the target, is synced, and is renamed over it.
+// Files: memory maps for reading, atomic replacement for writing. Nothing is ever half-written: data goes to
+// a temporary name beside the target, is synced, and is renamed over it.
 #pragma once
 
 #include <cstddef>
@@ -24,8 +24,8 @@ class MappedFile {
   const std::filesystem::path& path() const { return path_; }
   std::span<const std::byte> bytes() const { return {data_, size_}; }
 
-  // Tells the kernel that these pages will not be needed soon, so that streaming through a file does not add to
-  // the resident set. `part` must lie inside bytes().
+  // Tells the kernel that these pages will not be needed soon, so that streaming through a file does not add
+  // to the resident set. `part` must lie inside bytes().
   void release(std::span<const std::byte> part) const;
 
  private:
@@ -34,8 +34,8 @@ class MappedFile {
   std::size_t size_ = 0;
 };
 
-// Writes a file under a temporary name; commit() syncs and renames it to the target. Destroyed without commit(),
-// it leaves nothing behind.
+// Writes a file under a temporary name; commit() syncs and renames it to the target. Destroyed without
+// commit(), it leaves nothing behind.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path target);

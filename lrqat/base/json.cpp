@@ -12,6 +12,8 @@ Json parse_json(std::string_view text, const std::string& where) {
   }
 }
 
-Json read_json_file(const std::filesystem::path& path) { return parse_json(read_text_file(path), path.string()); }
+Json read_json_file(const std::filesystem::path& path) {
+  return parse_json(read_text_file(path), path.string());
+}
 
 }  // namespace lrqat

@@ -7,6 +7,6 @@ namespace lrqat {
 
 std::int64_t peak_resident_bytes();     // VmHWM of this process, 0 where /proc is not there
 std::int64_t current_resident_bytes();  // VmRSS
-void reset_peak_resident();             // sets VmHWM back to VmRSS (writes /proc/self/clear_refs; best effort)
+void reset_peak_resident();  // sets VmHWM back to VmRSS (writes /proc/self/clear_refs; best effort)
 
 }  // namespace lrqat

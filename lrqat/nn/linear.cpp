@@ -1,0 +1,174 @@
+#include "lrqat/nn/linear.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+
+#include "lrqat/base/error.h"
+
+namespace lrqat::nn {
+namespace {
+
+using quant::ComputeType;
+using quant::WeightParametrization;
+using quant::WeightTile;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+at::ScalarType scalar_type(ComputeType compute) {
+  return compute == ComputeType::bfloat16 ? at::kBFloat16 : at::kFloat;
+}
+
+// Calls visit(row_begin, row_end) for the tiles of the weight, in order.
+template <typename Visit>
+void for_each_tile(const WeightParametrization& weight, const Visit& visit) {
+  const std::int64_t rows = weight.out_features();
+  const std::int64_t step = quant::tile_rows(weight.in_features());
+  for (std::int64_t begin = 0; begin < rows; begin += step) visit(begin, std::min(begin + step, rows));
+}
+
+// out[:, begin:end] = x tileᵀ, scaled. `out` is float32; a bfloat16 product goes through a scratch of its own
+// type.
+void multiply_tile(const at::Tensor& x, const WeightTile& tile, at::Tensor out) {
+  if (x.scalar_type() == at::kFloat) {
+    at::mm_out(out, x, tile.values.t());
+    if (tile.row_scale.defined()) out.mul_(tile.row_scale);
+    return;
+  }
+  const at::Tensor product = at::mm(x, tile.values.t());
+  if (tile.row_scale.defined()) {
+    at::mul_out(out, product, tile.row_scale);
+  } else {
+    out.copy_(product);
+  }
+}
+
+at::Tensor multiply_all(const WeightParametrization& weight, const at::Tensor& x, ComputeType compute) {
+  at::Tensor out = at::empty({x.size(0), weight.out_features()}, x.options().dtype(at::kFloat));
+  for_each_tile(weight, [&](std::int64_t begin, std::int64_t end) {
+    multiply_tile(x, weight.make_tile(begin, end, compute), out.slice(1, begin, end));
+  });
+  return out;
+}
+
+// grad_x += grad[:, begin:end] · tile
+void multiply_tile_transposed(const at::Tensor& grad, const WeightTile& tile, at::Tensor& grad_x,
+                              bool first) {
+  at::Tensor scaled = tile.row_scale.defined() ? grad * tile.row_scale : grad;
+  scaled = scaled.to(tile.values.scalar_type());
+  if (scaled.scalar_type() == at::kFloat) {
+    if (first) {
+      at::mm_out(grad_x, scaled, tile.values);
+    } else {
+      grad_x.addmm_(scaled, tile.values);
+    }
+  } else if (first) {
+    grad_x.copy_(at::mm(scaled, tile.values));
+  } else {
+    grad_x.add_(at::mm(scaled, tile.values));
+  }
+}
+
+at::Tensor multiply_all_transposed(const WeightParametrization& weight, const at::Tensor& grad,
+                                   ComputeType compute) {
+  at::Tensor grad_x = at::empty({grad.size(0), weight.in_features()}, grad.options().dtype(at::kFloat));
+  for_each_tile(weight, [&](std::int64_t begin, std::int64_t end) {
+    multiply_tile_transposed(grad.slice(1, begin, end), weight.make_tile(begin, end, compute), grad_x,
+                             begin == 0);
+  });
+  return grad_x;
+}
+
+// The parametrisation travels through autograd's saved data as an opaque holder.
+struct WeightHolder : torch::CustomClassHolder {
+  WeightHolder(std::shared_ptr<WeightParametrization> w, ComputeType c) : weight(std::move(w)), compute(c) {}
+  std::shared_ptr<WeightParametrization> weight;
+  ComputeType compute;
+};
+
+// y = x Ŵᵀ and its exact gradients: dx = dy Ŵ; the parameters' through dL/dŴ = dyᵀ x, one tile at a time, or
+// without it where the parametrisation can (method.md section 5).
+class LinearFunction : public torch::autograd::Function<LinearFunction> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, at::TensorList parameters,
+                            const c10::intrusive_ptr<WeightHolder>& holder) {
+    const at::Tensor operand = x.to(scalar_type(holder->compute));
+    at::Tensor y = multiply_all(*holder->weight, operand, holder->compute);
+    const bool trains =
+        std::any_of(parameters.begin(), parameters.end(), [](auto& p) { return p.requires_grad(); });
+    variable_list saved;
+    if (trains) saved = {operand, y};
+    context->save_for_backward(saved);
+    context->saved_data["weight"] = c10::IValue::make_capsule(holder);
+    context->saved_data["parameters"] = static_cast<std::int64_t>(parameters.size());
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
+    const auto holder =
+        c10::static_intrusive_pointer_cast<WeightHolder>(context->saved_data["weight"].toCapsule());
+    const auto count = static_cast<std::size_t>(context->saved_data["parameters"].toInt());
+    const at::Tensor grad = grad_outputs[0].contiguous();
+    variable_list result(count + 2);
+    if (context->needs_input_grad(0))
+      result[0] = multiply_all_transposed(*holder->weight, grad, holder->compute);
+    const variable_list saved = context->get_saved_variables();
+    if (!saved.empty()) {
+      const auto parameters = holder->weight->parameters();
+      std::vector<at::Tensor> grads;
+      for (const auto& parameter : parameters) grads.push_back(at::zeros_like(parameter.value));
+      add_parameter_gradients(*holder->weight, saved[0], grad, saved[1], grads);
+      for (std::size_t i = 0; i < count; ++i) result[1 + i] = grads[i];
+    }
+    return result;
+  }
+
+ private:
+  static void add_parameter_gradients(const WeightParametrization& weight, const at::Tensor& operand,
+                                      const at::Tensor& grad, const at::Tensor& y, at::TensorList grads) {
+    const at::Tensor x = operand.to(at::kFloat);
+    if (weight.add_gradient_from_activations(x, grad, y, grads)) return;
+    for_each_tile(weight, [&](std::int64_t begin, std::int64_t end) {
+      weight.add_tile_gradient(begin, end, at::mm(grad.slice(1, begin, end).t(), x), grads);
+    });
+  }
+};
+
+}  // namespace
+
+Linear::Linear(std::string name, std::shared_ptr<quant::WeightParametrization> weight, at::Tensor bias,
+               quant::ComputeType compute)
+    : name_(std::move(name)), weight_(std::move(weight)), bias_(std::move(bias)), compute_(compute) {
+  LRQAT_CHECK(weight_ != nullptr, name_);
+  LRQAT_CHECK(!bias_.defined() || (bias_.dim() == 1 && bias_.size(0) == weight_->out_features()), name_);
+}
+
+void Linear::set_weight(std::shared_ptr<quant::WeightParametrization> weight) {
+  LRQAT_CHECK(weight->out_features() == out_features() && weight->in_features() == in_features(), name_);
+  weight_ = std::move(weight);
+}
+
+at::Tensor Linear::forward(const at::Tensor& x) const {
+  LRQAT_CHECK(x.size(-1) == in_features(), name_, ": input has ", x.size(-1), " features, expected ",
+              in_features());
+  std::vector<at::Tensor> parameters;
+  for (const auto& parameter : weight_->parameters()) parameters.push_back(parameter.value);
+  const auto holder = c10::make_intrusive<WeightHolder>(weight_, compute_);
+  const at::Tensor x2d = x.reshape({-1, in_features()});
+  at::Tensor y = LinearFunction::apply(x2d, at::TensorList(parameters), holder);
+  if (bias_.defined()) y = y + bias_;
+  auto shape = x.sizes().vec();
+  shape.back() = out_features();
+  return y.view(shape);
+}
+
+at::Tensor Linear::multiply(const at::Tensor& x2d) const {
+  return multiply_all(*weight_, x2d.to(scalar_type(compute_)), compute_);
+}
+
+at::Tensor Linear::multiply_transposed(const at::Tensor& grad) const {
+  return multiply_all_transposed(*weight_, grad, compute_);
+}
+
+}  // namespace lrqat::nn

@@ -1,0 +1,47 @@
+// A linear layer over any weight parametrisation: y = x Ŵᵀ (+ bias), Ŵ made tile by tile in forward and again
+// in backward, so that nothing of size N×K is ever kept in float. T tokens (all leading dimensions of x), N
+// out_features, K in_features.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+
+#include "lrqat/quant/weight_parametrization.h"
+
+namespace lrqat::nn {
+
+class Linear {
+ public:
+  // `name` is the Hugging Face module name (model.layers.0.self_attn.q_proj). bias: [N] float32 or undefined,
+  // frozen.
+  Linear(std::string name, std::shared_ptr<quant::WeightParametrization> weight, at::Tensor bias,
+         quant::ComputeType compute);
+
+  // x [..., K] float32 -> [..., N] float32; differentiable in x and in the parametrisation's parameters.
+  at::Tensor forward(const at::Tensor& x) const;
+
+  // The same product and its transpose without autograd, for hand-written backwards (x2d [T, K], grad [T,
+  // N]):
+  at::Tensor multiply(const at::Tensor& x2d) const;              // x Ŵᵀ, without bias, float32 [T, N]
+  at::Tensor multiply_transposed(const at::Tensor& grad) const;  // grad Ŵ, float32 [T, K]
+
+  const std::string& name() const { return name_; }
+  const at::Tensor& bias() const { return bias_; }
+  const std::shared_ptr<quant::WeightParametrization>& weight() const { return weight_; }
+  // Replaces the weight by another parametrisation of the same shape (prepare, convert).
+  void set_weight(std::shared_ptr<quant::WeightParametrization> weight);
+  quant::ComputeType compute() const { return compute_; }
+  void set_compute(quant::ComputeType compute) { compute_ = compute; }
+  std::int64_t out_features() const { return weight_->out_features(); }
+  std::int64_t in_features() const { return weight_->in_features(); }
+
+ private:
+  std::string name_;
+  std::shared_ptr<quant::WeightParametrization> weight_;
+  at::Tensor bias_;
+  quant::ComputeType compute_;
+};
+
+}  // namespace lrqat::nn

@@ -1,0 +1,30 @@
+#include "lrqat/quant/weight_parametrization.h"
+
+#include <algorithm>
+
+#include "lrqat/base/error.h"
+
+namespace lrqat::quant {
+
+void WeightParametrization::add_tile_gradient(std::int64_t, std::int64_t, const at::Tensor&,
+                                              at::TensorList grads) const {
+  LRQAT_CHECK(grads.empty(), "a parametrisation with parameters must say how their gradients are made");
+}
+
+bool WeightParametrization::add_gradient_from_activations(const at::Tensor&, const at::Tensor&,
+                                                          const at::Tensor&, at::TensorList) const {
+  return false;
+}
+
+QuantizedWeight WeightParametrization::convert() const {
+  LRQAT_CHECK(false, "convert() of a weight that is not quantized");
+  return {};
+}
+
+std::int64_t tile_rows(std::int64_t in_features) {
+  constexpr std::int64_t kTileBytes = 1 << 20;
+  const std::int64_t rows = kTileBytes / (4 * std::max<std::int64_t>(in_features, 1));
+  return std::clamp<std::int64_t>(rows / 32 * 32, 64, 512);
+}
+
+}  // namespace lrqat::quant

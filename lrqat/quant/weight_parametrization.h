@@ -1,0 +1,87 @@
+// A method is a weight parametrisation (method.md section 4): a map from parameters to Ŵ, made for a tile of
+// output rows at a time. The linear layer around it (nn/linear.h) owns the tile loop, the matrix products,
+// the saved tensors. T tokens, N out_features, K in_features, R rank, G scales a row.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lrqat/quant/grid.h"
+
+namespace lrqat::quant {
+
+// The type that the big matrix products run in. bfloat16 multiplies codes, which it holds exactly, and
+// applies the scale afterwards in float32; a parametrisation that has no exact bfloat16 form rounds its tile
+// to bfloat16.
+enum class ComputeType { float32, bfloat16 };
+
+// Rows [row_begin, row_end) of Ŵ as an operand: Ŵ = row_scale ⊙ values, or values alone where row_scale is
+// not defined. values [rows, K] of the compute type, row_scale [rows] float32. May be a view of the
+// parametrisation's own storage: not to be written to.
+struct WeightTile {
+  at::Tensor values;
+  at::Tensor row_scale;
+};
+
+// What a parameter is, which decides its learning rate.
+enum class ParameterKind { adapter, scale };
+
+struct Parameter {
+  std::string name;  // "lora_a", "lora_b", "scale": the name on disk, after the layer's
+  at::Tensor value;  // float32 leaf with requires_grad
+  ParameterKind kind;
+};
+
+// The only form in which integers leave a parametrisation: value = scale * weight_int.
+struct QuantizedWeight {
+  Grid grid;
+  Granularity granularity;
+  at::Tensor weight_int;  // int8 [N, K], codes
+  at::Tensor scale;       // float32 [1, 1], [N, 1] or [N, K / group_size]
+  double clipped_fraction = 0.0;
+};
+
+class WeightParametrization {
+ public:
+  virtual ~WeightParametrization() = default;
+
+  virtual std::int64_t out_features() const = 0;
+  virtual std::int64_t in_features() const = 0;
+  virtual at::Device device() const = 0;
+
+  // Ŵ[row_begin:row_end, :].
+  virtual WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const = 0;
+
+  // Trainables in a fixed order; empty for frozen weights. The tensors are shared, so optimisers update in
+  // place.
+  virtual std::vector<Parameter> parameters() const { return {}; }
+
+  // Tensors that never change in training but belong to the state on disk (phi_0, ...), by name.
+  virtual std::vector<std::pair<std::string, at::Tensor>> buffers() const { return {}; }
+
+  // Adds the part of rows [row_begin, row_end) to grads (one float32 tensor per parameter, in the same
+  // order), given grad_weight = dL/dŴ of these rows, float32 [rows, K], which may be overwritten.
+  virtual void add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
+                                 at::TensorList grads) const;
+
+  // The same for all rows at once from what a linear layer has anyway, where the parametrisation knows a form
+  // that needs no dL/dŴ (method.md section 5): x [T, K], grad_output [T, N], output [T, N] without bias, all
+  // float32. Returns false where it does not; then the layer forms dL/dŴ tile by tile.
+  virtual bool add_gradient_from_activations(const at::Tensor& x, const at::Tensor& grad_output,
+                                             const at::Tensor& output, at::TensorList grads) const;
+
+  // True where convert() has an answer.
+  virtual bool is_quantized() const { return false; }
+  virtual QuantizedWeight convert() const;
+
+  // Bytes that this weight keeps in memory (parameters included, gradients and optimiser state not).
+  virtual std::int64_t resident_bytes() const = 0;
+};
+
+// Output rows a tile: so many that a float32 tile of K columns stays around 1 MiB, in the second-level cache.
+std::int64_t tile_rows(std::int64_t in_features);
+
+}  // namespace lrqat::quant
