@@ -1,0 +1,80 @@
+// A model's shape and constants under Hugging Face's names, read from config.json or from GGUF metadata.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lrqat/base/json.h"
+#include "lrqat/formats/gguf.h"
+
+namespace lrqat::formats {
+
+// How the rotary frequencies are stretched (transformers: modeling_rope_utils.py).
+struct RopeScaling {
+  std::string rope_type = "default";                  // default | linear | llama3
+  double factor = 1.0;                                // linear, llama3
+  double low_freq_factor = 1.0;                       // llama3
+  double high_freq_factor = 4.0;                      // llama3
+  std::int64_t original_max_position_embeddings = 0;  // llama3
+
+  bool operator==(const RopeScaling&) const = default;
+};
+
+struct ModelConfig {
+  std::string model_type = "llama";
+  std::string architecture = "LlamaForCausalLM";
+  std::int64_t hidden_size = 0;
+  std::int64_t intermediate_size = 0;
+  std::int64_t num_hidden_layers = 0;
+  std::int64_t num_attention_heads = 0;
+  std::int64_t num_key_value_heads = 0;
+  std::int64_t head_dim = 0;
+  std::int64_t vocab_size = 0;
+  std::int64_t max_position_embeddings = 2048;
+  double rms_norm_eps = 1e-6;
+  double rope_theta = 10000.0;
+  RopeScaling rope_scaling;
+  bool attention_bias = false;  // on q, k, v and o
+  bool mlp_bias = false;        // on gate, up and down
+  bool tie_word_embeddings = false;
+  std::string hidden_act = "silu";
+  std::optional<std::int64_t> bos_token_id;
+  std::vector<std::int64_t> eos_token_id;  // empty: none; config.json may give one number or a list
+  std::optional<std::int64_t> pad_token_id;
+  std::optional<std::int64_t> sliding_window;  // none for Llama; families that have one use it
+
+  bool operator==(const ModelConfig&) const = default;
+};
+
+// A model family: one row. Everything that differs between families and is data stands here.
+struct ModelFamily {
+  std::string_view model_type;         // config.json
+  std::string_view architecture;       // config.json "architectures"
+  std::string_view gguf_architecture;  // general.architecture
+  bool interleaved_rotary_rows;        // llama.cpp stores q and k rows in interleaved rotary order
+};
+std::span<const ModelFamily> model_families();
+const ModelFamily& family_of(const ModelConfig& config);
+
+// `where` names the source in messages. Both spellings of the rotary keys are read: rope_theta +
+// rope_scaling, and transformers 5's rope_parameters.
+ModelConfig config_from_json(const Json& json, const std::string& where);
+ModelConfig config_from_gguf(const GgufFile& file);
+Json config_to_json(const ModelConfig& config);  // what config_from_json reads back
+void validate_config(const ModelConfig& config, const std::string& where);  // Error naming the key
+
+// The tensors that a model of this config has, under Hugging Face's names, in the order of the layers.
+struct ExpectedTensor {
+  std::string name;
+  std::vector<std::int64_t> shape;
+
+  bool operator==(const ExpectedTensor&) const = default;
+};
+std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config);
+std::vector<ExpectedTensor> expected_layer_tensors(const ModelConfig& config, std::int64_t layer);
+
+}  // namespace lrqat::formats
