@@ -1,20 +1,73 @@
 #include "lrqat/cli/cli.h"
 
+#include <ATen/Parallel.h>
+
 #include <CLI/CLI.hpp>
-#include <exception>
 #include <iostream>
+#include <memory>
+#include <vector>
 
 #include "lrqat/base/error.h"
+#include "lrqat/cli/progress_bar.h"
 
 namespace lrqat::cli {
+namespace {
+
+struct Subcommand {
+  const char* name;
+  const char* help;
+  Declare declare;
+};
+
+const std::vector<Subcommand>& subcommands() {
+  static const std::vector<Subcommand> table = {};
+  return table;
+}
+
+void add_common_options(CLI::App& command, CommonOptions& options) {
+  command.add_flag("--json", options.json, "one JSON document on stdout, everything else on stderr");
+  command.add_option("--threads", options.threads, "threads to use (0: all cores)")
+      ->check(CLI::NonNegativeNumber);
+  command.add_option("--seed", options.seed, "seed of everything random")->capture_default_str();
+  command.add_option("--device", options.device, "cpu or cuda")->capture_default_str();
+}
+
+void print_json(const Json& document) { std::cout << document.dump(2) << std::endl; }
+
+void execute(const Action& action, const CommonOptions& options) {
+  if (options.device != "cpu" && options.device.rfind("cuda", 0) != 0) {
+    throw UsageError(concat("--device ", options.device, " is not known: use cpu or cuda"));
+  }
+  if (options.threads > 0) at::set_num_threads(options.threads);
+  ProgressBar progress;
+  Context context{options, progress, print_json};
+  action(context);
+}
+
+}  // namespace
 
 int run(int argc, char** argv) {
-  CLI::App app("lrqat: low-rank quantization-aware training");
+  CLI::App app("lrqat trains a language model's low-bit integers (LR-QAT) and ships exactly those.");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "lrqat " LRQAT_VERSION);
+  CommonOptions options;
+  std::vector<std::pair<CLI::App*, Action>> actions;
+  for (const Subcommand& row : subcommands()) {
+    CLI::App* command = app.add_subcommand(row.name, row.help);
+    add_common_options(*command, options);
+    actions.emplace_back(command, row.declare(*command));
+  }
   try {
     app.parse(argc, argv);
+    for (const auto& [command, action] : actions) {
+      if (command->parsed()) execute(action, options);
+    }
     return 0;
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
+  } catch (const UsageError& error) {
+    std::cerr << "lrqat: " << error.what() << "\n";
+    return 2;
   } catch (const std::exception& error) {
     std::cerr << "lrqat: " << error.what() << "\n";
     return 1;
