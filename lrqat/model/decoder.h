@@ -1,0 +1,109 @@
+// A Llama-like decoder: token embedding, layers of attention and gated feed-forward with residual sums, final
+// norm, head. Every matrix is a quant::WeightParametrization, so the float model, the one in training and the
+// converted one are the same class. Names are Hugging Face's.
+// B sequences, T tokens, H hidden size, V vocabulary.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "lrqat/formats/model_config.h"
+#include "lrqat/nn/attention.h"
+#include "lrqat/nn/embedding.h"
+#include "lrqat/nn/kv_cache.h"
+#include "lrqat/nn/linear.h"
+#include "lrqat/nn/mlp.h"
+#include "lrqat/nn/rms_norm.h"
+#include "lrqat/nn/rotary_embedding.h"
+
+namespace lrqat::model {
+
+class DecoderLayer {
+ public:
+  DecoderLayer(nn::RmsNorm input_layernorm, nn::Attention self_attn, nn::RmsNorm post_attention_layernorm,
+               nn::Mlp mlp);
+  DecoderLayer(const DecoderLayer&) = delete;  // linears() hands out addresses
+  DecoderLayer& operator=(const DecoderLayer&) = delete;
+
+  // hidden [B, T, H] float32 whose first token stands at `position`. Differentiable in hidden and in the
+  // parameters of the linears. With a cache (generation only) the tokens in it come before.
+  at::Tensor forward(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary, std::int64_t position,
+                     nn::KvCacheLayer* cache) const;
+
+  std::vector<nn::Linear*> linears();  // q, k, v, o, gate, up, down
+  std::vector<const nn::Linear*> linears() const;
+  std::vector<quant::Parameter> parameters() const;  // of the linears, with full names
+
+  const nn::RmsNorm& input_layernorm() const { return input_layernorm_; }
+  const nn::RmsNorm& post_attention_layernorm() const { return post_attention_layernorm_; }
+  const nn::Attention& self_attn() const { return self_attn_; }
+  const nn::Mlp& mlp() const { return mlp_; }
+
+ private:
+  nn::RmsNorm input_layernorm_;
+  nn::Attention self_attn_;
+  nn::RmsNorm post_attention_layernorm_;
+  nn::Mlp mlp_;
+};
+
+// What a decoder is made of (model/build.h fills it from files).
+struct DecoderParts {
+  std::shared_ptr<quant::WeightParametrization> embedding;  // [V, H]
+  std::vector<std::unique_ptr<DecoderLayer>> layers;
+  nn::RmsNorm norm;
+  nn::Linear lm_head;  // a tied head has the embedding's weight
+};
+
+class Decoder {
+ public:
+  Decoder(formats::ModelConfig config, DecoderParts parts);
+
+  const formats::ModelConfig& config() const { return config_; }
+  std::int64_t num_layers() const { return static_cast<std::int64_t>(layers_.size()); }
+  DecoderLayer& layer(std::int64_t index) { return *layers_.at(static_cast<std::size_t>(index)); }
+  const DecoderLayer& layer(std::int64_t index) const { return *layers_.at(static_cast<std::size_t>(index)); }
+
+  // The steps of forward(), for checkpointing by layer:
+  at::Tensor embed(const at::Tensor& tokens) const;  // [B, T] int64 -> [B, T, H]
+  at::Tensor layer_forward(std::int64_t index, const at::Tensor& hidden, std::int64_t position = 0,
+                           nn::KvCacheLayer* cache = nullptr) const;
+  at::Tensor final_norm(const at::Tensor& hidden) const;
+
+  // tokens [B, T] -> hidden after the final norm [B, T, H]. With a cache, the tokens continue those in it.
+  at::Tensor forward(const at::Tensor& tokens, nn::KvCache* cache = nullptr) const;
+  // hidden [..., H] -> [..., V]. Callers with many tokens ask for a few hundred at a time.
+  at::Tensor logits(const at::Tensor& hidden) const { return lm_head_.forward(hidden); }
+
+  const nn::Linear& lm_head() const { return lm_head_; }
+  nn::Linear& lm_head() { return lm_head_; }
+  const nn::Embedding& embedding() const { return embedding_; }
+  const nn::RmsNorm& norm() const { return norm_; }
+  const nn::RotaryEmbedding& rotary() const { return rotary_; }
+  nn::KvCache make_cache() const { return nn::KvCache(num_layers()); }
+  at::Device device() const { return norm_.weight.device(); }
+
+  std::vector<nn::Linear*> linears();  // the quantizable ones in model order; the head is not among them
+  std::vector<const nn::Linear*> linears() const;
+  nn::Linear* find_linear(std::string_view name);  // by name(); nullptr: no such linear
+
+  // Every trainable in model order, named "<linear>.lora_a", ...
+  std::vector<quant::Parameter> parameters() const;
+  // Of all linears, the head included.
+  void set_compute(quant::ComputeType compute);
+  // What the weights keep in memory; file-mapped ones count as nothing.
+  std::int64_t resident_bytes() const;
+
+ private:
+  formats::ModelConfig config_;
+  nn::Embedding embedding_;
+  std::vector<std::unique_ptr<DecoderLayer>> layers_;
+  nn::RmsNorm norm_;
+  nn::Linear lm_head_;
+  nn::RotaryEmbedding rotary_;
+};
+
+}  // namespace lrqat::model

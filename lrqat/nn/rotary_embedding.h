@@ -1,0 +1,37 @@
+// Rotary position embedding in Hugging Face's layout: within a head of size D, element i < D/2 forms a pair
+// with element i + D/2 and turns by the angle position · inv_freq[i].
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "lrqat/formats/model_config.h"
+
+namespace lrqat::nn {
+
+// [D/2] float32, by the same float32 operations as transformers (modeling_rope_utils.py), so that the angles
+// agree also at large positions. rope_type: default, linear, llama3.
+at::Tensor rotary_inverse_frequencies(std::int64_t head_dim, double rope_theta,
+                                      const formats::RopeScaling& scaling);
+
+class RotaryEmbedding {
+ public:
+  RotaryEmbedding(std::int64_t head_dim, double rope_theta, const formats::RopeScaling& scaling);
+
+  // x [B, T, heads, D] float32, its first token at `position` -> the rotated x, contiguous. Differentiable.
+  at::Tensor apply(const at::Tensor& x, std::int64_t position) const;
+
+  std::int64_t head_dim() const { return head_dim_; }
+
+ private:
+  void extend(std::int64_t positions, at::Device device) const;
+
+  std::int64_t head_dim_;
+  at::Tensor inverse_frequencies_;
+  // [positions, D/2], made for the positions seen so far. Not safe for two threads at once.
+  mutable at::Tensor cos_;
+  mutable at::Tensor sin_;
+};
+
+}  // namespace lrqat::nn
