@@ -141,7 +141,6 @@ class GgufWriter {
     std::uint64_t offset;
   };
   void write_header();
-  void skip_complete();
 
   std::filesystem::path path_;
   std::uint64_t alignment_;

@@ -1,0 +1,117 @@
+#include <algorithm>
+#include <cstring>
+
+#include "lrqat/base/error.h"
+#include "lrqat/base/json.h"
+#include "lrqat/formats/messages.h"
+#include "lrqat/formats/safetensors.h"
+#include "lrqat/formats/sources.h"
+
+namespace lrqat::formats {
+namespace {
+
+constexpr std::string_view kHead = "lm_head.weight";
+constexpr std::string_view kEmbedding = "model.embed_tokens.weight";
+
+// Buffers that older checkpoints carry and that every reader computes anew.
+bool is_buffer(std::string_view name) { return name.ends_with(".rotary_emb.inv_freq"); }
+
+GgmlType ggml_type_of(const TensorView& tensor, const std::string& where) {
+  switch (tensor.dtype) {
+    case DType::F32:
+      return GgmlType::F32;
+    case DType::F16:
+      return GgmlType::F16;
+    case DType::BF16:
+      return GgmlType::BF16;
+    case DType::F64:
+      return GgmlType::F64;
+    default:
+      fail(where, ": tensor ", quoted_name(tensor.name), " is ", dtype_name(tensor.dtype),
+           ", expected float weights (F32, F16, BF16 or F64)");
+  }
+}
+
+class HuggingFaceSource final : public WeightSource {
+ public:
+  HuggingFaceSource(const std::filesystem::path& folder, ModelConfig config)
+      : config_(std::move(config)), tensors_(folder), hide_head_(has_redundant_head()) {}
+
+  const ModelConfig& config() const override { return config_; }
+  std::string path() const override { return tensors_.path().string(); }
+  std::string kind() const override { return "huggingface"; }
+
+  std::vector<std::string> names() const override {
+    auto names = tensors_.names();
+    std::erase_if(names, [&](const std::string& name) { return is_hidden(name); });
+    return names;
+  }
+
+  bool has(std::string_view name) const override {
+    return !is_hidden(name) && tensors_.find(name) != nullptr;
+  }
+  std::vector<std::int64_t> shape(std::string_view name) const override { return tensors_.at(name).shape; }
+  std::string dtype_name(std::string_view name) const override {
+    return std::string(formats::dtype_name(tensors_.at(name).dtype));
+  }
+
+  SourceTensor raw(std::string_view name) const override {
+    const TensorView& tensor = tensors_.at(name);
+    return {ggml_type_of(tensor, path()), tensor.shape, tensor.data, {}};
+  }
+
+  void read_rows(std::string_view name, std::int64_t row_begin, std::int64_t row_end,
+                 float* out) const override {
+    const SourceTensor tensor = raw(name);
+    const std::int64_t rows = tensor.shape.empty() ? 1 : tensor.shape[0];
+    LRQAT_CHECK(0 <= row_begin && row_begin <= row_end && row_end <= rows, name, " rows ", row_begin, " to ",
+                row_end);
+    read_elements(tensor.type, tensor.data.data(), row_begin * tensor.cols(), row_end * tensor.cols(), out);
+  }
+
+  void release(std::string_view name) const override { tensors_.release(name); }
+
+ private:
+  bool is_hidden(std::string_view name) const { return is_buffer(name) || (hide_head_ && name == kHead); }
+
+  // A tied model may store its head as well; then both must be the same tensor.
+  bool has_redundant_head() const {
+    const TensorView* head = tensors_.find(kHead);
+    if (!config_.tie_word_embeddings || head == nullptr) return false;
+    const TensorView& embedding = tensors_.at(kEmbedding);
+    const bool same =
+        head->dtype == embedding.dtype && head->shape == embedding.shape &&
+        std::equal(head->data.begin(), head->data.end(), embedding.data.begin(), embedding.data.end());
+    if (!same) {
+      fail(
+          path(),
+          ": tie_word_embeddings is true, but lm_head.weight differs from model.embed_tokens.weight; set it ",
+          "to false in config.json or remove lm_head.weight");
+    }
+    tensors_.release(kHead);
+    tensors_.release(kEmbedding);
+    return true;
+  }
+
+  ModelConfig config_;
+  ShardedSafetensors tensors_;
+  bool hide_head_;
+};
+
+}  // namespace
+
+std::unique_ptr<WeightSource> open_huggingface_source(const std::filesystem::path& folder) {
+  const std::filesystem::path config_path = folder / "config.json";
+  const Json json = read_json_file(config_path);
+  ModelConfig config = config_from_json(json, config_path.string());
+  if (const auto it = json.find("quantization_config"); it != json.end() && !it->is_null()) {
+    fail(config_path.string(),
+         ": has a quantization_config, so the folder holds quantized weights; expected float ",
+         "weights: name the model it was made from");
+  }
+  auto source = std::make_unique<HuggingFaceSource>(folder, std::move(config));
+  check_tensors(*source);
+  return source;
+}
+
+}  // namespace lrqat::formats

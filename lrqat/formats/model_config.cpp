@@ -1,0 +1,132 @@
+#include "lrqat/formats/model_config.h"
+
+#include <array>
+
+#include "lrqat/formats/messages.h"
+
+namespace lrqat::formats {
+namespace {
+
+constexpr std::array kFamilies = std::to_array<ModelFamily>({
+    {"llama", "LlamaForCausalLM", "llama", true},
+});
+constexpr std::array<std::string_view, 3> kRopeTypes{"default", "linear", "llama3"};
+constexpr std::array<std::string_view, 1> kActivations{"silu"};
+
+template <typename Known>
+void check_known(const Known& known, std::string_view value, std::string_view key, const std::string& where) {
+  for (const std::string_view name : known) {
+    if (name == value) return;
+  }
+  fail(where, ": ", key, " is ", quoted_name(value), ", known are ",
+       joined(known, [](auto name) { return name; }));
+}
+
+void check_positive(std::int64_t value, std::string_view key, const std::string& where) {
+  constexpr std::int64_t kLargest = std::int64_t{1} << 31;  // keeps every product of two sizes within int64
+  if (value <= 0 || value >= kLargest) {
+    fail(where, ": ", key, " is ", value, ", expected a whole number from 1 to 2^31 - 1");
+  }
+}
+
+void check_positive(double value, std::string_view key, const std::string& where) {
+  if (!(value > 0) || value > 1e30) fail(where, ": ", key, " is ", value, ", expected a positive number");
+}
+
+void check_rope(const ModelConfig& config, const std::string& where) {
+  const RopeScaling& scaling = config.rope_scaling;
+  check_positive(config.rope_theta, "rope_theta", where);
+  check_known(kRopeTypes, scaling.rope_type, "rope_type", where);
+  if (scaling.rope_type == "default") return;
+  check_positive(scaling.factor, "rope_scaling.factor", where);
+  if (scaling.rope_type != "llama3") return;
+  check_positive(scaling.low_freq_factor, "rope_scaling.low_freq_factor", where);
+  check_positive(scaling.original_max_position_embeddings, "rope_scaling.original_max_position_embeddings",
+                 where);
+  if (!(scaling.high_freq_factor > scaling.low_freq_factor)) {
+    fail(where, ": rope_scaling.high_freq_factor is ", scaling.high_freq_factor,
+         ", expected more than low_freq_factor ", scaling.low_freq_factor);
+  }
+}
+
+void check_heads(const ModelConfig& config, const std::string& where) {
+  if (config.num_attention_heads % config.num_key_value_heads != 0) {
+    fail(where, ": num_attention_heads ", config.num_attention_heads,
+         " must be a multiple of num_key_value_heads ", config.num_key_value_heads);
+  }
+  if (config.head_dim % 2 != 0) {
+    fail(where, ": head_dim is ", config.head_dim,
+         ", expected an even number (rotary embedding turns pairs)");
+  }
+}
+
+void check_token(std::int64_t id, std::string_view key, const ModelConfig& config, const std::string& where) {
+  if (id < 0 || id >= config.vocab_size) {
+    fail(where, ": ", key, " is ", id, ", expected 0 to vocab_size - 1 = ", config.vocab_size - 1);
+  }
+}
+
+}  // namespace
+
+std::span<const ModelFamily> model_families() { return kFamilies; }
+
+const ModelFamily& family_of(const ModelConfig& config) {
+  for (const ModelFamily& family : kFamilies) {
+    if (family.model_type == config.model_type) return family;
+  }
+  internal_error(__FILE__, __LINE__, "family_of", "no row for " + config.model_type);
+}
+
+void validate_config(const ModelConfig& config, const std::string& where) {
+  check_positive(config.hidden_size, "hidden_size", where);
+  check_positive(config.intermediate_size, "intermediate_size", where);
+  check_positive(config.num_hidden_layers, "num_hidden_layers", where);
+  check_positive(config.num_attention_heads, "num_attention_heads", where);
+  check_positive(config.num_key_value_heads, "num_key_value_heads", where);
+  check_positive(config.head_dim, "head_dim", where);
+  check_positive(config.vocab_size, "vocab_size", where);
+  check_positive(config.max_position_embeddings, "max_position_embeddings", where);
+  check_positive(config.rms_norm_eps, "rms_norm_eps", where);
+  if (config.sliding_window) check_positive(*config.sliding_window, "sliding_window", where);
+  check_heads(config, where);
+  check_rope(config, where);
+  check_known(kActivations, config.hidden_act, "hidden_act", where);
+  for (const std::int64_t id : config.eos_token_id) check_token(id, "eos_token_id", config, where);
+  if (config.bos_token_id) check_token(*config.bos_token_id, "bos_token_id", config, where);
+}
+
+std::vector<ExpectedTensor> expected_layer_tensors(const ModelConfig& config, std::int64_t layer) {
+  const std::string prefix = concat("model.layers.", layer, ".");
+  const std::int64_t hidden = config.hidden_size;
+  const std::int64_t q_rows = config.num_attention_heads * config.head_dim;
+  const std::int64_t kv_rows = config.num_key_value_heads * config.head_dim;
+  std::vector<ExpectedTensor> tensors;
+  const auto linear = [&](const char* name, std::int64_t rows, std::int64_t cols, bool bias) {
+    tensors.push_back({prefix + name + ".weight", {rows, cols}});
+    if (bias) tensors.push_back({prefix + name + ".bias", {rows}});
+  };
+  tensors.push_back({prefix + "input_layernorm.weight", {hidden}});
+  linear("self_attn.q_proj", q_rows, hidden, config.attention_bias);
+  linear("self_attn.k_proj", kv_rows, hidden, config.attention_bias);
+  linear("self_attn.v_proj", kv_rows, hidden, config.attention_bias);
+  linear("self_attn.o_proj", hidden, q_rows, config.attention_bias);
+  tensors.push_back({prefix + "post_attention_layernorm.weight", {hidden}});
+  linear("mlp.gate_proj", config.intermediate_size, hidden, config.mlp_bias);
+  linear("mlp.up_proj", config.intermediate_size, hidden, config.mlp_bias);
+  linear("mlp.down_proj", hidden, config.intermediate_size, config.mlp_bias);
+  return tensors;
+}
+
+std::vector<ExpectedTensor> expected_tensors(const ModelConfig& config) {
+  std::vector<ExpectedTensor> tensors{{"model.embed_tokens.weight", {config.vocab_size, config.hidden_size}}};
+  for (std::int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
+    for (ExpectedTensor& tensor : expected_layer_tensors(config, layer)) tensors.push_back(std::move(tensor));
+  }
+  tensors.push_back({"model.norm.weight", {config.hidden_size}});
+  if (!config.tie_word_embeddings) {
+    tensors.push_back({"lm_head.weight", {config.vocab_size, config.hidden_size}});
+  }
+  return tensors;
+}
+
+}  // namespace lrqat::formats
