@@ -1,0 +1,73 @@
+// The heart of LR-QAT on raw memory: one pass that decodes Φ0, adds γ·A·B, rounds, clips and writes the tile
+// in the form that is wanted (method.md section 2; equations in docs/method.md).
+//
+//     acc = Σ_r fma(A[n,r], B[r,k])      r ascending, one accumulator: the same bits for every tile shape,
+//     thread z   = Φ0[n,k] + γ·acc               count and instruction set q   = clip(rint(z), quant_min,
+//     quant_max)          rint: half to even
+//
+// Each row and column is independent, so splitting a tile changes nothing. Every function has a readable twin
+// in low_rank_tile_ref.cpp that gives the same bits.
+#pragma once
+
+#include <cstdint>
+
+namespace lrqat::kernels {
+
+// How Φ0 is stored. int8: value = raw * unit (fixed_point8: unit = 2^(b-8); codes: unit = 1). int4: two codes
+// a byte, low nibble first, stored as code + 8.
+enum class PhiType { float32, bfloat16, float16, int8, int4 };
+
+struct PhiView {
+  PhiType type = PhiType::float32;
+  const void* data = nullptr;  // first element of the tile's first row
+  std::int64_t row_bytes = 0;  // from one row to the next
+  float unit = 1.0F;
+};
+
+struct LowRankTile {
+  PhiView phi;
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;          // K
+  const float* lora_a = nullptr;  // [rows, rank], contiguous; unused when rank is 0
+  const float* lora_b = nullptr;  // [rank, cols], contiguous
+  std::int64_t rank = 0;
+  float lora_scaling = 1.0F;  // γ = lora_alpha / rank
+  float quant_min = -8.0F;
+  float quant_max = 7.0F;
+  bool round_low_rank = false;  // integer variant: q = clip(Φ0 + rint(γ·acc)); Φ0 must hold integers
+  bool bfloat16_product = false;  // γ·acc is formed in bfloat16, as adapters kept in bfloat16 do
+};
+
+// Scales of the tile's rows: scale of (n, k) is data[n * row_stride + k / group_size]. A scale shared by all
+// rows has row_stride 0; one scale a row has group_size = cols.
+struct ScaleView {
+  const float* data = nullptr;
+  std::int64_t row_stride = 0;
+  std::int64_t group_size = 0;
+};
+
+// What to write; null pointers are skipped. Row strides are in elements.
+struct TileOutput {
+  std::int8_t* codes = nullptr;     // q, [rows, cols] with stride cols
+  std::uint8_t* mask = nullptr;     // 1 where the rounded value lies in [quant_min, quant_max], stride cols
+  std::int32_t* clipped = nullptr;  // clipped entries of each row, [rows]
+  float* values = nullptr;          // s·q
+  std::int64_t values_stride = 0;
+  std::uint16_t* bfloat16_codes = nullptr;  // q as bfloat16 (exact), stride cols
+};
+
+// `scale` is read only where values are written.
+void low_rank_tile(const LowRankTile& tile, const ScaleView& scale, const TileOutput& output);
+void low_rank_tile_ref(const LowRankTile& tile, const ScaleView& scale, const TileOutput& output);
+
+// The tile's part of the gradients, given grad = dL/dŴ [rows, cols] and the q and mask of low_rank_tile:
+//   grad_scale[n, group] = Σ_k grad·q          (Φ0 does not depend on s, so q is the whole derivative)
+//   grad <- grad · s · mask  (= dZ)
+// grad_scale is [rows, groups], contiguous, groups = cols / group_size, whatever rows share their scale.
+void low_rank_tile_gradient(std::int64_t rows, std::int64_t cols, const std::int8_t* codes,
+                            const std::uint8_t* mask, const ScaleView& scale, float* grad, float* grad_scale);
+void low_rank_tile_gradient_ref(std::int64_t rows, std::int64_t cols, const std::int8_t* codes,
+                                const std::uint8_t* mask, const ScaleView& scale, float* grad,
+                                float* grad_scale);
+
+}  // namespace lrqat::kernels

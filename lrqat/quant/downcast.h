@@ -1,0 +1,53 @@
+// φ, the cast that Φ0 = φ(W / s0) goes through before it is frozen (method.md section 2), and its storage.
+// N out_features, K in_features.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <string_view>
+
+#include "lrqat/kernels/low_rank_tile.h"
+#include "lrqat/quant/grid.h"
+
+namespace lrqat::quant {
+
+enum class Downcast {
+  float32,
+  bfloat16,
+  float16,
+  fixed_point8,  // Q b.(8-b): int8, round(2^(8-b)·clip(u)) / 2^(8-b)
+  int4,          // clip(round(u)), two codes a byte; b <= 4
+  integer,       // "lr_qat_int": clip(round(u)), and γAB is rounded on its own; packed where b <= 4
+};
+
+// Names as on the command line (--phi). Unknown ones are a UsageError that lists them.
+Downcast parse_downcast(std::string_view name);
+std::string downcast_name(Downcast downcast);
+
+// The frozen term. Rows are independent, so a tile of it is a slice.
+class Phi0 {
+ public:
+  // Applies the downcast to u = W / s0, float32 [N, K]. UsageError where the grid does not fit the downcast.
+  static Phi0 store(const at::Tensor& u, Downcast downcast, const Grid& grid);
+  // Takes a tensor that store() made and tensor() returned; Error (naming `where`) when dtype or shape is
+  // wrong.
+  Phi0(at::Tensor stored, std::int64_t in_features, Downcast downcast, const Grid& grid,
+       const std::string& where);
+
+  const at::Tensor& tensor() const { return stored_; }  // [N, K], or uint8 [N, ceil(K / 2)] when packed
+  std::int64_t out_features() const { return stored_.size(0); }
+  std::int64_t in_features() const { return in_features_; }
+  kernels::PhiView view(std::int64_t row) const;                          // CPU only
+  at::Tensor decode(std::int64_t row_begin, std::int64_t row_end) const;  // float32 [rows, K], any device
+
+ private:
+  Phi0() = default;
+
+  at::Tensor stored_;
+  std::int64_t in_features_ = 0;
+  kernels::PhiType type_ = kernels::PhiType::float32;
+  float unit_ = 1.0F;
+};
+
+}  // namespace lrqat::quant

@@ -1,0 +1,175 @@
+#include "lrqat/quant/lr_qat_weight.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "lrqat/base/error.h"
+#include "lrqat/base/random.h"
+#include "lrqat/quant/clipped_entries.h"
+
+namespace lrqat::quant {
+namespace {
+
+// Above this share of clipped entries the correction of the low-rank backward costs more than forming dL/dŴ
+// in tiles.
+constexpr double kLargestClippedShare = 0.02;
+
+LowRankTerm term_of(const LrQatOptions& options, const at::Tensor& lora_a, const at::Tensor& lora_b) {
+  LowRankTerm term;
+  term.lora_a = lora_a.detach();
+  term.lora_b = lora_b.detach();
+  term.lora_scaling = static_cast<float>(options.lora_alpha / static_cast<double>(options.rank));
+  term.round_separately = options.downcast == Downcast::integer;
+  term.bfloat16_product = options.bfloat16_product;
+  return term;
+}
+
+// U(-1/sqrt(K), 1/sqrt(K)): Kaiming-uniform with a = sqrt(5), as LoRA starts its first factor.
+at::Tensor kaiming_uniform(std::int64_t rank, std::int64_t in_features, std::uint64_t seed) {
+  at::Tensor lora_b = at::empty({rank, in_features}, at::kFloat);
+  Random random(seed);
+  const double bound = 1.0 / std::sqrt(static_cast<double>(in_features));
+  auto* values = lora_b.mutable_data_ptr<float>();
+  for (std::int64_t i = 0; i < lora_b.numel(); ++i)
+    values[i] = static_cast<float>((2.0 * random.uniform() - 1.0) * bound);
+  return lora_b;
+}
+
+}  // namespace
+
+std::shared_ptr<LrQatWeight> LrQatWeight::prepare(const std::string& name, const at::Tensor& weight,
+                                                  const LrQatOptions& options,
+                                                  const RangeEstimator& estimator, std::uint64_t seed) {
+  options.granularity.check(name, weight.size(1));
+  if (options.rank <= 0)
+    throw UsageError(concat("--rank ", options.rank, ": LR-QAT needs a rank of at least 1"));
+  if (!weight.isfinite().all().item<bool>()) fail(name, ": the weight has values that are not finite");
+  const at::Tensor start =
+      estimator.estimate(weight, options.grid, options.granularity).clamp_min(options.scale.floor);
+  ScaleParameter scale(start, options.scale);
+  Phi0 phi_0 = Phi0::store(divide_by_scale(weight, scale.effective()), options.downcast, options.grid);
+  const at::Tensor lora_a = at::zeros({weight.size(0), options.rank}, weight.options());
+  const at::Tensor lora_b = kaiming_uniform(options.rank, weight.size(1), seed).to(weight.device());
+  return std::make_shared<LrQatWeight>(options, std::move(phi_0), std::move(scale), lora_a, lora_b);
+}
+
+LrQatWeight::LrQatWeight(const LrQatOptions& options, Phi0 phi_0, ScaleParameter scale, at::Tensor lora_a,
+                         at::Tensor lora_b)
+    : options_(options),
+      phi_0_(std::move(phi_0)),
+      scale_(std::move(scale)),
+      lora_a_(std::move(lora_a)),
+      lora_b_(std::move(lora_b)) {
+  LRQAT_CHECK(lora_a_.sizes() == at::IntArrayRef({out_features(), options_.rank}) && lora_a_.is_contiguous());
+  LRQAT_CHECK(lora_b_.sizes() == at::IntArrayRef({options_.rank, in_features()}) && lora_b_.is_contiguous());
+  const auto shape = options_.granularity.scale_shape(out_features(), in_features());
+  LRQAT_CHECK(scale_.value().sizes() == at::IntArrayRef(shape), "scale shape ", scale_.value().sizes());
+  lora_a_.set_requires_grad(true);
+  lora_b_.set_requires_grad(true);
+}
+
+at::Device LrQatWeight::device() const { return phi_0_.tensor().device(); }
+
+TileTensors LrQatWeight::tile(std::int64_t row_begin, std::int64_t row_end, const TileWish& wish) const {
+  return low_rank_tile(phi_0_, term_of(options_, lora_a_, lora_b_), options_.grid, scale_.effective(),
+                       row_begin, row_end, wish);
+}
+
+WeightTile LrQatWeight::make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const {
+  return quantized_tile(phi_0_, term_of(options_, lora_a_, lora_b_), options_.grid, scale_.effective(),
+                        row_begin, row_end, compute);
+}
+
+std::vector<Parameter> LrQatWeight::parameters() const {
+  std::vector<Parameter> parameters{{"lora_a", lora_a_, ParameterKind::adapter},
+                                    {"lora_b", lora_b_, ParameterKind::adapter}};
+  if (options_.scale.learn) parameters.push_back({"scale", scale_.value(), ParameterKind::scale});
+  return parameters;
+}
+
+std::vector<std::pair<std::string, at::Tensor>> LrQatWeight::buffers() const {
+  std::vector<std::pair<std::string, at::Tensor>> buffers{{"phi_0", phi_0_.tensor()}};
+  if (!options_.scale.learn) buffers.emplace_back("scale", scale_.value());
+  return buffers;
+}
+
+void LrQatWeight::add_scale_gradient(const at::Tensor& grad_scale, std::int64_t row_begin,
+                                     const at::Tensor& grad) const {
+  if (options_.granularity.kind == Granularity::Kind::tensor) {
+    scale_.add_gradient(grad_scale.sum().view({1, 1}), 0, grad);
+  } else {
+    scale_.add_gradient(grad_scale, row_begin, grad);
+  }
+}
+
+void LrQatWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end,
+                                    const at::Tensor& grad_weight, at::TensorList grads) const {
+  const TileTensors codes = tile(row_begin, row_end, {.codes = true, .mask = true});
+  const at::Tensor grad_scale = low_rank_tile_gradient(codes, scale_.effective(), row_begin, row_end,
+                                                       grad_weight);  // grad_weight is dZ now
+  const double scaling = options_.lora_alpha / static_cast<double>(options_.rank);
+  at::Tensor grad_a = grads[0].slice(0, row_begin, row_end);
+  at::Tensor grad_b = grads[1];
+  grad_a.addmm_(grad_weight, lora_b_.detach().t(), 1.0, scaling);
+  grad_b.addmm_(lora_a_.detach().slice(0, row_begin, row_end).t(), grad_weight, 1.0, scaling);
+  if (options_.scale.learn) add_scale_gradient(grad_scale, row_begin, grads[2]);
+}
+
+// method.md section 5: with one scale a row dL/dŴ is never needed,
+//     ds_n = Σ_t dy·y / s_n     dA = γ s ⊙ (dyᵀ (x Bᵀ))     dB = γ ((dy ⊙ s) A)ᵀ x,
+// exact where nothing is clipped; the clipped entries' part of dA and dB is taken back out afterwards.
+bool LrQatWeight::add_gradient_from_activations(const at::Tensor& x, const at::Tensor& grad_output,
+                                                const at::Tensor& output, at::TensorList grads) const {
+  if (options_.granularity.kind == Granularity::Kind::group || !x.is_cpu()) return false;
+  const auto limit =
+      static_cast<std::int64_t>(kLargestClippedShare * static_cast<double>(out_features() * in_features()));
+  ClippedEntries clipped;
+  const std::int64_t step = tile_rows(in_features());
+  for (std::int64_t begin = 0; begin < out_features(); begin += step) {
+    const std::int64_t end = std::min(begin + step, out_features());
+    const TileTensors rows = tile(begin, end, {.mask = true, .clipped = true});
+    clipped.append(rows.mask, rows.clipped, begin);
+    if (clipped.size() > limit) return false;
+  }
+  const double scaling = options_.lora_alpha / static_cast<double>(options_.rank);
+  const at::Tensor scale = scale_.effective().view({-1});
+  const at::Tensor a = lora_a_.detach();
+  const at::Tensor b = lora_b_.detach();
+  const at::Tensor scaled = grad_output * scale;  // dy ⊙ s, [T, N]
+  at::Tensor grad_a = grads[0];
+  at::Tensor grad_b = grads[1];
+  grad_a.addmm_(scaled.t(), at::mm(x, b.t()), 1.0, scaling);
+  grad_b.addmm_(at::mm(scaled, a).t(), x, 1.0, scaling);
+  subtract_clipped(clipped, x, scaled, a, b, scaling, grad_a, grad_b);
+  if (options_.scale.learn) {
+    add_scale_gradient(((grad_output * output).sum(0) / scale).unsqueeze(1), 0, grads[2]);
+  }
+  return true;
+}
+
+QuantizedWeight LrQatWeight::convert() const {
+  QuantizedWeight result;
+  result.grid = options_.grid;
+  result.granularity = options_.granularity;
+  result.scale = scale_.effective().clone();
+  result.weight_int = at::empty({out_features(), in_features()}, at::kChar);
+  std::int64_t clipped = 0;
+  const std::int64_t step = tile_rows(in_features());
+  for (std::int64_t begin = 0; begin < out_features(); begin += step) {
+    const std::int64_t end = std::min(begin + step, out_features());
+    const TileTensors rows = tile(begin, end, {.codes = true, .clipped = true});
+    result.weight_int.slice(0, begin, end).copy_(rows.codes);
+    clipped += rows.clipped.sum().item<std::int64_t>();
+  }
+  result.clipped_fraction =
+      static_cast<double>(clipped) / static_cast<double>(out_features() * in_features());
+  return result;
+}
+
+std::int64_t LrQatWeight::resident_bytes() const {
+  return static_cast<std::int64_t>(phi_0_.tensor().nbytes() + scale_.value().nbytes() + lora_a_.nbytes() +
+                                   lora_b_.nbytes());
+}
+
+}  // namespace lrqat::quant

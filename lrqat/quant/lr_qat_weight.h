@@ -1,0 +1,74 @@
+// LR-QAT (arXiv 2406.06385; method.md section 2):
+//     Z = Φ0 + γ·A·B      q = clip(round(Z), quant_min, quant_max)      Ŵ = s·q
+// Trainables: lora_a [N, R] (zeros at the start), lora_b [R, K] (Kaiming-uniform), scale. Frozen: phi_0.
+// Gradients, with M = 1 where the rounded value lies in the grid and G = dL/dŴ:
+//     ds = Σ G ⊙ q      dZ = G ⊙ s ⊙ M      dA = γ dZ Bᵀ      dB = γ Aᵀ dZ
+// N out_features, K in_features, R rank, T tokens.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+
+#include "lrqat/quant/downcast.h"
+#include "lrqat/quant/low_rank_tile_op.h"
+#include "lrqat/quant/range_estimator.h"
+#include "lrqat/quant/scale_parameter.h"
+#include "lrqat/quant/weight_parametrization.h"
+
+namespace lrqat::quant {
+
+struct LrQatOptions {
+  Grid grid;
+  Granularity granularity;
+  Downcast downcast = Downcast::fixed_point8;
+  std::int64_t rank = 32;
+  double lora_alpha = 1.0;  // γ = lora_alpha / rank
+  ScaleOptions scale;
+  bool bfloat16_product = false;  // γAB rounded to bfloat16, as with adapters kept in bfloat16
+};
+
+class LrQatWeight final : public WeightParametrization {
+ public:
+  // From a pretrained weight, float32 [N, K], which is not kept: s0 from the estimator (snapped as in
+  // training), Φ0 = φ(W / s0), A = 0, B Kaiming-uniform from `seed`. `name` is for messages.
+  static std::shared_ptr<LrQatWeight> prepare(const std::string& name, const at::Tensor& weight,
+                                              const LrQatOptions& options, const RangeEstimator& estimator,
+                                              std::uint64_t seed);
+
+  // From the parts (a checkpoint). lora_a [N, R], lora_b [R, K], scale: all float32 leaves.
+  LrQatWeight(const LrQatOptions& options, Phi0 phi_0, ScaleParameter scale, at::Tensor lora_a,
+              at::Tensor lora_b);
+
+  std::int64_t out_features() const override { return phi_0_.out_features(); }
+  std::int64_t in_features() const override { return phi_0_.in_features(); }
+  at::Device device() const override;
+  WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const override;
+  std::vector<Parameter> parameters() const override;
+  std::vector<std::pair<std::string, at::Tensor>> buffers() const override;
+  void add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
+                         at::TensorList grads) const override;
+  bool add_gradient_from_activations(const at::Tensor& x, const at::Tensor& grad_output,
+                                     const at::Tensor& output, at::TensorList grads) const override;
+  bool is_quantized() const override { return true; }
+  QuantizedWeight convert() const override;
+  std::int64_t resident_bytes() const override;
+
+  const LrQatOptions& options() const { return options_; }
+  const ScaleParameter& scale() const { return scale_; }
+
+ private:
+  TileTensors tile(std::int64_t row_begin, std::int64_t row_end, const TileWish& wish) const;
+  // Adds dL/ds, [N, G], to the gradient of the scale parameter; sums it first where a scale is shared by all
+  // rows.
+  void add_scale_gradient(const at::Tensor& grad_scale, std::int64_t row_begin, const at::Tensor& grad) const;
+
+  LrQatOptions options_;
+  Phi0 phi_0_;
+  ScaleParameter scale_;
+  at::Tensor lora_a_;
+  at::Tensor lora_b_;
+};
+
+}  // namespace lrqat::quant

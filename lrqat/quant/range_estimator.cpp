@@ -1,0 +1,171 @@
+#include "lrqat/quant/range_estimator.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <charconv>
+#include <cmath>
+#include <limits>
+
+#include "lrqat/base/error.h"
+#include "lrqat/kernels/range_search.h"
+
+namespace lrqat::quant {
+namespace {
+
+constexpr int kCandidates = 100;
+constexpr float kSmallestMaximum = 1e-8F;  // max(w, this), so that a row of zeros has a scale
+
+// Linear interpolation between order statistics, as NumPy's percentile.
+float percentile_of(std::vector<float> values, double percent) {
+  const double position = percent / 100.0 * static_cast<double>(values.size() - 1);
+  const auto low = static_cast<std::ptrdiff_t>(position);
+  std::nth_element(values.begin(), values.begin() + low, values.end());
+  const float a = values[low];
+  if (low + 1 >= static_cast<std::ptrdiff_t>(values.size())) return a;
+  const float b = *std::min_element(values.begin() + low + 1, values.end());
+  return static_cast<float>(a + (b - a) * (position - static_cast<double>(low)));
+}
+
+float minmax_scale(const float* weight, std::int64_t count, float quant_max, double percentile) {
+  float low = 0.0F;
+  float high = 0.0F;
+  if (percentile > 0.0) {
+    const std::vector<float> values(weight, weight + count);
+    low = percentile_of(values, percentile);
+    high = percentile_of(values, 100.0 - percentile);
+  } else {
+    const auto [min, max] = std::minmax_element(weight, weight + count);
+    low = *min;
+    high = *max;
+  }
+  return std::max(-std::min(low, 0.0F), std::max(high, kSmallestMaximum)) / quant_max;
+}
+
+// Brent's bounded scalar minimisation (golden section with parabolic steps; Brent 1973 ch. 5, the algorithm
+// behind SciPy's minimize_scalar(method="bounded")), absolute x tolerance 1e-5, at most 500 evaluations.
+template <typename Function>
+double minimize_bounded(const Function& f, double a, double b) {
+  const double golden = 0.5 * (3.0 - std::sqrt(5.0));
+  const double epsilon = std::sqrt(std::numeric_limits<double>::epsilon());
+  double x = a + golden * (b - a), w = x, v = x;
+  double fx = f(x), fw = fx, fv = fx;
+  double step = 0.0, previous = 0.0;
+  for (int evaluations = 1; evaluations < 500; ++evaluations) {
+    const double middle = 0.5 * (a + b);
+    const double tolerance = epsilon * std::fabs(x) + 1e-5 / 3.0;
+    if (std::fabs(x - middle) <= 2.0 * tolerance - 0.5 * (b - a)) break;
+    bool parabolic = false;
+    if (std::fabs(previous) > tolerance) {
+      const double r = (x - w) * (fx - fv);
+      double q = (x - v) * (fx - fw);
+      double p = (x - v) * q - (x - w) * r;
+      q = 2.0 * (q - r);
+      if (q > 0.0) p = -p;
+      q = std::fabs(q);
+      const double before = previous;
+      previous = step;
+      if (std::fabs(p) < std::fabs(0.5 * q * before) && p > q * (a - x) && p < q * (b - x)) {
+        step = p / q;
+        const double u = x + step;
+        if (u - a < 2.0 * tolerance || b - u < 2.0 * tolerance) step = middle >= x ? tolerance : -tolerance;
+        parabolic = true;
+      }
+    }
+    if (!parabolic) {
+      previous = x >= middle ? a - x : b - x;
+      step = golden * previous;
+    }
+    const double u = x + (step >= 0.0 ? 1.0 : -1.0) * std::max(std::fabs(step), tolerance);
+    const double fu = f(u);
+    if (fu <= fx) {
+      (u >= x ? a : b) = x;
+      v = w, fv = fw, w = x, fw = fx, x = u, fx = fu;
+    } else {
+      (u < x ? a : b) = u;
+      if (fu <= fw || w == x) {
+        v = w, fv = fw, w = u, fw = fu;
+      } else if (fu <= fv || v == x || v == w) {
+        v = u, fv = fu;
+      }
+    }
+  }
+  return x;
+}
+
+// The scale of one row (or group, or tensor) that minimises the L_p rounding error.
+float lp_scale(const float* weight, std::int64_t count, const Grid& grid, const RangeEstimator& estimator) {
+  const auto quant_min = static_cast<float>(grid.quant_min);
+  const auto quant_max = static_cast<float>(grid.quant_max);
+  float largest = 0.0F;
+  for (std::int64_t k = 0; k < count; ++k) largest = std::max(largest, std::fabs(weight[k]));
+  if (largest == 0.0F) return kSmallestMaximum / quant_max;
+  // Powers of tiny errors would underflow: search on w / max|w|, which changes no candidate but by rounding.
+  std::vector<float> row(weight, weight + count);
+  for (float& value : row) value /= largest;
+  const double bound = 1.0 + estimator.margin / largest;
+  const auto loss = [&](double threshold) {
+    const float scale = std::max(static_cast<float>(threshold) / quant_max, estimator.floor / largest);
+    return kernels::rounding_error(row.data(), count, scale, quant_min, quant_max, estimator.p);
+  };
+  if (estimator.search == RangeEstimator::Search::golden_section) {
+    // The reference's tolerance is absolute in units of the weight.
+    const auto in_weight_units = [&](double threshold) { return loss(threshold / largest); };
+    return static_cast<float>(minimize_bounded(in_weight_units, 0.01 * bound * largest, bound * largest)) /
+           quant_max;
+  }
+  int best = 1;
+  double smallest = std::numeric_limits<double>::infinity();
+  for (int i = 1; i <= kCandidates; ++i) {
+    const double error = loss(bound * i / kCandidates);
+    if (error < smallest) {
+      smallest = error;
+      best = i;
+    }
+  }
+  return static_cast<float>((largest + estimator.margin) * best / kCandidates) / quant_max;
+}
+
+}  // namespace
+
+RangeEstimator RangeEstimator::parse(std::string_view text) {
+  RangeEstimator estimator;
+  if (text == "minmax") return estimator;
+  estimator.kind = Kind::lp;
+  estimator.p = 2.0;
+  if (text == "mse") return estimator;
+  constexpr std::string_view kLp = "lp:";
+  if (text.starts_with(kLp)) {
+    const std::string_view number = text.substr(kLp.size());
+    const auto [end, code] = std::from_chars(number.data(), number.data() + number.size(), estimator.p);
+    if (code == std::errc{} && end == number.data() + number.size() && estimator.p > 0.0 &&
+        estimator.p <= 20.0) {
+      return estimator;
+    }
+  }
+  throw UsageError(
+      concat("--range \"", text, "\" is not known: use minmax, mse or lp:P with P in (0, 20], as lp:3.5"));
+}
+
+std::string RangeEstimator::name() const { return kind == Kind::minmax ? "minmax" : concat("lp:", p); }
+
+at::Tensor RangeEstimator::estimate(const at::Tensor& weight, const Grid& grid,
+                                    const Granularity& granularity) const {
+  LRQAT_CHECK(weight.dim() == 2 && weight.scalar_type() == at::kFloat);
+  const at::Tensor rows = weight.to(at::kCPU).contiguous();
+  const auto shape = granularity.scale_shape(rows.size(0), rows.size(1));
+  at::Tensor scale = at::empty({shape[0], shape[1]}, at::kFloat);
+  const std::int64_t count = rows.numel() / scale.numel();
+  const float* data = rows.const_data_ptr<float>();
+  auto* out = scale.mutable_data_ptr<float>();
+  at::parallel_for(0, scale.numel(), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      out[i] = kind == Kind::minmax
+                   ? minmax_scale(data + i * count, count, static_cast<float>(grid.quant_max), percentile)
+                   : lp_scale(data + i * count, count, grid, *this);
+    }
+  });
+  return scale.to(weight.device());
+}
+
+}  // namespace lrqat::quant

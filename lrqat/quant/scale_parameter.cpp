@@ -1,0 +1,89 @@
+#include "lrqat/quant/scale_parameter.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "lrqat/base/error.h"
+
+namespace lrqat::quant {
+
+ScaleDomain parse_scale_domain(std::string_view name) {
+  if (name == "linear") return ScaleDomain::linear;
+  if (name == "log") return ScaleDomain::log;
+  throw UsageError(concat("--scale-domain \"", name, "\" is not known: use linear or log"));
+}
+
+std::string scale_domain_name(ScaleDomain domain) { return domain == ScaleDomain::linear ? "linear" : "log"; }
+
+ScaleType parse_scale_type(std::string_view name) {
+  if (name == "float32" || name == "none") return ScaleType::float32;
+  if (name == "float16") return ScaleType::float16;
+  if (name == "bfloat16") return ScaleType::bfloat16;
+  throw UsageError(concat("--snap-scale \"", name, "\" is not known: use float16, bfloat16 or none"));
+}
+
+std::string scale_type_name(ScaleType type) {
+  switch (type) {
+    case ScaleType::float32:
+      return "none";
+    case ScaleType::float16:
+      return "float16";
+    case ScaleType::bfloat16:
+      return "bfloat16";
+  }
+  internal_error(__FILE__, __LINE__, "scale type", "");
+}
+
+ScaleParameter::ScaleParameter(const at::Tensor& scale, const ScaleOptions& options) : options_(options) {
+  LRQAT_CHECK(scale.dim() == 2 && scale.scalar_type() == at::kFloat);
+  value_ = options.domain == ScaleDomain::log ? scale.log() : scale.clone();
+  value_.set_requires_grad(options.learn);
+  if (options.type == ScaleType::float16 && effective().max().item<float>() > 65504.0F) {
+    fail("a scale of ", scale.max().item<float>(),
+         " does not fit float16: use --snap-scale bfloat16 or none");
+  }
+}
+
+ScaleParameter ScaleParameter::from_value(at::Tensor value, const ScaleOptions& options) {
+  ScaleParameter parameter(options);
+  LRQAT_CHECK(value.dim() == 2 && value.scalar_type() == at::kFloat);
+  parameter.value_ = std::move(value);
+  parameter.value_.set_requires_grad(options.learn);
+  return parameter;
+}
+
+float ScaleParameter::floor() const {
+  const float smallest = options_.type == ScaleType::float16 ? 0x1p-24F : 0.0F;
+  return std::max(options_.domain == ScaleDomain::linear ? options_.floor : 0.0F, smallest);
+}
+
+at::Tensor ScaleParameter::effective() const {
+  const at::Tensor value = value_.detach();
+  at::Tensor scale = options_.domain == ScaleDomain::log ? value.exp() : value;
+  if (floor() > 0.0F) scale = scale.clamp_min(floor());
+  if (options_.type == ScaleType::float16) return scale.to(at::kHalf).to(at::kFloat);
+  if (options_.type == ScaleType::bfloat16) return scale.to(at::kBFloat16).to(at::kFloat);
+  return scale;
+}
+
+void ScaleParameter::add_gradient(const at::Tensor& grad_scale, std::int64_t row_begin,
+                                  const at::Tensor& grad) const {
+  const std::int64_t row_end = row_begin + grad_scale.size(0);
+  const at::Tensor value = value_.detach().slice(0, row_begin, row_end);
+  at::Tensor out = grad.slice(0, row_begin, row_end);
+  if (options_.domain == ScaleDomain::log) {
+    out.addcmul_(grad_scale, value.exp());
+  } else if (floor() > 0.0F) {
+    out.addcmul_(grad_scale, value.ge(floor()).to(at::kFloat));
+  } else {
+    out.add_(grad_scale);
+  }
+}
+
+at::Tensor divide_by_scale(const at::Tensor& weight, const at::Tensor& scale) {
+  if (scale.size(1) == 1) return weight / scale;
+  return (weight.view({weight.size(0), scale.size(1), -1}) / scale.unsqueeze(2)).view(weight.sizes());
+}
+
+}  // namespace lrqat::quant

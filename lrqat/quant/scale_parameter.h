@@ -1,0 +1,56 @@
+// The learned step size s: its parameter (linear or log domain), its floor, and the snapping to the type in
+// which the export will store it, so that the grid of training is the grid that ships (method.md sections 2
+// and 7). N out_features, G scales a row.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <string_view>
+
+namespace lrqat::quant {
+
+enum class ScaleDomain { linear, log };
+ScaleDomain parse_scale_domain(std::string_view name);
+std::string scale_domain_name(ScaleDomain domain);
+
+// The type that the forward pass rounds s to (gradient straight through).
+enum class ScaleType { float32, float16, bfloat16 };
+ScaleType parse_scale_type(std::string_view name);
+std::string scale_type_name(ScaleType type);
+
+struct ScaleOptions {
+  ScaleDomain domain = ScaleDomain::linear;
+  ScaleType type = ScaleType::float16;
+  bool learn = true;
+  // Smallest s of the linear domain; below it the parameter gets no gradient. 0: no floor. Where s is snapped
+  // to float16 it is at least 2^-24, the smallest number that float16 has.
+  float floor = 1e-8F;
+};
+
+class ScaleParameter {
+ public:
+  // `scale` [1, 1], [N, 1] or [N, G], float32, positive: the value that s starts from (before snapping).
+  ScaleParameter(const at::Tensor& scale, const ScaleOptions& options);
+  // Wraps an existing parameter tensor (the s or log s that value() returned).
+  static ScaleParameter from_value(at::Tensor value, const ScaleOptions& options);
+
+  at::Tensor effective() const;  // s as the forward pass uses it
+  // Adds dL/dvalue to rows [row_begin, …) of grad (shaped as value()), given dL/ds of those rows, [rows, G].
+  void add_gradient(const at::Tensor& grad_scale, std::int64_t row_begin, const at::Tensor& grad) const;
+  const at::Tensor& value() const { return value_; }  // the parameter, a leaf
+  const ScaleOptions& options() const { return options_; }
+
+ private:
+  explicit ScaleParameter(const ScaleOptions& options) : options_(options) {}
+  float floor() const;
+
+  ScaleOptions options_;
+  at::Tensor value_;
+};
+
+// weight / scale, float32 [N, K], each weight by its own scale. A true division: multiplying by 1 / s gives
+// other bits, and so other codes.
+at::Tensor divide_by_scale(const at::Tensor& weight, const at::Tensor& scale);
+
+}  // namespace lrqat::quant
