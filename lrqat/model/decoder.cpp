@@ -1,0 +1,121 @@
+#include "lrqat/model/decoder.h"
+
+#include <ATen/ATen.h>
+
+#include "lrqat/base/error.h"
+
+namespace lrqat::model {
+namespace {
+
+void append_parameters(const nn::Linear& linear, std::vector<quant::Parameter>& out) {
+  for (quant::Parameter parameter : linear.weight()->parameters()) {
+    parameter.name = linear.name() + "." + parameter.name;
+    out.push_back(std::move(parameter));
+  }
+}
+
+}  // namespace
+
+DecoderLayer::DecoderLayer(nn::RmsNorm input_layernorm, nn::Attention self_attn,
+                           nn::RmsNorm post_attention_layernorm, nn::Mlp mlp)
+    : input_layernorm_(std::move(input_layernorm)),
+      self_attn_(std::move(self_attn)),
+      post_attention_layernorm_(std::move(post_attention_layernorm)),
+      mlp_(std::move(mlp)) {}
+
+at::Tensor DecoderLayer::forward(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary,
+                                 std::int64_t position, nn::KvCacheLayer* cache) const {
+  const at::Tensor attended =
+      hidden + self_attn_.forward(input_layernorm_.forward(hidden), rotary, position, cache);
+  return attended + mlp_.forward(post_attention_layernorm_.forward(attended));
+}
+
+std::vector<nn::Linear*> DecoderLayer::linears() {
+  return {&self_attn_.q_proj, &self_attn_.k_proj, &self_attn_.v_proj, &self_attn_.o_proj,
+          &mlp_.gate_proj,    &mlp_.up_proj,      &mlp_.down_proj};
+}
+
+std::vector<const nn::Linear*> DecoderLayer::linears() const {
+  return {&self_attn_.q_proj, &self_attn_.k_proj, &self_attn_.v_proj, &self_attn_.o_proj,
+          &mlp_.gate_proj,    &mlp_.up_proj,      &mlp_.down_proj};
+}
+
+std::vector<quant::Parameter> DecoderLayer::parameters() const {
+  std::vector<quant::Parameter> out;
+  for (const nn::Linear* linear : linears()) append_parameters(*linear, out);
+  return out;
+}
+
+Decoder::Decoder(formats::ModelConfig config, DecoderParts parts)
+    : config_(std::move(config)),
+      embedding_(std::move(parts.embedding)),
+      layers_(std::move(parts.layers)),
+      norm_(std::move(parts.norm)),
+      lm_head_(std::move(parts.lm_head)),
+      rotary_(config_.head_dim, config_.rope_theta, config_.rope_scaling) {
+  LRQAT_CHECK(num_layers() == config_.num_hidden_layers);
+}
+
+at::Tensor Decoder::embed(const at::Tensor& tokens) const {
+  LRQAT_CHECK(tokens.dim() == 2);
+  return embedding_.forward(tokens);
+}
+
+at::Tensor Decoder::layer_forward(std::int64_t index, const at::Tensor& hidden, std::int64_t position,
+                                  nn::KvCacheLayer* cache) const {
+  return layer(index).forward(hidden, rotary_, position, cache);
+}
+
+at::Tensor Decoder::final_norm(const at::Tensor& hidden) const { return norm_.forward(hidden); }
+
+at::Tensor Decoder::forward(const at::Tensor& tokens, nn::KvCache* cache) const {
+  const std::int64_t position = cache != nullptr ? cache->length() : 0;
+  at::Tensor hidden = embed(tokens);
+  for (std::int64_t i = 0; i < num_layers(); ++i) {
+    hidden = layer_forward(i, hidden, position, cache != nullptr ? &cache->layer(i) : nullptr);
+  }
+  return final_norm(hidden);
+}
+
+std::vector<nn::Linear*> Decoder::linears() {
+  std::vector<nn::Linear*> out;
+  for (const auto& layer : layers_) {
+    for (nn::Linear* linear : layer->linears()) out.push_back(linear);
+  }
+  return out;
+}
+
+std::vector<const nn::Linear*> Decoder::linears() const {
+  std::vector<const nn::Linear*> out;
+  for (const auto& layer : layers_) {
+    for (nn::Linear* linear : layer->linears()) out.push_back(linear);
+  }
+  return out;
+}
+
+nn::Linear* Decoder::find_linear(std::string_view name) {
+  for (nn::Linear* linear : linears()) {
+    if (linear->name() == name) return linear;
+  }
+  return nullptr;
+}
+
+std::vector<quant::Parameter> Decoder::parameters() const {
+  std::vector<quant::Parameter> out;
+  for (const nn::Linear* linear : linears()) append_parameters(*linear, out);
+  return out;
+}
+
+void Decoder::set_compute(quant::ComputeType compute) {
+  for (nn::Linear* linear : linears()) linear->set_compute(compute);
+  lm_head_.set_compute(compute);
+}
+
+std::int64_t Decoder::resident_bytes() const {
+  std::int64_t bytes = embedding_.weight()->resident_bytes();
+  if (lm_head_.weight() != embedding_.weight()) bytes += lm_head_.weight()->resident_bytes();
+  for (const nn::Linear* linear : linears()) bytes += linear->weight()->resident_bytes();
+  return bytes;
+}
+
+}  // namespace lrqat::model

@@ -1,0 +1,74 @@
+#include "lrqat/nn/mlp.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+
+#include "lrqat/base/error.h"
+
+namespace lrqat::nn {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// Calls work(begin, end) for blocks of rows so small that what ATen's operations pass on stays in the cache.
+// ATen inside parallel_for runs on the calling thread.
+template <typename Work>
+void for_row_blocks(const at::Tensor& like, const Work& work) {
+  constexpr std::int64_t kBlockElements = 1 << 14;
+  const std::int64_t rows = like.size(0);
+  if (!like.device().is_cpu()) return work(0, rows);
+  const std::int64_t step = std::max<std::int64_t>(1, kBlockElements / like.size(1));
+  at::parallel_for(0, (rows + step - 1) / step, 1, [&](std::int64_t first, std::int64_t last) {
+    const at::NoGradGuard no_grad;  // grad mode is thread-local
+    for (std::int64_t block = first; block < last; ++block) {
+      work(block * step, std::min((block + 1) * step, rows));
+    }
+  });
+}
+
+class SwigluFunction : public torch::autograd::Function<SwigluFunction> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& gate, const at::Tensor& up) {
+    context->save_for_backward({gate, up});
+    at::Tensor out = at::empty_like(gate);
+    for_row_blocks(gate, [&](std::int64_t begin, std::int64_t end) {
+      at::Tensor part = out.slice(0, begin, end);
+      at::silu_out(part, gate.slice(0, begin, end));
+      part.mul_(up.slice(0, begin, end));
+    });
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
+    const variable_list saved = context->get_saved_variables();
+    const at::Tensor &gate = saved[0], &up = saved[1];
+    const at::Tensor grad = grad_outputs[0].contiguous();
+    at::Tensor grad_gate = at::empty_like(gate), grad_up = at::empty_like(up);
+    for_row_blocks(gate, [&](std::int64_t begin, std::int64_t end) {
+      const at::Tensor dy = grad.slice(0, begin, end), g = gate.slice(0, begin, end);
+      at::Tensor dg = grad_gate.slice(0, begin, end), du = grad_up.slice(0, begin, end);
+      at::silu_out(du, g);
+      du.mul_(dy);
+      at::silu_backward_out(dg, dy * up.slice(0, begin, end), g);
+    });
+    return {grad_gate, grad_up};
+  }
+};
+
+}  // namespace
+
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+  LRQAT_CHECK(gate.sizes() == up.sizes());
+  const auto rows = [](const at::Tensor& x) { return x.reshape({-1, x.size(-1)}).contiguous(); };
+  return SwigluFunction::apply(rows(gate), rows(up)).view(gate.sizes());
+}
+
+at::Tensor Mlp::forward(const at::Tensor& x) const {
+  return down_proj.forward(swiglu(gate_proj.forward(x), up_proj.forward(x)));
+}
+
+}  // namespace lrqat::nn

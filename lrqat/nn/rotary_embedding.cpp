@@ -1,0 +1,110 @@
+#include "lrqat/nn/rotary_embedding.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <numbers>
+
+#include "lrqat/base/error.h"
+#include "lrqat/nn/row_kernels.h"
+
+namespace lrqat::nn {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// transformers' _compute_llama3_parameters: long wavelengths are stretched by `factor`, short ones kept, the
+// ones between blended.
+at::Tensor llama3_frequencies(const at::Tensor& frequencies, const formats::RopeScaling& scaling) {
+  const auto context = static_cast<double>(scaling.original_max_position_embeddings);
+  const double low_wavelength = context / scaling.low_freq_factor;
+  const double high_wavelength = context / scaling.high_freq_factor;
+  const at::Tensor wavelength = 2 * std::numbers::pi / frequencies;
+  const at::Tensor stretched =
+      at::where(wavelength > low_wavelength, frequencies / scaling.factor, frequencies);
+  const at::Tensor smooth =
+      (context / wavelength - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
+  const at::Tensor blended = (1 - smooth) * stretched / scaling.factor + smooth * stretched;
+  const at::Tensor between =
+      at::logical_not(wavelength < high_wavelength) * at::logical_not(wavelength > low_wavelength);
+  return at::where(between, blended, stretched);
+}
+
+// x [B, T, heads, D], cos and sin [T, D/2].
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, double direction) {
+  const std::int64_t half = cos.size(1);
+  if (!x.device().is_cpu() || x.scalar_type() != at::kFloat) {
+    const at::Tensor c = cos.unsqueeze(1), s = sin.unsqueeze(1) * direction;
+    const at::Tensor x1 = x.narrow(-1, 0, half), x2 = x.narrow(-1, half, half);
+    return at::cat({x1 * c - x2 * s, x2 * c + x1 * s}, -1);
+  }
+  at::Tensor out = at::empty_like(x);
+  const std::int64_t tokens = x.size(1), heads = x.size(2);
+  at::parallel_for(0, x.size(0) * tokens, 16, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      const std::int64_t angle = row % tokens * half;
+      for (std::int64_t head = 0; head < heads; ++head) {
+        const std::int64_t start = (row * heads + head) * 2 * half;
+        rotate_head(x.const_data_ptr<float>() + start, cos.const_data_ptr<float>() + angle,
+                    sin.const_data_ptr<float>() + angle, static_cast<float>(direction),
+                    out.data_ptr<float>() + start, half);
+      }
+    }
+  });
+  return out;
+}
+
+// A rotation: its gradient is the rotation back, so nothing of x is kept.
+class RotaryFunction : public torch::autograd::Function<RotaryFunction> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& cos,
+                            const at::Tensor& sin) {
+    context->save_for_backward({cos, sin});
+    return rotate(x, cos, sin, 1.0);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
+    const variable_list saved = context->get_saved_variables();
+    return {rotate(grad_outputs[0].contiguous(), saved[0], saved[1], -1.0), {}, {}};
+  }
+};
+
+}  // namespace
+
+at::Tensor rotary_inverse_frequencies(std::int64_t head_dim, double rope_theta,
+                                      const formats::RopeScaling& scaling) {
+  const at::Tensor exponents = at::arange(0, head_dim, 2, at::kFloat) / head_dim;
+  const at::Tensor frequencies = 1.0 / at::pow(rope_theta, exponents);
+  if (scaling.rope_type == "default") return frequencies;
+  if (scaling.rope_type == "linear") return frequencies / scaling.factor;
+  if (scaling.rope_type == "llama3") return llama3_frequencies(frequencies, scaling);
+  fail("rope_type \"", scaling.rope_type, "\" is not known: default, linear and llama3 are");
+}
+
+RotaryEmbedding::RotaryEmbedding(std::int64_t head_dim, double rope_theta,
+                                 const formats::RopeScaling& scaling)
+    : head_dim_(head_dim), inverse_frequencies_(rotary_inverse_frequencies(head_dim, rope_theta, scaling)) {
+  LRQAT_CHECK(head_dim_ % 2 == 0, "head_dim ", head_dim_);
+}
+
+void RotaryEmbedding::extend(std::int64_t positions, at::Device device) const {
+  if (cos_.defined() && cos_.size(0) >= positions && cos_.device() == device) return;
+  constexpr std::int64_t kStep = 256;  // so that generation does not grow it token by token
+  const std::int64_t count = (positions + kStep - 1) / kStep * kStep;
+  const at::Tensor angles = at::arange(count, at::kFloat).unsqueeze(1) * inverse_frequencies_;
+  cos_ = angles.cos().to(device);
+  sin_ = angles.sin().to(device);
+}
+
+at::Tensor RotaryEmbedding::apply(const at::Tensor& x, std::int64_t position) const {
+  LRQAT_CHECK(x.dim() == 4 && x.size(3) == head_dim_);
+  const std::int64_t tokens = x.size(1);
+  extend(position + tokens, x.device());
+  return RotaryFunction::apply(x.contiguous(), cos_.narrow(0, position, tokens),
+                               sin_.narrow(0, position, tokens));
+}
+
+}  // namespace lrqat::nn
