@@ -36,7 +36,7 @@ std::vector<std::vector<TensorDeclaration>> split_shards(std::vector<TensorDecla
   std::uint64_t bytes = 0;
   for (TensorDeclaration& tensor : tensors) {
     const std::uint64_t size = declared_bytes(tensor);
-    if (!shards.back().empty() && bytes + size > max_shard_bytes) {
+    if (!shards.back().empty() && size > 0 && bytes + size > max_shard_bytes) {
       shards.emplace_back();
       bytes = 0;
     }
