@@ -275,6 +275,7 @@ GgufFile::GgufFile(const std::filesystem::path& path) : file_(std::make_shared<M
   }
   alignment_ = checked_alignment(get_or<std::uint32_t>("general.alignment", 32), cursor.where());
   std::vector<TensorHeader> headers;
+  headers.reserve(tensor_count);
   for (std::uint64_t i = 0; i < tensor_count; ++i) headers.push_back(take_tensor(cursor));
 
   const std::uint64_t file_size = file_->bytes().size();

@@ -19,7 +19,7 @@ template <typename Wanted, typename Stored>
 bool convert_scalar(const Stored& stored, Wanted& out) {
   if constexpr (kIsInteger<Wanted> && kIsInteger<Stored>) {
     if (!std::in_range<Wanted>(stored)) return false;
-    out = static_cast<Wanted>(stored);
+    out = static_cast<Wanted>(stored);  // NOLINT(bugprone-signed-char-misuse): int8 is a number here
     return true;
   } else if constexpr (std::is_floating_point_v<Wanted> && std::is_floating_point_v<Stored>) {
     out = static_cast<Wanted>(stored);

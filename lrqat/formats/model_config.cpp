@@ -13,6 +13,8 @@ constexpr std::array kFamilies = std::to_array<ModelFamily>({
 constexpr std::array<std::string_view, 3> kRopeTypes{"default", "linear", "llama3"};
 constexpr std::array<std::string_view, 1> kActivations{"silu"};
 
+constexpr std::int64_t kMostLayers = 10'000;  // a damaged number must not make lists of 2^31 names
+
 template <typename Known>
 void check_known(const Known& known, std::string_view value, std::string_view key, const std::string& where) {
   for (const std::string_view name : known) {
@@ -81,6 +83,9 @@ void validate_config(const ModelConfig& config, const std::string& where) {
   check_positive(config.hidden_size, "hidden_size", where);
   check_positive(config.intermediate_size, "intermediate_size", where);
   check_positive(config.num_hidden_layers, "num_hidden_layers", where);
+  if (config.num_hidden_layers > kMostLayers) {
+    fail(where, ": num_hidden_layers is ", config.num_hidden_layers, ", expected at most ", kMostLayers);
+  }
   check_positive(config.num_attention_heads, "num_attention_heads", where);
   check_positive(config.num_key_value_heads, "num_key_value_heads", where);
   check_positive(config.head_dim, "head_dim", where);

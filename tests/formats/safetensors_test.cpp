@@ -13,7 +13,8 @@ namespace fs = std::filesystem;
 template <typename T>
 std::vector<T> values_of(const TensorView& tensor) {
   std::vector<T> values(tensor.data.size() / sizeof(T));
-  std::memcpy(values.data(), tensor.data.data(), tensor.data.size());  // data may be unaligned
+  if (!values.empty())
+    std::memcpy(values.data(), tensor.data.data(), tensor.data.size());  // may be unaligned
   return values;
 }
 
