@@ -49,8 +49,9 @@ void decode_blocks(const std::byte* source, std::span<std::int8_t> codes, std::s
 
 void encode_q4_0(std::span<const std::int8_t> codes, std::span<const std::uint16_t> scales, std::byte* out) {
   encode_blocks(codes, scales, out, [](std::span<const std::int8_t> block_codes, std::uint16_t scale) {
-    for (const int code : block_codes)
-      LRQAT_CHECK(code >= -8 && code <= 7, "code ", code, " is not 4 bits wide");
+    for (const std::int8_t code : block_codes) {
+      LRQAT_CHECK(code >= -8 && code <= 7, "code ", static_cast<int>(code), " is not 4 bits wide");
+    }
     BlockQ4_0 block{scale, {}};
     for (std::size_t j = 0; j < kBlock / 2; ++j) {
       block.qs[j] = static_cast<std::uint8_t>((block_codes[j] + 8) | (block_codes[j + kBlock / 2] + 8) << 4);

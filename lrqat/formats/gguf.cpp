@@ -7,12 +7,12 @@
 #include <cstring>
 
 #include "lrqat/formats/dtype.h"
+#include "lrqat/formats/gguf_cursor.h"
 #include "lrqat/formats/messages.h"
 
 namespace lrqat::formats {
 namespace {
 
-constexpr std::string_view kDamaged = ": the file is damaged or cut short; fetch or export it again";
 constexpr std::uint32_t kMaxDimensions = 4;         // GGML_MAX_DIMS
 constexpr std::uint64_t kSmallestPair = 8 + 4 + 1;  // key length, type, one byte of value
 constexpr std::uint64_t kSmallestTensor =
@@ -20,148 +20,7 @@ constexpr std::uint64_t kSmallestTensor =
 
 static_assert(std::endian::native == std::endian::little, "GGUF files are read as they lie in memory");
 
-// A position in the file's header.
-class Cursor {
- public:
-  Cursor(std::span<const std::byte> bytes, std::string where) : bytes_(bytes), where_(std::move(where)) {}
-
-  template <typename T>
-  T take(std::string_view what) {
-    T value{};
-    std::memcpy(&value, take_bytes(sizeof(T), what).data(), sizeof(T));
-    return value;
-  }
-
-  std::string take_string(std::string_view what) {
-    const auto length = take<std::uint64_t>(what);
-    const auto text = take_bytes(length, what);
-    return {reinterpret_cast<const char*>(text.data()), text.size()};
-  }
-
-  std::span<const std::byte> take_bytes(std::uint64_t count, std::string_view what) {
-    if (count > left()) {
-      fail(where_, ": file ends inside ", what, " (at byte ", offset_, ", ", count, " bytes needed, ", left(),
-           " left)", kDamaged);
-    }
-    const auto part = bytes_.subspan(offset_, count);
-    offset_ += count;
-    return part;
-  }
-
-  // A count of things of at least `smallest` bytes each: refused where the file cannot hold them.
-  std::uint64_t take_count(std::uint64_t smallest, std::string_view what) {
-    const auto count = take<std::uint64_t>(what);
-    if (count > left() / smallest) {
-      fail(where_, ": ", what, " is ", count, ", but only ", left(), " bytes are left in the file", kDamaged);
-    }
-    return count;
-  }
-
-  std::uint64_t left() const { return bytes_.size() - offset_; }
-  std::uint64_t offset() const { return offset_; }
-  const std::string& where() const { return where_; }
-
- private:
-  std::span<const std::byte> bytes_;
-  std::string where_;
-  std::uint64_t offset_ = 0;
-};
-
-template <typename T>
-T take_value(Cursor& cursor, std::string_view what) {
-  if constexpr (std::is_same_v<T, std::string>) {
-    return cursor.take_string(what);
-  } else if constexpr (std::is_same_v<T, bool>) {
-    return cursor.take<std::uint8_t>(what) != 0;
-  } else {
-    return cursor.take<T>(what);
-  }
-}
-
-template <typename T>
-GgufArray take_vector(Cursor& cursor, const std::string& what) {
-  constexpr std::uint64_t kSmallest = std::is_same_v<T, std::string> ? 8 : sizeof(T);
-  const auto count = cursor.take_count(kSmallest, what);
-  std::vector<T> values;
-  values.reserve(count);
-  for (std::uint64_t i = 0; i < count; ++i) values.push_back(take_value<T>(cursor, what));
-  return values;
-}
-
-[[noreturn]] void fail_value_type(const Cursor& cursor, const std::string& what, std::uint32_t type) {
-  fail(cursor.where(), ": ", what, " has value type ", type, ", known are 0 to 12 (of GGUF 3)", kDamaged);
-}
-
-GgufArray take_array(Cursor& cursor, const std::string& what) {
-  const auto type = cursor.take<std::uint32_t>(what);
-  switch (type) {
-    case 0:
-      return take_vector<std::uint8_t>(cursor, what);
-    case 1:
-      return take_vector<std::int8_t>(cursor, what);
-    case 2:
-      return take_vector<std::uint16_t>(cursor, what);
-    case 3:
-      return take_vector<std::int16_t>(cursor, what);
-    case 4:
-      return take_vector<std::uint32_t>(cursor, what);
-    case 5:
-      return take_vector<std::int32_t>(cursor, what);
-    case 6:
-      return take_vector<float>(cursor, what);
-    case 7:
-      return take_vector<bool>(cursor, what);
-    case 8:
-      return take_vector<std::string>(cursor, what);
-    case kGgufArray:
-      fail(cursor.where(), ": ", what,
-           " is an array of arrays, which is not supported: expected a flat array");
-    case 10:
-      return take_vector<std::uint64_t>(cursor, what);
-    case 11:
-      return take_vector<std::int64_t>(cursor, what);
-    case 12:
-      return take_vector<double>(cursor, what);
-    default:
-      fail_value_type(cursor, what, type);
-  }
-}
-
-GgufValue take_metadata_value(Cursor& cursor, const std::string& what) {
-  const auto type = cursor.take<std::uint32_t>(what);
-  switch (type) {
-    case 0:
-      return take_value<std::uint8_t>(cursor, what);
-    case 1:
-      return take_value<std::int8_t>(cursor, what);
-    case 2:
-      return take_value<std::uint16_t>(cursor, what);
-    case 3:
-      return take_value<std::int16_t>(cursor, what);
-    case 4:
-      return take_value<std::uint32_t>(cursor, what);
-    case 5:
-      return take_value<std::int32_t>(cursor, what);
-    case 6:
-      return take_value<float>(cursor, what);
-    case 7:
-      return take_value<bool>(cursor, what);
-    case 8:
-      return take_value<std::string>(cursor, what);
-    case kGgufArray:
-      return take_array(cursor, what);
-    case 10:
-      return take_value<std::uint64_t>(cursor, what);
-    case 11:
-      return take_value<std::int64_t>(cursor, what);
-    case 12:
-      return take_value<double>(cursor, what);
-    default:
-      fail_value_type(cursor, what, type);
-  }
-}
-
-std::uint32_t take_version(Cursor& cursor) {
+std::uint32_t take_version(GgufCursor& cursor) {
   constexpr std::string_view kMagic = "GGUF";
   const auto magic = cursor.take_bytes(kMagic.size(), "the magic word");
   if (std::memcmp(magic.data(), kMagic.data(), kMagic.size()) != 0) {
@@ -181,23 +40,24 @@ struct TensorHeader {
   std::uint64_t bytes = 0;
 };
 
-std::vector<std::int64_t> take_shape(Cursor& cursor, const std::string& what) {
+std::vector<std::int64_t> take_shape(GgufCursor& cursor, const std::string& what) {
   const auto dimensions = cursor.take<std::uint32_t>(what);
   if (dimensions == 0 || dimensions > kMaxDimensions) {
     fail(cursor.where(), ": ", what, " has ", dimensions, " dimensions, expected 1 to ", kMaxDimensions,
-         kDamaged);
+         kGgufDamaged);
   }
   std::vector<std::int64_t> shape(dimensions);
   for (std::int64_t& size : shape) size = cursor.take<std::int64_t>(what);
   std::reverse(shape.begin(), shape.end());  // the file keeps the fastest dimension first
   const bool positive = std::all_of(shape.begin(), shape.end(), [](std::int64_t size) { return size > 0; });
   if (!positive || !shape_product(shape)) {
-    fail(cursor.where(), ": ", what, " has shape ", shape_to_string(shape), ", which cannot exist", kDamaged);
+    fail(cursor.where(), ": ", what, " has shape ", shape_to_string(shape), ", which cannot exist",
+         kGgufDamaged);
   }
   return shape;
 }
 
-TensorHeader take_tensor(Cursor& cursor) {
+TensorHeader take_tensor(GgufCursor& cursor) {
   TensorHeader header;
   GgufTensor& tensor = header.tensor;
   tensor.name = cursor.take_string("a tensor name");
@@ -212,12 +72,12 @@ TensorHeader take_tensor(Cursor& cursor) {
   tensor.type = info->type;
   if (tensor.cols() % info->block_elements != 0) {
     fail(cursor.where(), ": ", what, " has rows of ", tensor.cols(), " elements, expected a multiple of ",
-         info->block_elements, " for ", info->name, kDamaged);
+         info->block_elements, " for ", info->name, kGgufDamaged);
   }
   const std::uint64_t blocks = static_cast<std::uint64_t>(tensor.elements() / info->block_elements);
   if (__builtin_mul_overflow(blocks, info->block_bytes, &header.bytes)) {
     fail(cursor.where(), ": ", what, " has shape ", shape_to_string(tensor.shape), ", which cannot exist",
-         kDamaged);
+         kGgufDamaged);
   }
   header.offset = cursor.take<std::uint64_t>(what);
   return header;
@@ -228,16 +88,17 @@ void check_range(const TensorHeader& header, std::uint64_t available, std::uint6
   const std::string what = concat(where, ": tensor ", quoted_name(header.tensor.name));
   if (header.offset % alignment != 0) {
     fail(what, " begins at offset ", header.offset, ", expected a multiple of the alignment ", alignment,
-         kDamaged);
+         kGgufDamaged);
   }
   if (header.offset > available || header.bytes > available - header.offset) {
     fail(what, " needs bytes ", header.offset, " to ", header.offset, " + ", header.bytes,
-         " of the data, but only ", available, " bytes are there", kDamaged);
+         " of the data, but only ", available, " bytes are there", kGgufDamaged);
   }
 }
 
 void check_overlap(const std::vector<TensorHeader>& headers, const std::string& where) {
   std::vector<const TensorHeader*> sorted;
+  sorted.reserve(headers.size());
   for (const TensorHeader& header : headers) sorted.push_back(&header);
   std::stable_sort(sorted.begin(), sorted.end(),
                    [](const auto* a, const auto* b) { return a->offset < b->offset; });
@@ -245,14 +106,37 @@ void check_overlap(const std::vector<TensorHeader>& headers, const std::string& 
     const TensorHeader& before = *sorted[i - 1];
     if (before.offset + before.bytes > sorted[i]->offset) {
       fail(where, ": tensors ", quoted_name(before.tensor.name), " and ", quoted_name(sorted[i]->tensor.name),
-           " overlap in the data", kDamaged);
+           " overlap in the data", kGgufDamaged);
     }
   }
 }
 
+std::vector<TensorHeader> take_tensors(GgufCursor& cursor, std::uint64_t count) {
+  std::vector<TensorHeader> headers;
+  headers.reserve(count);
+  for (std::uint64_t i = 0; i < count; ++i) headers.push_back(take_tensor(cursor));
+  return headers;
+}
+
+// Where the data begins: behind the header, aligned (and not behind the file's end, where tensors are then
+// missing).
+std::uint64_t data_start(const GgufCursor& cursor, std::uint64_t alignment) {
+  const std::uint64_t aligned = (cursor.offset() + alignment - 1) / alignment * alignment;
+  return std::min(aligned, cursor.offset() + cursor.left());
+}
+
+void place_tensors(std::vector<TensorHeader>& headers, std::span<const std::byte> data,
+                   std::uint64_t alignment, const std::string& where) {
+  for (TensorHeader& header : headers) {
+    check_range(header, data.size(), alignment, where);
+    header.tensor.data = data.subspan(header.offset, header.bytes);
+  }
+  check_overlap(headers, where);
+}
+
 std::uint64_t checked_alignment(std::uint64_t alignment, const std::string& where) {
   if (!std::has_single_bit(alignment)) {
-    fail(where, ": general.alignment is ", alignment, ", expected a power of two", kDamaged);
+    fail(where, ": general.alignment is ", alignment, ", expected a power of two", kGgufDamaged);
   }
   return alignment;
 }
@@ -262,34 +146,23 @@ std::uint64_t checked_alignment(std::uint64_t alignment, const std::string& wher
 std::int64_t GgufTensor::elements() const { return shape_product(shape).value(); }
 
 GgufFile::GgufFile(const std::filesystem::path& path) : file_(std::make_shared<MappedFile>(path)) {
-  Cursor cursor(file_->bytes(), path.string());
+  const std::string where = path.string();
+  GgufCursor cursor(file_->bytes(), where);
   version_ = take_version(cursor);
   const auto tensor_count = cursor.take_count(kSmallestTensor, "the number of tensors");
   const auto pair_count = cursor.take_count(kSmallestPair, "the number of metadata keys");
-  for (std::uint64_t i = 0; i < pair_count; ++i) {
-    std::string key = cursor.take_string("a metadata key");
-    const std::string what = "GGUF key " + quoted_name(key);
-    if (!value_index_.emplace(key, metadata_.size()).second)
-      fail(cursor.where(), ": ", what, " stands twice");
-    metadata_.emplace_back(std::move(key), take_metadata_value(cursor, what));
+  metadata_ = take_gguf_pairs(cursor, pair_count);
+  for (const auto& [key, value] : metadata_) {
+    if (!value_index_.emplace(key, value_index_.size()).second) {
+      fail(where, ": GGUF key ", quoted_name(key), " stands twice, expected once", kGgufDamaged);
+    }
   }
-  alignment_ = checked_alignment(get_or<std::uint32_t>("general.alignment", 32), cursor.where());
-  std::vector<TensorHeader> headers;
-  headers.reserve(tensor_count);
-  for (std::uint64_t i = 0; i < tensor_count; ++i) headers.push_back(take_tensor(cursor));
-
-  const std::uint64_t file_size = file_->bytes().size();
-  const std::uint64_t data_start =
-      std::min(file_size, (cursor.offset() + alignment_ - 1) / alignment_ * alignment_);
+  alignment_ = checked_alignment(get_or<std::uint32_t>("general.alignment", 32), where);
+  auto headers = take_tensors(cursor, tensor_count);
+  place_tensors(headers, file_->bytes().subspan(data_start(cursor, alignment_)), alignment_, where);
   for (TensorHeader& header : headers) {
-    check_range(header, file_size - data_start, alignment_, cursor.where());
-    header.tensor.data = file_->bytes().subspan(data_start + header.offset, header.bytes);
-  }
-  check_overlap(headers, cursor.where());
-  for (TensorHeader& header : headers) {
-    const std::string& name = header.tensor.name;
-    if (!tensor_index_.emplace(name, tensors_.size()).second) {
-      fail(cursor.where(), ": tensor ", quoted_name(name), " stands twice, expected once", kDamaged);
+    if (!tensor_index_.emplace(header.tensor.name, tensors_.size()).second) {
+      fail(where, ": tensor ", quoted_name(header.tensor.name), " stands twice, expected once", kGgufDamaged);
     }
     tensors_.push_back(std::move(header.tensor));
   }

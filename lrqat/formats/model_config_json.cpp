@@ -136,8 +136,10 @@ ModelConfig config_from_json(const Json& json, const std::string& where) {
   config.mlp_bias = json_get_or<bool>(json, "mlp_bias", false, where);
   config.tie_word_embeddings = json_get_or<bool>(json, "tie_word_embeddings", false, where);
   config.hidden_act = json_get_or<std::string>(json, "hidden_act", config.hidden_act, where);
-  config.bos_token_id = optional_integer(json, "bos_token_id", where);
-  config.eos_token_id = integer_list(json, "eos_token_id", where);
+  // absent: LlamaConfig's defaults; null: there is none
+  config.bos_token_id = json.contains("bos_token_id") ? optional_integer(json, "bos_token_id", where) : 1;
+  config.eos_token_id = json.contains("eos_token_id") ? integer_list(json, "eos_token_id", where)
+                                                      : std::vector<std::int64_t>{2};
   config.pad_token_id = optional_integer(json, "pad_token_id", where);
   config.sliding_window = optional_integer(json, "sliding_window", where);
   validate_config(config, where);
@@ -167,7 +169,8 @@ Json config_to_json(const ModelConfig& config) {
     json["rope_scaling"] = rope_to_json(config);
     json["rope_scaling"].erase("rope_theta");
   }
-  if (config.bos_token_id) json["bos_token_id"] = *config.bos_token_id;
+  json["bos_token_id"] = config.bos_token_id ? Json(*config.bos_token_id) : Json(nullptr);
+  json["eos_token_id"] = nullptr;
   if (config.eos_token_id.size() == 1) json["eos_token_id"] = config.eos_token_id[0];
   if (config.eos_token_id.size() > 1) json["eos_token_id"] = config.eos_token_id;
   if (config.pad_token_id) json["pad_token_id"] = *config.pad_token_id;

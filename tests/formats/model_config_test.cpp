@@ -30,8 +30,13 @@ TEST(ModelConfigJson, DefaultsAreThoseOfLlamaConfig) {
   EXPECT_FALSE(config.mlp_bias);
   EXPECT_FALSE(config.tie_word_embeddings);
   EXPECT_EQ(config.hidden_act, "silu");
-  EXPECT_EQ(config.bos_token_id, std::nullopt);
-  EXPECT_TRUE(config.eos_token_id.empty());
+  EXPECT_EQ(config.bos_token_id, 1);
+  EXPECT_EQ(config.eos_token_id, std::vector<std::int64_t>{2});
+  Json none = small_config();
+  none["bos_token_id"] = none["eos_token_id"] = nullptr;
+  EXPECT_EQ(parse(none).bos_token_id, std::nullopt);
+  EXPECT_TRUE(parse(none).eos_token_id.empty());
+  EXPECT_EQ(parse(config_to_json(parse(none))), parse(none));
 }
 
 TEST(ModelConfigJson, ReadsWhatTransformersSaved) {
