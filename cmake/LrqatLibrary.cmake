@@ -48,6 +48,9 @@ function(lrqat_test folder)
                              LRQAT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   target_compile_options(${target} PRIVATE ${LRQAT_WARNINGS})
   if(ARG_TORCH)
+    # -fPIC as the precompiled header has it; executables' own -fPIE would make the compiler ignore that header
+    set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+    target_compile_options(${target} PRIVATE -fPIC)
     target_precompile_headers(${target} REUSE_FROM lrqat_torch_pch)
   endif()
   gtest_discover_tests(${target} TEST_PREFIX "${folder}." PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT 600

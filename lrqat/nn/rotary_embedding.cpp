@@ -16,17 +16,20 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+// number / tensor as Python's torch computes it, bit for bit.
+at::Tensor divided_by(double number, const at::Tensor& tensor) { return tensor.reciprocal() * number; }
+
 // transformers' _compute_llama3_parameters: long wavelengths are stretched by `factor`, short ones kept, the
 // ones between blended.
 at::Tensor llama3_frequencies(const at::Tensor& frequencies, const formats::RopeScaling& scaling) {
   const auto context = static_cast<double>(scaling.original_max_position_embeddings);
   const double low_wavelength = context / scaling.low_freq_factor;
   const double high_wavelength = context / scaling.high_freq_factor;
-  const at::Tensor wavelength = 2 * std::numbers::pi / frequencies;
+  const at::Tensor wavelength = divided_by(2 * std::numbers::pi, frequencies);
   const at::Tensor stretched =
       at::where(wavelength > low_wavelength, frequencies / scaling.factor, frequencies);
-  const at::Tensor smooth =
-      (context / wavelength - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
+  const at::Tensor smooth = (divided_by(context, wavelength) - scaling.low_freq_factor) /
+                            (scaling.high_freq_factor - scaling.low_freq_factor);
   const at::Tensor blended = (1 - smooth) * stretched / scaling.factor + smooth * stretched;
   const at::Tensor between =
       at::logical_not(wavelength < high_wavelength) * at::logical_not(wavelength > low_wavelength);
@@ -77,7 +80,7 @@ class RotaryFunction : public torch::autograd::Function<RotaryFunction> {
 at::Tensor rotary_inverse_frequencies(std::int64_t head_dim, double rope_theta,
                                       const formats::RopeScaling& scaling) {
   const at::Tensor exponents = at::arange(0, head_dim, 2, at::kFloat) / head_dim;
-  const at::Tensor frequencies = 1.0 / at::pow(rope_theta, exponents);
+  const at::Tensor frequencies = at::pow(rope_theta, exponents).reciprocal();
   if (scaling.rope_type == "default") return frequencies;
   if (scaling.rope_type == "linear") return frequencies / scaling.factor;
   if (scaling.rope_type == "llama3") return llama3_frequencies(frequencies, scaling);
