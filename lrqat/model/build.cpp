@@ -1,0 +1,77 @@
+#include "lrqat/model/build.h"
+
+#include <unordered_set>
+
+#include "lrqat/base/error.h"
+
+namespace lrqat::model {
+namespace {
+
+void check_supported(const formats::ModelConfig& config) {
+  if (config.hidden_act != "silu") {
+    fail("hidden_act \"", config.hidden_act, "\" is not supported: this decoder's MLP uses \"silu\"");
+  }
+  if (config.sliding_window && *config.sliding_window < config.max_position_embeddings) {
+    fail("sliding_window ", *config.sliding_window,
+         " is not supported: every token attends to all tokens before it");
+  }
+}
+
+class Builder {
+ public:
+  Builder(const formats::ModelConfig& config, const WeightProvider& provider, quant::ComputeType compute)
+      : config_(config), provider_(provider), compute_(compute) {
+    for (const auto& tensor : formats::expected_tensors(config)) expected_.insert(tensor.name);
+  }
+
+  std::unique_ptr<DecoderLayer> layer(std::int64_t index) const {
+    const std::string prefix = concat("model.layers.", index, ".");
+    return std::make_unique<DecoderLayer>(norm(prefix + "input_layernorm"), attention(prefix + "self_attn."),
+                                          norm(prefix + "post_attention_layernorm"), mlp(prefix + "mlp."));
+  }
+
+  nn::RmsNorm norm(const std::string& module) const {
+    return {provider_.vector(module + ".weight"), config_.rms_norm_eps};
+  }
+
+  nn::Linear linear(const std::string& module, std::shared_ptr<quant::WeightParametrization> weight) const {
+    const std::string bias = module + ".bias";
+    return {module, std::move(weight), expected_.contains(bias) ? provider_.vector(bias) : at::Tensor(),
+            compute_};
+  }
+
+ private:
+  nn::Linear linear(const std::string& module) const { return linear(module, provider_.weight(module)); }
+
+  nn::Attention attention(const std::string& prefix) const {
+    return {config_.num_attention_heads, config_.num_key_value_heads, config_.head_dim,
+            linear(prefix + "q_proj"),   linear(prefix + "k_proj"),   linear(prefix + "v_proj"),
+            linear(prefix + "o_proj")};
+  }
+
+  nn::Mlp mlp(const std::string& prefix) const {
+    return {linear(prefix + "gate_proj"), linear(prefix + "up_proj"), linear(prefix + "down_proj")};
+  }
+
+  const formats::ModelConfig& config_;
+  const WeightProvider& provider_;
+  quant::ComputeType compute_;
+  std::unordered_set<std::string> expected_;
+};
+
+}  // namespace
+
+std::unique_ptr<Decoder> build_decoder(const formats::ModelConfig& config, const WeightProvider& provider,
+                                       quant::ComputeType compute) {
+  check_supported(config);
+  const Builder builder(config, provider, compute);
+  auto embedding = provider.weight("model.embed_tokens");
+  auto head = config.tie_word_embeddings ? embedding : provider.weight("lm_head");
+  std::vector<std::unique_ptr<DecoderLayer>> layers;
+  for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) layers.push_back(builder.layer(i));
+  return std::make_unique<Decoder>(
+      config, DecoderParts{std::move(embedding), std::move(layers), builder.norm("model.norm"),
+                           builder.linear("lm_head", head)});
+}
+
+}  // namespace lrqat::model

@@ -1,0 +1,28 @@
+#include "lrqat/model/prepare.h"
+
+#include <ATen/ATen.h>
+
+#include "lrqat/base/error.h"
+
+namespace lrqat::model {
+
+void prepare(Decoder& decoder, const formats::WeightSource& source, const WeightFactory& factory,
+             ProgressReporter& progress) {
+  const auto linears = decoder.linears();
+  progress.start("prepare", static_cast<std::int64_t>(linears.size()));
+  std::int64_t done = 0;
+  for (nn::Linear* linear : linears) {
+    const std::string tensor = linear->name() + ".weight";
+    linear->set_weight(factory(linear->name(), read_tensor(source, tensor).to(decoder.device())));
+    source.release(tensor);
+    progress.update(++done, linear->name());
+  }
+  progress.finish();
+}
+
+void prepare(Decoder& decoder, const formats::WeightSource& source, const WeightFactory& factory) {
+  SilentProgress silent;
+  prepare(decoder, source, factory, silent);
+}
+
+}  // namespace lrqat::model
