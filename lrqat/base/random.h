@@ -27,7 +27,8 @@ class Random {
   std::uint64_t below(std::uint64_t bound) {
     const std::uint64_t threshold = (0 - bound) % bound;
     while (true) {
-      const auto product = static_cast<unsigned __int128>(next()) * bound;
+      __extension__ using Wide = unsigned __int128;
+      const auto product = static_cast<Wide>(next()) * bound;
       if (static_cast<std::uint64_t>(product) >= threshold) return static_cast<std::uint64_t>(product >> 64);
     }
   }

@@ -1,0 +1,25 @@
+// How far a model's next-token distributions are from a reference's (usually the float model it was made
+// from), on the windows that perplexity uses. Unlike perplexity it cannot be lowered by adapting to the text.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "lrqat/base/progress.h"
+#include "lrqat/eval/perplexity.h"
+
+namespace lrqat::eval {
+
+struct DivergenceResult {
+  double mean_kl = 0;         // mean over scored tokens of KL(reference || model), nats
+  double top1_agreement = 0;  // share of scored tokens where both put the same token first
+  PerplexityResult model;     // `seconds` is that of the whole comparison
+  PerplexityResult reference;
+};
+
+// Both models must have the same vocabulary.
+DivergenceResult divergence(const model::Decoder& reference, const model::Decoder& model,
+                            std::span<const std::int32_t> tokens, const WindowOptions& options,
+                            ProgressReporter& progress);
+
+}  // namespace lrqat::eval

@@ -1,0 +1,25 @@
+// Token perplexity: the text is cut into non-overlapping windows, every token of a window but its first is
+// scored given the ones before it in the window, and the result is exp of the mean over all scored tokens.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "lrqat/base/progress.h"
+#include "lrqat/eval/windows.h"
+
+namespace lrqat::eval {
+
+struct PerplexityResult {
+  double perplexity = 0;
+  double nll = 0;           // mean negative log-likelihood, nats a token
+  std::int64_t tokens = 0;  // scored
+  std::int64_t context = 0;
+  std::int64_t windows = 0;
+  double seconds = 0;
+};
+
+PerplexityResult perplexity(const model::Decoder& decoder, std::span<const std::int32_t> tokens,
+                            const WindowOptions& options, ProgressReporter& progress);
+
+}  // namespace lrqat::eval
