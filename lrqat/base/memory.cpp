@@ -3,6 +3,10 @@
 #include <fstream>
 #include <string>
 
+#ifdef __GLIBC__  // known once a header of the library has been read
+#include <malloc.h>
+#endif
+
 namespace lrqat {
 namespace {
 
@@ -22,6 +26,12 @@ std::int64_t current_resident_bytes() { return status_bytes("VmRSS:"); }
 void reset_peak_resident() {
   std::ofstream clear("/proc/self/clear_refs");
   clear << 5;
+}
+
+void release_free_memory() {
+#ifdef __GLIBC__
+  ::malloc_trim(0);
+#endif
 }
 
 }  // namespace lrqat

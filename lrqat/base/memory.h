@@ -9,4 +9,8 @@ std::int64_t peak_resident_bytes();     // VmHWM of this process, 0 where /proc 
 std::int64_t current_resident_bytes();  // VmRSS
 void reset_peak_resident();  // sets VmHWM back to VmRSS (writes /proc/self/clear_refs; best effort)
 
+// Gives the heap's free pages back to the system. Large tensors of different lives leave holes that the C
+// library keeps otherwise.
+void release_free_memory();
+
 }  // namespace lrqat

@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include "lrqat/base/error.h"
+#include "lrqat/base/memory.h"
 
 namespace lrqat::model {
 
@@ -15,6 +15,7 @@ void prepare(Decoder& decoder, const formats::WeightSource& source, const Weight
     const std::string tensor = linear->name() + ".weight";
     linear->set_weight(factory(linear->name(), read_tensor(source, tensor).to(decoder.device())));
     source.release(tensor);
+    release_free_memory();
     progress.update(++done, linear->name());
   }
   progress.finish();

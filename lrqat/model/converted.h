@@ -1,0 +1,51 @@
+// The converted folder: integers and scales, the one thing that `lrqat convert` makes and that evaluation and
+// every export start from. The layout is described in docs/converted-format.md:
+//   config.json         the model's config with a "quantization_config" of quant_method "lrqat"
+//   model.safetensors   <linear>.weight_packed (two 4-bit codes a byte) or <linear>.weight_int, and
+//                       <linear>.weight_scale; every other tensor exactly as the source holds it
+//   tokenizer           the source's tokenizer files, or tokenizer.gguf (vocabulary only)
+// N out_features, K in_features.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lrqat/base/json.h"
+#include "lrqat/model/load.h"
+
+namespace lrqat::model {
+
+// A tensor kept as integers, without the integers.
+struct ConvertedLayer {
+  std::string name;  // of the linear: model.layers.0.mlp.up_proj
+  quant::Grid grid;
+  quant::Granularity granularity;
+  double clipped_fraction = 0.0;
+};
+
+struct ConvertedSummary {
+  std::vector<ConvertedLayer> layers;  // in model order
+  // Of, in model order, each layer's name, number of bits, codes (int8 [N, K]) and scales (float32): equal
+  // for equal integers and scales, whatever file they lie in.
+  std::string sha256;
+};
+
+Json to_json(const ConvertedLayer& layer);  // name, num_bits, granularity, group_size, clipped_fraction
+
+// The sha256 and the layers of a decoder, without writing anything. Error where no linear is quantized.
+ConvertedSummary summarize(const Decoder& decoder);
+
+// Writes the folder; it appears whole or not at all. Linears that are quantized are stored as integers,
+// everything else comes from `source`, the float model that the decoder was made from. An existing `out` is
+// an Error unless `replace`.
+ConvertedSummary save_converted(const Decoder& decoder, const formats::WeightSource& source,
+                                const std::filesystem::path& out, bool replace = false);
+
+bool is_converted_folder(const std::filesystem::path& path);
+
+// Error naming the tensor where the folder does not hold what its config says.
+std::unique_ptr<Decoder> load_converted(const std::filesystem::path& folder, const LoadOptions& options = {});
+
+}  // namespace lrqat::model

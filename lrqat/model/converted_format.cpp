@@ -1,0 +1,136 @@
+#include "lrqat/model/converted_format.h"
+
+#include <ATen/ATen.h>
+
+#include "lrqat/base/error.h"
+#include "lrqat/kernels/pack_int4.h"
+
+namespace lrqat::model {
+namespace {
+
+std::string kind_name(const quant::Granularity& granularity) {
+  return granularity.kind == quant::Granularity::Kind::group ? "group" : granularity.name();
+}
+
+// The value that all layers share, or nothing.
+template <typename Get>
+void add_if_uniform(Json& json, const char* key, const std::vector<ConvertedLayer>& layers, const Get& get) {
+  for (const ConvertedLayer& layer : layers) {
+    if (get(layer) != get(layers.front())) return;
+  }
+  if (!layers.empty()) json[key] = get(layers.front());
+}
+
+Json list_to_json(const std::vector<ConvertedLayer>& layers) {
+  Json list = Json::array();
+  for (const ConvertedLayer& layer : layers) list.push_back(to_json(layer));
+  return list;
+}
+
+ConvertedLayer layer_from_json(const Json& json, const std::string& where) {
+  ConvertedLayer layer;
+  layer.name = json_get<std::string>(json, "name", where);
+  const std::string inside = where + ": " + layer.name;
+  layer.grid = quant::Grid::signed_symmetric(json_get<int>(json, "num_bits", inside));
+  auto kind = json_get<std::string>(json, "granularity", inside);
+  if (kind == "group") kind += concat(":", json_get<std::int64_t>(json, "group_size", inside));
+  layer.granularity = quant::Granularity::parse(kind);
+  layer.clipped_fraction = json_get_or<double>(json, "clipped_fraction", 0.0, inside);
+  return layer;
+}
+
+std::vector<ConvertedLayer> list_from_json(const Json& json, const char* key, const std::string& where) {
+  std::vector<ConvertedLayer> layers;
+  for (const Json& entry : json_get<std::vector<Json>>(json, key, where)) {
+    layers.push_back(layer_from_json(entry, where));
+  }
+  return layers;
+}
+
+}  // namespace
+
+Json to_json(const ConvertedLayer& layer) {
+  return {{"name", layer.name},
+          {"num_bits", layer.grid.num_bits},
+          {"granularity", kind_name(layer.granularity)},
+          {"group_size", layer.granularity.group_size},
+          {"clipped_fraction", layer.clipped_fraction}};
+}
+
+std::string integer_suffix(bool packed) { return packed ? ".weight_packed" : ".weight_int"; }
+
+bool is_packed(const quant::Grid& grid) { return grid.num_bits <= 4; }
+
+formats::DType dtype_of(at::ScalarType type) {
+  switch (type) {
+    case at::kFloat:
+      return formats::DType::F32;
+    case at::kHalf:
+      return formats::DType::F16;
+    case at::kBFloat16:
+      return formats::DType::BF16;
+    case at::kChar:
+      return formats::DType::I8;
+    case at::kByte:
+      return formats::DType::U8;
+    default:
+      internal_error(__FILE__, __LINE__, "tensor type", at::toString(type));
+  }
+}
+
+StoredIntegers to_stored(const quant::QuantizedWeight& weight) {
+  StoredIntegers stored;
+  stored.packed = is_packed(weight.grid);
+  const at::Tensor codes = weight.weight_int.cpu().contiguous();
+  if (stored.packed) {
+    const std::int64_t rows = codes.size(0), cols = codes.size(1);
+    stored.integers = at::empty({rows, kernels::packed_int4_bytes(cols)}, at::kByte);
+    kernels::pack_int4(codes.const_data_ptr<std::int8_t>(), rows, cols,
+                       stored.integers.data_ptr<std::uint8_t>());
+  } else {
+    stored.integers = codes;
+  }
+  const at::Tensor scale = weight.scale.cpu().contiguous(), half = scale.to(at::kHalf);
+  stored.scale = at::equal(half.to(at::kFloat), scale) ? half : scale;
+  return stored;
+}
+
+quant::QuantizedWeight from_stored(const StoredIntegers& stored, const ConvertedLayer& layer,
+                                   std::int64_t in_features) {
+  at::Tensor codes = stored.integers;
+  if (stored.packed) {
+    codes = at::empty({stored.integers.size(0), in_features}, at::kChar);
+    kernels::unpack_int4(stored.integers.const_data_ptr<std::uint8_t>(), codes.size(0), in_features,
+                         codes.data_ptr<std::int8_t>());
+  }
+  return {layer.grid, layer.granularity, codes, stored.scale.to(at::kFloat), layer.clipped_fraction};
+}
+
+Json to_json(const QuantizationConfig& config) {
+  Json json{{"quant_method", kQuantMethod},
+            {"version", kConvertedVersion},
+            {"layers", list_to_json(config.converted.layers)},
+            {"blocks", list_to_json(config.blocks)},
+            {"sha256", config.converted.sha256}};
+  const auto& layers = config.converted.layers;
+  add_if_uniform(json, "num_bits", layers, [](const ConvertedLayer& layer) { return layer.grid.num_bits; });
+  add_if_uniform(json, "granularity", layers, [](const auto& layer) { return layer.granularity.name(); });
+  return json;
+}
+
+QuantizationConfig quantization_config_from_json(const Json& json, const std::string& where) {
+  const auto method = json_get<std::string>(json, "quant_method", where);
+  if (method != kQuantMethod) fail(where, ": quant_method is \"", method, "\", expected \"lrqat\"");
+  const int version = json_get<int>(json, "version", where);
+  if (version != kConvertedVersion) {
+    fail(where, ": version ", version, " of the converted format; this program reads version ",
+         kConvertedVersion);
+  }
+  QuantizationConfig config;
+  config.converted.layers = list_from_json(json, "layers", where);
+  config.converted.sha256 = json_get<std::string>(json, "sha256", where);
+  config.blocks = list_from_json(json, "blocks", where);
+  return config;
+}
+
+}  // namespace lrqat::model

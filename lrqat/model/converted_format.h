@@ -1,0 +1,42 @@
+// Pieces of the converted folder's layout that writing and reading share (docs/converted-format.md).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "lrqat/formats/dtype.h"
+#include "lrqat/model/converted.h"
+
+namespace lrqat::model {
+
+inline constexpr std::string_view kQuantMethod = "lrqat";
+inline constexpr int kConvertedVersion = 1;
+
+// The integers of one tensor as they are stored.
+struct StoredIntegers {
+  bool packed = false;  // weight_packed uint8 [N, ceil(K/2)], else weight_int int8 [N, K]
+  at::Tensor integers;
+  at::Tensor scale;  // float16 where that is exact, else float32
+};
+
+std::string integer_suffix(bool packed);  // ".weight_packed" or ".weight_int"
+bool is_packed(const quant::Grid& grid);  // up to 4 bits
+formats::DType dtype_of(at::ScalarType type);
+
+StoredIntegers to_stored(const quant::QuantizedWeight& weight);
+quant::QuantizedWeight from_stored(const StoredIntegers& stored, const ConvertedLayer& layer,
+                                   std::int64_t in_features);
+
+// "quantization_config": `layers` are the trained linears, `blocks` tensors that the source itself held as
+// integers (GGUF's Q8_0).
+struct QuantizationConfig {
+  ConvertedSummary converted;
+  std::vector<ConvertedLayer> blocks;
+};
+Json to_json(const QuantizationConfig& config);
+QuantizationConfig quantization_config_from_json(const Json& json, const std::string& where);
+
+}  // namespace lrqat::model

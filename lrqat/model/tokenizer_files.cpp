@@ -1,0 +1,127 @@
+#include "lrqat/model/tokenizer_files.h"
+
+#include <array>
+#include <optional>
+
+#include "lrqat/base/error.h"
+
+namespace lrqat::model {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kVocabularyFile = "tokenizer.gguf";
+constexpr std::array<const char*, 11> kTokenizerFiles = {"tokenizer.json",
+                                                         "tokenizer_config.json",
+                                                         "special_tokens_map.json",
+                                                         "added_tokens.json",
+                                                         "tokenizer.model",
+                                                         "vocab.json",
+                                                         "merges.txt",
+                                                         "vocab.bpe",
+                                                         "encoder.json",
+                                                         "chat_template.jinja",
+                                                         "tiktoken.model"};
+
+template <typename T>
+std::optional<T> optional_value(const formats::GgufFile& file, const std::string& key) {
+  return file.has(key) ? std::optional<T>(file.get<T>(key)) : std::nullopt;
+}
+
+// Lists of int32 come as any integer type.
+std::vector<std::int32_t> integers(const formats::GgufFile& file, const std::string& key) {
+  const auto wide = file.get_or<std::vector<std::int64_t>>(key, {});
+  return {wide.begin(), wide.end()};
+}
+
+// The GGUF file that a model's vocabulary lies in: the model itself, or the one in a folder that has no
+// tokenizer files; empty where there is none.
+fs::path vocabulary_file(const fs::path& model) {
+  if (!fs::is_directory(model)) return model;
+  for (const char* name : kTokenizerFiles) {
+    if (fs::is_regular_file(model / name)) return {};
+  }
+  if (fs::is_regular_file(model / kVocabularyFile)) return model / kVocabularyFile;
+  for (const auto& entry : fs::directory_iterator(model)) {
+    if (entry.path().extension() == ".gguf") return entry.path();
+  }
+  return {};
+}
+
+template <typename T>
+void set_if(formats::GgufWriter& writer, const std::string& key, const std::optional<T>& value) {
+  if (value) writer.set(key, *value);
+}
+
+void set_token(formats::GgufWriter& writer, const std::string& key,
+               const std::optional<std::int32_t>& value) {
+  if (value) writer.set(key, static_cast<std::uint32_t>(*value));
+}
+
+template <typename T>
+void set_list(formats::GgufWriter& writer, const std::string& key, const std::vector<T>& values) {
+  if (!values.empty()) writer.set(key, formats::GgufArray(values));
+}
+
+}  // namespace
+
+text::GgufVocabulary read_gguf_vocabulary(const formats::GgufFile& file) {
+  text::GgufVocabulary vocabulary;
+  vocabulary.model = file.get<std::string>("tokenizer.ggml.model");
+  vocabulary.pre = file.get_or<std::string>("tokenizer.ggml.pre", "");
+  vocabulary.tokens = file.get<std::vector<std::string>>("tokenizer.ggml.tokens");
+  vocabulary.scores = file.get_or<std::vector<float>>("tokenizer.ggml.scores", {});
+  vocabulary.token_types = integers(file, "tokenizer.ggml.token_type");
+  vocabulary.merges = file.get_or<std::vector<std::string>>("tokenizer.ggml.merges", {});
+  vocabulary.bos_token_id = optional_value<std::int32_t>(file, "tokenizer.ggml.bos_token_id");
+  vocabulary.eos_token_id = optional_value<std::int32_t>(file, "tokenizer.ggml.eos_token_id");
+  vocabulary.unknown_token_id = optional_value<std::int32_t>(file, "tokenizer.ggml.unknown_token_id");
+  vocabulary.padding_token_id = optional_value<std::int32_t>(file, "tokenizer.ggml.padding_token_id");
+  vocabulary.add_bos_token = optional_value<bool>(file, "tokenizer.ggml.add_bos_token");
+  vocabulary.add_eos_token = optional_value<bool>(file, "tokenizer.ggml.add_eos_token");
+  vocabulary.add_space_prefix = optional_value<bool>(file, "tokenizer.ggml.add_space_prefix");
+  vocabulary.chat_template = file.get_or<std::string>("tokenizer.chat_template", "");
+  return vocabulary;
+}
+
+void write_gguf_vocabulary(const text::GgufVocabulary& vocabulary, formats::GgufWriter& writer) {
+  writer.set("tokenizer.ggml.model", vocabulary.model);
+  if (!vocabulary.pre.empty()) writer.set("tokenizer.ggml.pre", vocabulary.pre);
+  set_list(writer, "tokenizer.ggml.tokens", vocabulary.tokens);
+  set_list(writer, "tokenizer.ggml.scores", vocabulary.scores);
+  set_list(writer, "tokenizer.ggml.token_type", vocabulary.token_types);
+  set_list(writer, "tokenizer.ggml.merges", vocabulary.merges);
+  set_token(writer, "tokenizer.ggml.bos_token_id", vocabulary.bos_token_id);
+  set_token(writer, "tokenizer.ggml.eos_token_id", vocabulary.eos_token_id);
+  set_token(writer, "tokenizer.ggml.unknown_token_id", vocabulary.unknown_token_id);
+  set_token(writer, "tokenizer.ggml.padding_token_id", vocabulary.padding_token_id);
+  set_if(writer, "tokenizer.ggml.add_bos_token", vocabulary.add_bos_token);
+  set_if(writer, "tokenizer.ggml.add_eos_token", vocabulary.add_eos_token);
+  set_if(writer, "tokenizer.ggml.add_space_prefix", vocabulary.add_space_prefix);
+  if (!vocabulary.chat_template.empty()) writer.set("tokenizer.chat_template", vocabulary.chat_template);
+}
+
+text::Tokenizer load_model_tokenizer(const fs::path& model) {
+  const fs::path gguf = vocabulary_file(model);
+  if (gguf.empty()) return text::load_tokenizer(model);
+  return text::tokenizer_from_vocabulary(read_gguf_vocabulary(formats::GgufFile(gguf)));
+}
+
+void copy_tokenizer(const fs::path& model, const fs::path& folder) {
+  const fs::path gguf = vocabulary_file(model);
+  if (!gguf.empty()) {
+    const formats::GgufFile file(gguf);
+    if (!file.has("tokenizer.ggml.model")) return;
+    formats::GgufWriter writer(folder / kVocabularyFile);
+    for (const auto& [key, value] : file.metadata()) {  // as they are, also those that are not known here
+      if (key == "general.architecture" || key.starts_with("tokenizer.")) writer.set(key, value);
+    }
+    writer.finish();
+    return;
+  }
+  for (const char* name : kTokenizerFiles) {
+    if (fs::is_regular_file(model / name)) fs::copy_file(model / name, folder / name);
+  }
+}
+
+}  // namespace lrqat::model
