@@ -1,0 +1,46 @@
+# Everything a user or developer types. Each target works from a fresh clone: it installs what is missing first.
+SHELL := /bin/bash
+JOBS ?= $(shell nproc)
+TEST_ARGS ?=
+DEMO_ARGS ?=
+BENCH_ARGS ?=
+PYTHON := .venv/bin/python
+
+.PHONY: build demo test bench format lint asan setup clean
+
+build: build/build.ninja
+	cmake --build build -j $(JOBS)
+
+build/build.ninja: setup
+	@test -f $@ || cmake --preset release
+
+setup:
+	@tools/setup.sh
+
+demo: build
+	$(PYTHON) -m tools.demo $(DEMO_ARGS)
+
+test: build
+	@tools/setup.sh --tests
+	cd build && ctest --output-on-failure -j $(JOBS) $(TEST_ARGS)
+
+bench: build
+	cmake -B build -DLRQAT_BENCH=ON > build/bench-configure.log && cmake --build build -j $(JOBS)
+	$(PYTHON) -m bench.report $(BENCH_ARGS)
+
+# The parts without torch under AddressSanitizer and UndefinedBehaviorSanitizer.
+asan: setup
+	cmake --preset asan && cmake --build build-asan -j $(JOBS)
+	cd build-asan && ctest --output-on-failure -j $(JOBS) -L 'formats|text|kernels' $(TEST_ARGS)
+
+format:
+	@tools/setup.sh --lint
+	git ls-files -z '*.h' '*.cpp' | xargs -0 clang-format -i
+
+lint:
+	@tools/setup.sh --lint
+	git ls-files -z '*.h' '*.cpp' | xargs -0 clang-format --dry-run --Werror
+	cmake --preset tidy && cmake --build build-tidy -j $(JOBS)
+
+clean:
+	rm -rf build build-dev build-asan build-tidy

@@ -1,0 +1,56 @@
+// AdamW (decoupled weight decay, bias correction) on at::_fused_adamw_, the only call site of that internal op, with a
+// plain form for devices or types that it does not take. Gradients are read from parameter.grad().
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace lrqat::train {
+
+struct AdamWOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1e-8;
+  bool fused = true;  // false: the plain form, a few ATen operations a parameter
+};
+
+struct ParameterGroup {
+  std::vector<std::pair<std::string, at::Tensor>> parameters;  // float32 leaves with their full names
+  double lr = 1e-3;
+  double weight_decay = 0.0;
+};
+
+class AdamW {
+ public:
+  AdamW(std::vector<ParameterGroup> groups, const AdamWOptions& options);
+
+  // One step with every group's lr times lr_factor. Parameters without a gradient stay.
+  void step(double lr_factor);
+  void zero_grad();  // gradients become undefined
+  // Norm over all gradients, in float64; gradients are scaled by max_norm / (norm + 1e-6) where that is below 1.
+  // max_norm 0: no clipping. Returns the norm before clipping (not finite where any gradient is not).
+  double clip_grad_norm(double max_norm);
+
+  // State for a checkpoint: "<parameter>.exp_avg", "<parameter>.exp_avg_sq" (like the parameter) and
+  // "<parameter>.step" (float32 [1]).
+  std::vector<std::pair<std::string, at::Tensor>> state() const;
+  // Error naming the tensor that is missing or of another shape.
+  void load_state(const std::vector<std::pair<std::string, at::Tensor>>& state);
+
+  const std::vector<ParameterGroup>& groups() const { return groups_; }
+  std::int64_t state_bytes() const;
+
+ private:
+  struct State {
+    at::Tensor exp_avg, exp_avg_sq, step;
+  };
+  std::vector<ParameterGroup> groups_;
+  AdamWOptions options_;
+  std::vector<std::vector<State>> states_;  // one a parameter, by group
+};
+
+}  // namespace lrqat::train
