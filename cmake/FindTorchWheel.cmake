@@ -4,14 +4,12 @@
 # (at::parallel_for is a header template: without -fopenmp it runs serially and says nothing).
 # Fallback: -DLRQAT_TORCH_ROOT=<unpacked LibTorch zip>.
 
+if(NOT LRQAT_PYTHON AND EXISTS "${CMAKE_CURRENT_LIST_DIR}/../.venv/bin/python")
+  set(LRQAT_PYTHON "${CMAKE_CURRENT_LIST_DIR}/../.venv/bin/python")
+elseif(NOT LRQAT_PYTHON)
+  set(LRQAT_PYTHON python3)
+endif()
 if(NOT LRQAT_TORCH_ROOT)
-  if(NOT LRQAT_PYTHON)
-    if(EXISTS "${CMAKE_CURRENT_LIST_DIR}/../.venv/bin/python")
-      set(LRQAT_PYTHON "${CMAKE_CURRENT_LIST_DIR}/../.venv/bin/python")
-    else()
-      set(LRQAT_PYTHON python3)
-    endif()
-  endif()
   execute_process(
     COMMAND ${LRQAT_PYTHON} -c "import importlib.util as u, pathlib; s = u.find_spec('torch'); print(pathlib.Path(s.origin).parent if s else '')"
     OUTPUT_VARIABLE LRQAT_TORCH_ROOT OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
