@@ -20,14 +20,6 @@ at::ScalarType scalar_type(ComputeType compute) {
   return compute == ComputeType::bfloat16 ? at::kBFloat16 : at::kFloat;
 }
 
-// Calls visit(row_begin, row_end) for the tiles of the weight, in order.
-template <typename Visit>
-void for_each_tile(const WeightParametrization& weight, const Visit& visit) {
-  const std::int64_t rows = weight.out_features();
-  const std::int64_t step = quant::tile_rows(weight.in_features());
-  for (std::int64_t begin = 0; begin < rows; begin += step) visit(begin, std::min(begin + step, rows));
-}
-
 // out[:, begin:end] = x tileᵀ, scaled. `out` is float32; a bfloat16 product goes through a scratch of its own
 // type.
 void multiply_tile(const at::Tensor& x, const WeightTile& tile, at::Tensor out) {
@@ -46,9 +38,10 @@ void multiply_tile(const at::Tensor& x, const WeightTile& tile, at::Tensor out) 
 
 at::Tensor multiply_all(const WeightParametrization& weight, const at::Tensor& x, ComputeType compute) {
   at::Tensor out = at::empty({x.size(0), weight.out_features()}, x.options().dtype(at::kFloat));
-  for_each_tile(weight, [&](std::int64_t begin, std::int64_t end) {
-    multiply_tile(x, weight.make_tile(begin, end, compute), out.slice(1, begin, end));
-  });
+  quant::for_each_tile(weight.out_features(), weight.in_features(),
+                       [&](std::int64_t begin, std::int64_t end) {
+                         multiply_tile(x, weight.make_tile(begin, end, compute), out.slice(1, begin, end));
+                       });
   return out;
 }
 
@@ -73,10 +66,11 @@ void multiply_tile_transposed(const at::Tensor& grad, const WeightTile& tile, at
 at::Tensor multiply_all_transposed(const WeightParametrization& weight, const at::Tensor& grad,
                                    ComputeType compute) {
   at::Tensor grad_x = at::empty({grad.size(0), weight.in_features()}, grad.options().dtype(at::kFloat));
-  for_each_tile(weight, [&](std::int64_t begin, std::int64_t end) {
-    multiply_tile_transposed(grad.slice(1, begin, end), weight.make_tile(begin, end, compute), grad_x,
-                             begin == 0);
-  });
+  quant::for_each_tile(weight.out_features(), weight.in_features(),
+                       [&](std::int64_t begin, std::int64_t end) {
+                         multiply_tile_transposed(grad.slice(1, begin, end),
+                                                  weight.make_tile(begin, end, compute), grad_x, begin == 0);
+                       });
   return grad_x;
 }
 
@@ -129,9 +123,10 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
                                       const at::Tensor& grad, const at::Tensor& y, at::TensorList grads) {
     const at::Tensor x = operand.to(at::kFloat);
     if (weight.add_gradient_from_activations(x, grad, y, grads)) return;
-    for_each_tile(weight, [&](std::int64_t begin, std::int64_t end) {
-      weight.add_tile_gradient(begin, end, at::mm(grad.slice(1, begin, end).t(), x), grads);
-    });
+    quant::for_each_tile(
+        weight.out_features(), weight.in_features(), [&](std::int64_t begin, std::int64_t end) {
+          weight.add_tile_gradient(begin, end, at::mm(grad.slice(1, begin, end).t(), x), grads);
+        });
   }
 };
 

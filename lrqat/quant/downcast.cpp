@@ -71,6 +71,10 @@ float unit_of(Downcast downcast, const Grid& grid) {
   return downcast == Downcast::fixed_point8 ? 1.0F / static_cast<float>(1 << (8 - grid.num_bits)) : 1.0F;
 }
 
+std::int64_t stored_columns(std::int64_t in_features, Downcast downcast, const Grid& grid) {
+  return is_packed(downcast, grid) ? kernels::packed_int4_bytes(in_features) : in_features;
+}
+
 at::Tensor pack(const at::Tensor& codes) {
   const at::Tensor on_cpu = codes.to(at::kCPU).contiguous();
   at::Tensor packed = at::empty({codes.size(0), kernels::packed_int4_bytes(codes.size(1))}, at::kByte);
@@ -97,44 +101,58 @@ std::string downcast_name(Downcast downcast) {
   internal_error(__FILE__, __LINE__, "downcast", "");
 }
 
-Phi0 Phi0::store(const at::Tensor& u, Downcast downcast, const Grid& grid) {
-  LRQAT_CHECK(u.dim() == 2 && u.scalar_type() == at::kFloat);
+Phi0::Phi0(std::int64_t in_features, Downcast downcast, const Grid& grid)
+    : in_features_(in_features),
+      downcast_(downcast),
+      grid_(grid),
+      type_(storage_type(downcast, grid)),
+      unit_(unit_of(downcast, grid)) {
   check_grid(downcast, grid);
-  Phi0 phi;
-  phi.in_features_ = u.size(1);
-  phi.type_ = storage_type(downcast, grid);
-  phi.unit_ = unit_of(downcast, grid);
-  switch (downcast) {
+}
+
+Phi0 Phi0::store(const at::Tensor& u, Downcast downcast, const Grid& grid) {
+  Phi0 phi = allocate(u.size(0), u.size(1), downcast, grid, u.device());
+  phi.store_rows(0, u);
+  return phi;
+}
+
+Phi0 Phi0::allocate(std::int64_t out_features, std::int64_t in_features, Downcast downcast, const Grid& grid,
+                    at::Device device) {
+  Phi0 phi(in_features, downcast, grid);
+  phi.stored_ = at::empty({out_features, stored_columns(in_features, downcast, grid)},
+                          at::TensorOptions(scalar_type(phi.type_)).device(device));
+  return phi;
+}
+
+void Phi0::store_rows(std::int64_t row_begin, const at::Tensor& u) {
+  LRQAT_CHECK(u.dim() == 2 && u.scalar_type() == at::kFloat && u.size(1) == in_features_);
+  at::Tensor rows = stored_.slice(0, row_begin, row_begin + u.size(0));
+  switch (downcast_) {
     case Downcast::float32:
     case Downcast::bfloat16:
     case Downcast::float16:
-      phi.stored_ = u.to(scalar_type(phi.type_)).contiguous();
-      break;
+      rows.copy_(u);
+      return;
     case Downcast::fixed_point8:
-      phi.stored_ = u.clamp(grid.quant_min, grid.quant_max).mul_(1.0F / phi.unit_).round_().to(at::kChar);
-      break;
+      rows.copy_(u.clamp(grid_.quant_min, grid_.quant_max).mul_(1.0F / unit_).round_());
+      return;
     case Downcast::int4:
     case Downcast::integer:
-      phi.stored_ = u.round().clamp_(grid.quant_min, grid.quant_max).to(at::kChar);
-      if (is_packed(downcast, grid)) phi.stored_ = pack(phi.stored_);
-      break;
+      const at::Tensor codes = u.round().clamp_(grid_.quant_min, grid_.quant_max).to(at::kChar);
+      rows.copy_(is_packed(downcast_, grid_) ? pack(codes) : codes);
+      return;
   }
-  return phi;
 }
 
 Phi0::Phi0(at::Tensor stored, std::int64_t in_features, Downcast downcast, const Grid& grid,
            const std::string& where)
-    : stored_(std::move(stored)),
-      in_features_(in_features),
-      type_(storage_type(downcast, grid)),
-      unit_(unit_of(downcast, grid)) {
-  check_grid(downcast, grid);
-  const std::int64_t cols = is_packed(downcast, grid) ? kernels::packed_int4_bytes(in_features) : in_features;
-  if (stored_.dim() != 2 || stored_.size(1) != cols || stored_.scalar_type() != scalar_type(type_)) {
-    fail(where, ": phi_0 has dtype ", stored_.scalar_type(), " and shape ", stored_.sizes(), ", expected ",
+    : Phi0(in_features, downcast, grid) {
+  const std::int64_t cols = stored_columns(in_features, downcast, grid);
+  if (stored.dim() != 2 || stored.size(1) != cols || stored.scalar_type() != scalar_type(type_)) {
+    fail(where, ": phi_0 has dtype ", stored.scalar_type(), " and shape ", stored.sizes(), ", expected ",
          scalar_type(type_), " [N, ", cols, "] for --phi ", downcast_name(downcast));
   }
-  stored_ = stored_.contiguous();
+  stored_ = stored.contiguous();
 }
 
 kernels::PhiView Phi0::view(std::int64_t row) const {

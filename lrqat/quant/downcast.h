@@ -30,6 +30,11 @@ class Phi0 {
  public:
   // Applies the downcast to u = W / s0, float32 [N, K]. UsageError where the grid does not fit the downcast.
   static Phi0 store(const at::Tensor& u, Downcast downcast, const Grid& grid);
+  // The same in pieces, so that u never exists as a whole: storage of [out_features, in_features] whose rows
+  // store_rows() fills.
+  static Phi0 allocate(std::int64_t out_features, std::int64_t in_features, Downcast downcast,
+                       const Grid& grid, at::Device device);
+  void store_rows(std::int64_t row_begin, const at::Tensor& u);  // u of these rows, float32 [rows, K]
   // Takes a tensor that store() made and tensor() returned; Error (naming `where`) when dtype or shape is
   // wrong.
   Phi0(at::Tensor stored, std::int64_t in_features, Downcast downcast, const Grid& grid,
@@ -42,12 +47,14 @@ class Phi0 {
   at::Tensor decode(std::int64_t row_begin, std::int64_t row_end) const;  // float32 [rows, K], any device
 
  private:
-  Phi0() = default;
+  Phi0(std::int64_t in_features, Downcast downcast, const Grid& grid);
 
   at::Tensor stored_;
-  std::int64_t in_features_ = 0;
-  kernels::PhiType type_ = kernels::PhiType::float32;
-  float unit_ = 1.0F;
+  std::int64_t in_features_;
+  Downcast downcast_;
+  Grid grid_;
+  kernels::PhiType type_;
+  float unit_;
 };
 
 }  // namespace lrqat::quant

@@ -51,12 +51,19 @@ QuantizedWeight round_to_nearest(const std::string& name, const at::Tensor& weig
                                  const Granularity& granularity, const RangeEstimator& estimator,
                                  const ScaleOptions& scale_options) {
   granularity.check(name, weight.size(1));
-  const at::Tensor start = estimator.estimate(weight, grid, granularity).clamp_min(scale_options.floor);
-  const at::Tensor scale = ScaleParameter(start, scale_options).effective();
-  const at::Tensor rounded = divide_by_scale(weight, scale).round_();
-  const at::Tensor codes = rounded.clamp(grid.quant_min, grid.quant_max);
-  const double clipped = codes.ne(rounded).sum().item<double>() / static_cast<double>(weight.numel());
-  return {grid, granularity, codes.to(at::kChar), scale, clipped};
+  check_finite(name, weight);
+  const ScaleParameter start(estimator.estimate(weight, grid, granularity), scale_options);
+  QuantizedWeight result{grid, granularity, at::empty(weight.sizes(), weight.options().dtype(at::kChar)),
+                         start.effective(), 0.0};
+  std::int64_t clipped = 0;
+  for_each_tile(weight.size(0), weight.size(1), [&](std::int64_t begin, std::int64_t end) {
+    const at::Tensor rounded = divide_rows_by_scale(weight, result.scale, begin, end).round_();
+    const at::Tensor codes = rounded.clamp(grid.quant_min, grid.quant_max);
+    clipped += codes.ne(rounded).sum().item<std::int64_t>();
+    result.weight_int.slice(0, begin, end).copy_(codes);
+  });
+  result.clipped_fraction = static_cast<double>(clipped) / static_cast<double>(weight.numel());
+  return result;
 }
 
 }  // namespace lrqat::quant

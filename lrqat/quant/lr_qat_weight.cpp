@@ -36,6 +36,16 @@ at::Tensor kaiming_uniform(std::int64_t rank, std::int64_t in_features, std::uin
   return lora_b;
 }
 
+// Φ0 = φ(W / s0) in tiles, so that W / s0 never exists as a whole.
+Phi0 divide_and_store(const at::Tensor& weight, const at::Tensor& scale, const LrQatOptions& options) {
+  Phi0 phi_0 =
+      Phi0::allocate(weight.size(0), weight.size(1), options.downcast, options.grid, weight.device());
+  for_each_tile(weight.size(0), weight.size(1), [&](std::int64_t begin, std::int64_t end) {
+    phi_0.store_rows(begin, divide_rows_by_scale(weight, scale, begin, end));
+  });
+  return phi_0;
+}
+
 }  // namespace
 
 std::shared_ptr<LrQatWeight> LrQatWeight::prepare(const std::string& name, const at::Tensor& weight,
@@ -44,11 +54,9 @@ std::shared_ptr<LrQatWeight> LrQatWeight::prepare(const std::string& name, const
   options.granularity.check(name, weight.size(1));
   if (options.rank <= 0)
     throw UsageError(concat("--rank ", options.rank, ": LR-QAT needs a rank of at least 1"));
-  if (!weight.isfinite().all().item<bool>()) fail(name, ": the weight has values that are not finite");
-  const at::Tensor start =
-      estimator.estimate(weight, options.grid, options.granularity).clamp_min(options.scale.floor);
-  ScaleParameter scale(start, options.scale);
-  Phi0 phi_0 = Phi0::store(divide_by_scale(weight, scale.effective()), options.downcast, options.grid);
+  check_finite(name, weight);
+  ScaleParameter scale(estimator.estimate(weight, options.grid, options.granularity), options.scale);
+  Phi0 phi_0 = divide_and_store(weight, scale.effective(), options);
   const at::Tensor lora_a = at::zeros({weight.size(0), options.rank}, weight.options());
   const at::Tensor lora_b = kaiming_uniform(options.rank, weight.size(1), seed).to(weight.device());
   return std::make_shared<LrQatWeight>(options, std::move(phi_0), std::move(scale), lora_a, lora_b);
@@ -121,9 +129,15 @@ void LrQatWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end
 // exact where nothing is clipped; the clipped entries' part of dA and dB is taken back out afterwards.
 bool LrQatWeight::add_gradient_from_activations(const at::Tensor& x, const at::Tensor& grad_output,
                                                 const at::Tensor& output, at::TensorList grads) const {
+  return add_low_rank_gradient(x, grad_output, output, grads, kLargestClippedShare);
+}
+
+bool LrQatWeight::add_low_rank_gradient(const at::Tensor& x, const at::Tensor& grad_output,
+                                        const at::Tensor& output, at::TensorList grads,
+                                        double largest_clipped_share) const {
   if (options_.granularity.kind == Granularity::Kind::group || !x.is_cpu()) return false;
   const auto limit =
-      static_cast<std::int64_t>(kLargestClippedShare * static_cast<double>(out_features() * in_features()));
+      static_cast<std::int64_t>(largest_clipped_share * static_cast<double>(out_features() * in_features()));
   ClippedEntries clipped;
   const std::int64_t step = tile_rows(in_features());
   for (std::int64_t begin = 0; begin < out_features(); begin += step) {
@@ -155,13 +169,11 @@ QuantizedWeight LrQatWeight::convert() const {
   result.scale = scale_.effective().clone();
   result.weight_int = at::empty({out_features(), in_features()}, at::kChar);
   std::int64_t clipped = 0;
-  const std::int64_t step = tile_rows(in_features());
-  for (std::int64_t begin = 0; begin < out_features(); begin += step) {
-    const std::int64_t end = std::min(begin + step, out_features());
+  for_each_tile(out_features(), in_features(), [&](std::int64_t begin, std::int64_t end) {
     const TileTensors rows = tile(begin, end, {.codes = true, .clipped = true});
     result.weight_int.slice(0, begin, end).copy_(rows.codes);
     clipped += rows.clipped.sum().item<std::int64_t>();
-  }
+  });
   result.clipped_fraction =
       static_cast<double>(clipped) / static_cast<double>(out_features() * in_features());
   return result;

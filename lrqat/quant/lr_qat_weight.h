@@ -51,6 +51,9 @@ class LrQatWeight final : public WeightParametrization {
                          at::TensorList grads) const override;
   bool add_gradient_from_activations(const at::Tensor& x, const at::Tensor& grad_output,
                                      const at::Tensor& output, at::TensorList grads) const override;
+  // The form without dL/dŴ, refused (false, nothing added) where a larger share of the weight is clipped.
+  bool add_low_rank_gradient(const at::Tensor& x, const at::Tensor& grad_output, const at::Tensor& output,
+                             at::TensorList grads, double largest_clipped_share) const;
   bool is_quantized() const override { return true; }
   QuantizedWeight convert() const override;
   std::int64_t resident_bytes() const override;

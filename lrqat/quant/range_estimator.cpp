@@ -99,7 +99,9 @@ float lp_scale(const float* weight, std::int64_t count, const Grid& grid, const 
   const auto quant_max = static_cast<float>(grid.quant_max);
   float largest = 0.0F;
   for (std::int64_t k = 0; k < count; ++k) largest = std::max(largest, std::fabs(weight[k]));
-  if (largest == 0.0F) return kSmallestMaximum / quant_max;
+  if (largest == 0.0F) {  // every candidate is exact, so the first one wins
+    return std::max(static_cast<float>(estimator.margin) / kCandidates, kSmallestMaximum) / quant_max;
+  }
   // Powers of tiny errors would underflow: search on w / max|w|, which changes no candidate but by rounding.
   std::vector<float> row(weight, weight + count);
   for (float& value : row) value /= largest;

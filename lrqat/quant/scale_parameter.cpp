@@ -86,4 +86,10 @@ at::Tensor divide_by_scale(const at::Tensor& weight, const at::Tensor& scale) {
   return (weight.view({weight.size(0), scale.size(1), -1}) / scale.unsqueeze(2)).view(weight.sizes());
 }
 
+at::Tensor divide_rows_by_scale(const at::Tensor& weight, const at::Tensor& scale, std::int64_t row_begin,
+                                std::int64_t row_end) {
+  const at::Tensor rows = scale.size(0) == 1 ? scale : scale.slice(0, row_begin, row_end);
+  return divide_by_scale(weight.slice(0, row_begin, row_end), rows);
+}
+
 }  // namespace lrqat::quant

@@ -52,5 +52,8 @@ class ScaleParameter {
 // weight / scale, float32 [N, K], each weight by its own scale. A true division: multiplying by 1 / s gives
 // other bits, and so other codes.
 at::Tensor divide_by_scale(const at::Tensor& weight, const at::Tensor& scale);
+// Rows [row_begin, row_end) of it, [rows, K], so that callers can work in tiles.
+at::Tensor divide_rows_by_scale(const at::Tensor& weight, const at::Tensor& scale, std::int64_t row_begin,
+                                std::int64_t row_end);
 
 }  // namespace lrqat::quant

@@ -1,6 +1,9 @@
 #include "lrqat/quant/weight_parametrization.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
+#include <cmath>
 
 #include "lrqat/base/error.h"
 
@@ -25,6 +28,14 @@ std::int64_t tile_rows(std::int64_t in_features) {
   constexpr std::int64_t kTileBytes = 1 << 20;
   const std::int64_t rows = kTileBytes / (4 * std::max<std::int64_t>(in_features, 1));
   return std::clamp<std::int64_t>(rows / 32 * 32, 64, 512);
+}
+
+// The extremes carry every NaN and infinity, and need no temporary of the weight's size.
+void check_finite(const std::string& name, const at::Tensor& weight) {
+  const auto [low, high] = weight.aminmax();
+  if (!std::isfinite(low.item<float>()) || !std::isfinite(high.item<float>())) {
+    fail(name, ": the weight has values that are not finite");
+  }
 }
 
 }  // namespace lrqat::quant

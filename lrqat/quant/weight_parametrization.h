@@ -84,4 +84,16 @@ class WeightParametrization {
 // Output rows a tile: so many that a float32 tile of K columns stays around 1 MiB, in the second-level cache.
 std::int64_t tile_rows(std::int64_t in_features);
 
+// Calls visit(row_begin, row_end) for the tiles of an [N, K] weight, in order.
+template <typename Visit>
+void for_each_tile(std::int64_t out_features, std::int64_t in_features, const Visit& visit) {
+  const std::int64_t step = tile_rows(in_features);
+  for (std::int64_t begin = 0; begin < out_features; begin += step) {
+    visit(begin, begin + step < out_features ? begin + step : out_features);
+  }
+}
+
+// Error naming the layer where a weight has values that are not finite.
+void check_finite(const std::string& name, const at::Tensor& weight);
+
 }  // namespace lrqat::quant

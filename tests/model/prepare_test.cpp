@@ -130,11 +130,11 @@ TEST(Prepare, MemoryIsThePreparedModelAndOneLayer) {
   }
   const std::int64_t peak = peak_resident_bytes() - before;
   RecordProperty("peak", std::to_string(peak));
-  std::printf("file %zu, prepared %ld, largest layer %ld, peak %ld, loaded %ld\n", (size_t)file_bytes,
-              (long)prepared, (long)layer_in_float, (long)peak, (long)loaded);
+  const std::string figures = concat("file ", file_bytes, ", prepared ", prepared, ", largest layer ",
+                                     layer_in_float, ", peak ", peak, ", loaded ", loaded);
   EXPECT_GT(prepared, 500'000'000) << "one byte a weight";
-  EXPECT_LT(peak, prepared + layer_in_float);
-  EXPECT_GT(peak, prepared) << "negative control: the prepared model itself is counted";
+  EXPECT_LT(peak, prepared + layer_in_float) << figures;
+  EXPECT_GT(peak, prepared) << "negative control, the prepared model itself is counted: " << figures;
 }
 
 }  // namespace
