@@ -1,0 +1,46 @@
+#include "lrqat/data/dataset.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "lrqat/base/error.h"
+#include "lrqat/base/sha256.h"
+
+namespace lrqat::data {
+
+PackedDataset::PackedDataset(std::vector<std::int32_t> tokens, std::int64_t sequence_length)
+    : tokens_(std::move(tokens)), sequence_length_(sequence_length) {
+  if (sequence_length < 2) {
+    throw UsageError(concat("sequence length ", sequence_length,
+                            ": expected at least 2 tokens, one to see and ", "one to predict"));
+  }
+  const auto length = static_cast<std::size_t>(sequence_length);
+  if (tokens_.size() < length) {
+    fail("the training text has ", tokens_.size(), " tokens, less than one sequence of ", sequence_length,
+         ": give more text or a smaller --sequence-length");
+  }
+  tokens_.resize(tokens_.size() / length * length);
+  tokens_.shrink_to_fit();
+  Sha256 hash;
+  hash.update(std::as_bytes(std::span(tokens_)));
+  hash.update(std::as_bytes(std::span(&sequence_length_, 1)));
+  fingerprint_ = hash.hex_digest();
+}
+
+std::int64_t PackedDataset::size() const {
+  return static_cast<std::int64_t>(tokens_.size()) / sequence_length_;
+}
+
+at::Tensor PackedDataset::batch(std::span<const std::int64_t> indices) const {
+  const auto rows = static_cast<std::int64_t>(indices.size());
+  at::Tensor batch = at::empty({rows, sequence_length_}, at::kLong);
+  auto* out = batch.mutable_data_ptr<std::int64_t>();
+  for (const std::int64_t index : indices) {
+    LRQAT_CHECK(index >= 0 && index < size(), "sequence ", index, " of ", size());
+    out = std::copy_n(tokens_.begin() + index * sequence_length_, sequence_length_, out);
+  }
+  return batch;
+}
+
+}  // namespace lrqat::data

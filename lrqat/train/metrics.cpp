@@ -1,0 +1,65 @@
+#include "lrqat/train/metrics.h"
+
+#include <chrono>
+#include <cmath>
+#include <fstream>
+#include <sstream>
+
+#include "lrqat/base/error.h"
+#include "lrqat/base/file.h"
+#include "lrqat/train/tensorboard.h"
+
+namespace lrqat::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+double seconds_since_epoch() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+// The lines up to step `last`. A line that a killed run left unfinished is the last one, and goes too.
+std::string kept_lines(const fs::path& path, std::int64_t last) {
+  if (!fs::exists(path)) return {};
+  std::istringstream lines(read_text_file(path));
+  std::string kept;
+  for (std::string line; std::getline(lines, line);) {
+    const Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!object.is_object() || !object.contains("step") || !object["step"].is_number_integer()) continue;
+    if (object["step"].get<std::int64_t>() <= last) kept += line + "\n";
+  }
+  return kept;
+}
+
+std::string json_line(std::int64_t step, double time, const std::map<std::string, double>& values) {
+  nlohmann::ordered_json line{{"step", step}, {"time", time}};
+  for (const auto& [name, value] : values) {
+    line[name] = std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json(nullptr);
+  }
+  return line.dump() + "\n";
+}
+
+}  // namespace
+
+MetricsWriter::MetricsWriter(const fs::path& run, std::int64_t resumed_step) : path_(run / "metrics.jsonl") {
+  std::error_code code;
+  fs::create_directories(run, code);
+  if (code) fail("cannot create folder ", run.string(), ": ", code.message());
+  const bool resumed = resumed_step >= 0;
+  write_text_file(path_, resumed ? kept_lines(path_, resumed_step) : "");
+  if (!resumed) remove_event_files(run);
+  tensorboard_ =
+      std::make_unique<TensorBoardWriter>(run, seconds_since_epoch(), resumed ? resumed_step + 1 : -1);
+}
+
+MetricsWriter::~MetricsWriter() = default;
+
+void MetricsWriter::log(std::int64_t step, const std::map<std::string, double>& values) {
+  const double now = seconds_since_epoch();
+  std::ofstream file(path_, std::ios::app | std::ios::binary);
+  file << json_line(step, now, values) << std::flush;
+  if (!file) fail("cannot write ", path_.string());
+  tensorboard_->add_scalars(now, step, values);
+}
+
+}  // namespace lrqat::train
