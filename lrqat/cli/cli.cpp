@@ -9,6 +9,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/cli/progress_bar.h"
+#include "lrqat/train/run.h"
 
 namespace lrqat::cli {
 namespace {
@@ -20,7 +21,9 @@ struct Subcommand {
 };
 
 const std::vector<Subcommand>& subcommands() {
-  static const std::vector<Subcommand> table = {};
+  static const std::vector<Subcommand> table = {
+      {"train", "train a low-bit model from a float model", declare_train},
+  };
   return table;
 }
 
@@ -47,6 +50,7 @@ void execute(const Action& action, const CommonOptions& options) {
 }  // namespace
 
 int run(int argc, char** argv) {
+  train::register_run_opener();
   CLI::App app("lrqat trains a language model's low-bit integers (LR-QAT) and ships exactly those.");
   app.require_subcommand(1);
   app.set_version_flag("--version", "lrqat " LRQAT_VERSION);
@@ -60,7 +64,9 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
     for (const auto& [command, action] : actions) {
-      if (command->parsed()) execute(action, options);
+      if (!command->parsed()) continue;
+      options.seed_given = command->count("--seed") > 0;
+      execute(action, options);
     }
     return 0;
   } catch (const CLI::ParseError& error) {

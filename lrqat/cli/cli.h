@@ -19,6 +19,7 @@ struct CommonOptions {
   bool json = false;
   int threads = 0;  // 0: all cores
   std::uint64_t seed = 0;
+  bool seed_given = false;
   std::string device = "cpu";
 };
 
