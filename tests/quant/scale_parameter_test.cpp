@@ -94,15 +94,16 @@ TEST(ScaleParameter, RefusesWhatFloat16CannotHold) {
       [] {
         ScaleParameter(column({1.0F, 70000.0F}), {});
       },
-      {"70000", "--snap-scale bfloat16"});
+      {"70000", "--scale-type bfloat16"});
   EXPECT_NO_THROW(ScaleParameter(column({70000.0F}), {.type = ScaleType::bfloat16}));
 }
 
 TEST(ScaleParameter, NamesRoundTrip) {
-  for (const char* name : {"float16", "bfloat16", "none"})
+  for (const char* name : {"float16", "bfloat16", "float32"})
     EXPECT_EQ(scale_type_name(parse_scale_type(name)), name);
   for (const char* name : {"linear", "log"}) EXPECT_EQ(scale_domain_name(parse_scale_domain(name)), name);
-  expect_error<UsageError>([] { parse_scale_type("int8"); }, {"--snap-scale", "float16, bfloat16 or none"});
+  expect_error<UsageError>([] { parse_scale_type("int8"); },
+                           {"--scale-type", "float16, bfloat16 or float32"});
   expect_error<UsageError>([] { parse_scale_domain("exp"); }, {"--scale-domain", "linear or log"});
 }
 
