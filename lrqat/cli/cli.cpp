@@ -22,6 +22,7 @@ struct Subcommand {
 
 const std::vector<Subcommand>& subcommands() {
   static const std::vector<Subcommand> table = {
+      {"tokenize", "lines of text to token ids, or back", declare_tokenize},
       {"train", "train a low-bit model from a float model", declare_train},
   };
   return table;

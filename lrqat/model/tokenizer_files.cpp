@@ -80,6 +80,7 @@ text::GgufVocabulary read_gguf_vocabulary(const formats::GgufFile& file) {
   vocabulary.add_bos_token = optional_value<bool>(file, "tokenizer.ggml.add_bos_token");
   vocabulary.add_eos_token = optional_value<bool>(file, "tokenizer.ggml.add_eos_token");
   vocabulary.add_space_prefix = optional_value<bool>(file, "tokenizer.ggml.add_space_prefix");
+  vocabulary.remove_extra_whitespaces = file.get_or<bool>("tokenizer.ggml.remove_extra_whitespaces", false);
   vocabulary.chat_template = file.get_or<std::string>("tokenizer.chat_template", "");
   return vocabulary;
 }
@@ -98,6 +99,7 @@ void write_gguf_vocabulary(const text::GgufVocabulary& vocabulary, formats::Gguf
   set_if(writer, "tokenizer.ggml.add_bos_token", vocabulary.add_bos_token);
   set_if(writer, "tokenizer.ggml.add_eos_token", vocabulary.add_eos_token);
   set_if(writer, "tokenizer.ggml.add_space_prefix", vocabulary.add_space_prefix);
+  if (vocabulary.remove_extra_whitespaces) writer.set("tokenizer.ggml.remove_extra_whitespaces", true);
   if (!vocabulary.chat_template.empty()) writer.set("tokenizer.chat_template", vocabulary.chat_template);
 }
 
