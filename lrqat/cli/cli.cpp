@@ -28,6 +28,8 @@ const std::vector<Subcommand>& subcommands() {
       {"generate", "text that follows a prompt", declare_generate},
       {"convert", "a run's parameters to integers and scales", declare_convert},
       {"export", "integers and scales to a file that other programs read", declare_export},
+      {"inspect", "what a file, folder or run holds", declare_inspect},
+      {"plan", "memory and time of a recipe before anything runs", declare_plan},
   };
   return table;
 }
