@@ -53,6 +53,8 @@ function(lrqat_test folder)
     target_compile_options(${target} PRIVATE -fPIC)
     target_precompile_headers(${target} REUSE_FROM lrqat_torch_pch)
   endif()
+  # Threads that wait must sleep: ctest -j runs more threads than there are cores, and spinning starves the others.
   gtest_discover_tests(${target} TEST_PREFIX "${folder}." PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT 600
+                       ENVIRONMENT "OMP_WAIT_POLICY=passive"
                        DISCOVERY_TIMEOUT 60)
 endfunction()

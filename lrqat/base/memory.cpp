@@ -10,8 +10,9 @@
 namespace lrqat {
 namespace {
 
-std::int64_t status_bytes(const std::string& field) {
-  std::ifstream status("/proc/self/status");
+// A line "field:  n kB" of one of the kernel's files.
+std::int64_t field_bytes(const char* file, const std::string& field) {
+  std::ifstream status(file);
   for (std::string line; std::getline(status, line);) {
     if (line.rfind(field, 0) == 0) return std::stoll(line.substr(field.size())) * 1024;
   }
@@ -20,8 +21,9 @@ std::int64_t status_bytes(const std::string& field) {
 
 }  // namespace
 
-std::int64_t peak_resident_bytes() { return status_bytes("VmHWM:"); }
-std::int64_t current_resident_bytes() { return status_bytes("VmRSS:"); }
+std::int64_t peak_resident_bytes() { return field_bytes("/proc/self/status", "VmHWM:"); }
+std::int64_t current_resident_bytes() { return field_bytes("/proc/self/status", "VmRSS:"); }
+std::int64_t available_memory_bytes() { return field_bytes("/proc/meminfo", "MemAvailable:"); }
 
 void reset_peak_resident() {
   std::ofstream clear("/proc/self/clear_refs");

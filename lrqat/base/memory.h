@@ -7,6 +7,7 @@ namespace lrqat {
 
 std::int64_t peak_resident_bytes();     // VmHWM of this process, 0 where /proc is not there
 std::int64_t current_resident_bytes();  // VmRSS
+std::int64_t available_memory_bytes();  // MemAvailable of the system: what can be used without swapping
 void reset_peak_resident();  // sets VmHWM back to VmRSS (writes /proc/self/clear_refs; best effort)
 
 // Gives the heap's free pages back to the system. Large tensors of different lives leave holes that the C

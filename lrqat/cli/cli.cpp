@@ -9,6 +9,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/cli/progress_bar.h"
+#include "lrqat/train/run.h"
 
 namespace lrqat::cli {
 namespace {
@@ -20,7 +21,14 @@ struct Subcommand {
 };
 
 const std::vector<Subcommand>& subcommands() {
-  static const std::vector<Subcommand> table = {};
+  static const std::vector<Subcommand> table = {
+      {"tokenize", "lines of text to token ids, or back", declare_tokenize},
+      {"train", "train a low-bit model from a float model", declare_train},
+      {"perplexity", "perplexity of a model on a text, and its divergence from another", declare_perplexity},
+      {"generate", "text that follows a prompt", declare_generate},
+      {"convert", "a run's parameters to integers and scales", declare_convert},
+      {"export", "integers and scales to a file that other programs read", declare_export},
+  };
   return table;
 }
 
@@ -47,6 +55,7 @@ void execute(const Action& action, const CommonOptions& options) {
 }  // namespace
 
 int run(int argc, char** argv) {
+  train::register_run_opener();
   CLI::App app("lrqat trains a language model's low-bit integers (LR-QAT) and ships exactly those.");
   app.require_subcommand(1);
   app.set_version_flag("--version", "lrqat " LRQAT_VERSION);
@@ -60,7 +69,9 @@ int run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
     for (const auto& [command, action] : actions) {
-      if (command->parsed()) execute(action, options);
+      if (!command->parsed()) continue;
+      options.seed_given = command->count("--seed") > 0;
+      execute(action, options);
     }
     return 0;
   } catch (const CLI::ParseError& error) {

@@ -1,10 +1,11 @@
 // The heart of LR-QAT on raw memory: one pass that decodes Φ0, adds γ·A·B, rounds, clips and writes the tile
-// in the form that is wanted (method.md section 2; equations in docs/method.md).
+// in the form that is wanted (docs/method.md section 2).
 //
-//     acc = Σ_r fma(A[n,r], B[r,k])      r ascending, one accumulator: the same bits for every tile shape,
-//     thread z   = Φ0[n,k] + γ·acc               count and instruction set q   = clip(rint(z), quant_min,
-//     quant_max)          rint: half to even
+//     acc = Σ_r fma(A[n,r], B[r,k])                r ascending
+//     z   = Φ0[n,k] + γ·acc
+//     q   = clip(rint(z), quant_min, quant_max)    rint: half to even
 //
+// One accumulator an entry, so the bits do not depend on tile shape, threads or instruction set.
 // Each row and column is independent, so splitting a tile changes nothing. Every function has a readable twin
 // in low_rank_tile_ref.cpp that gives the same bits.
 #pragma once
@@ -34,7 +35,7 @@ struct LowRankTile {
   float lora_scaling = 1.0F;  // γ = lora_alpha / rank
   float quant_min = -8.0F;
   float quant_max = 7.0F;
-  bool round_low_rank = false;  // integer variant: q = clip(Φ0 + rint(γ·acc)); Φ0 must hold integers
+  bool round_low_rank = false;    // integer variant: q = clip(Φ0 + rint(γ·acc)); Φ0 must hold integers
   bool bfloat16_product = false;  // γ·acc is formed in bfloat16, as adapters kept in bfloat16 do
 };
 

@@ -1,5 +1,5 @@
-// Where the grid starts: the scale of each tensor, row or group from its weights (golden/README.md section
-// 3).
+// Where the grid starts: the scale of each tensor, row or group from its weights
+// (tests/data/golden/README.md, section 3).
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -17,16 +17,16 @@ ScaleDomain parse_scale_domain(std::string_view name) {
 std::string scale_domain_name(ScaleDomain domain) { return domain == ScaleDomain::linear ? "linear" : "log"; }
 
 ScaleType parse_scale_type(std::string_view name) {
-  if (name == "float32" || name == "none") return ScaleType::float32;
+  if (name == "float32") return ScaleType::float32;
   if (name == "float16") return ScaleType::float16;
   if (name == "bfloat16") return ScaleType::bfloat16;
-  throw UsageError(concat("--snap-scale \"", name, "\" is not known: use float16, bfloat16 or none"));
+  throw UsageError(concat("--scale-type \"", name, "\" is not known: use float16, bfloat16 or float32"));
 }
 
 std::string scale_type_name(ScaleType type) {
   switch (type) {
     case ScaleType::float32:
-      return "none";
+      return "float32";
     case ScaleType::float16:
       return "float16";
     case ScaleType::bfloat16:
@@ -41,7 +41,7 @@ ScaleParameter::ScaleParameter(const at::Tensor& scale, const ScaleOptions& opti
   value_.set_requires_grad(options.learn);
   if (options.type == ScaleType::float16 && effective().max().item<float>() > 65504.0F) {
     fail("a scale of ", scale.max().item<float>(),
-         " does not fit float16: use --snap-scale bfloat16 or none");
+         " does not fit float16: use --scale-type bfloat16 or float32");
   }
 }
 

@@ -15,15 +15,15 @@ class TensorBoardWriter;
 
 class MetricsWriter {
  public:
-  // In `run`: metrics.jsonl and events.out.tfevents.*. A resumed run goes on behind step `resumed_step`: later lines
-  // of metrics.jsonl are dropped (they will be made again), and TensorBoard is told to drop them (a session_log START).
-  // resumed_step < 0: a new run, both start empty.
+  // In `run`: metrics.jsonl and events.out.tfevents.*. A resumed run goes on behind step `resumed_step`:
+  // later lines of metrics.jsonl are dropped (they will be made again), and TensorBoard is told to drop them
+  // (a session_log START). resumed_step < 0: a new run, both start empty.
   MetricsWriter(const std::filesystem::path& run, std::int64_t resumed_step);
   ~MetricsWriter();
 
-  // Writes {"step": step, "time": seconds since the epoch, …values} and one scalar a value ("train/loss" becomes the
-  // TensorBoard tag as it is). Flushed at once, so that a killed run loses nothing. A value that is not finite is
-  // written as null.
+  // Writes {"step": step, "time": seconds since the epoch, …values} and one scalar a value ("train/loss"
+  // becomes the TensorBoard tag as it is). Flushed at once, so that a killed run loses nothing. A value that
+  // is not finite is written as null.
   void log(std::int64_t step, const std::map<std::string, double>& values);
 
  private:

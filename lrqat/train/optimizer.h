@@ -1,5 +1,5 @@
-// AdamW (decoupled weight decay, bias correction) on at::_fused_adamw_, the only call site of that internal op, with a
-// plain form for devices or types that it does not take. Gradients are read from parameter.grad().
+// AdamW (decoupled weight decay, bias correction) on at::_fused_adamw_, the only call site of that internal
+// op, with a plain form for devices or types that it does not take. Gradients are read from parameter.grad().
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -31,8 +31,9 @@ class AdamW {
   // One step with every group's lr times lr_factor. Parameters without a gradient stay.
   void step(double lr_factor);
   void zero_grad();  // gradients become undefined
-  // Norm over all gradients, in float64; gradients are scaled by max_norm / (norm + 1e-6) where that is below 1.
-  // max_norm 0: no clipping. Returns the norm before clipping (not finite where any gradient is not).
+  // Norm over all gradients, in float64; gradients are scaled by max_norm / (norm + 1e-6) where that is
+  // below 1. max_norm 0: no clipping. Returns the norm before clipping (not finite where any gradient is
+  // not).
   double clip_grad_norm(double max_norm);
 
   // State for a checkpoint: "<parameter>.exp_avg", "<parameter>.exp_avg_sq" (like the parameter) and

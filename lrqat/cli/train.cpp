@@ -1,0 +1,181 @@
+// lrqat train: the recipe from a file and flags, Ctrl-C that leaves a resumable run, and the comparison at
+// the end.
+#include <ATen/ATen.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <cmath>
+#include <csignal>
+#include <iostream>
+#include <map>
+#include <memory>
+
+#include "lrqat/base/error.h"
+#include "lrqat/cli/cli.h"
+#include "lrqat/data/dataset.h"
+#include "lrqat/eval/divergence.h"
+#include "lrqat/model/open.h"
+#include "lrqat/model/prepare.h"
+#include "lrqat/train/methods.h"
+#include "lrqat/train/run.h"
+#include "lrqat/train/trainer.h"
+
+namespace lrqat::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::atomic<bool> stop_requested{false};
+
+// The first signal asks for a checkpoint, the second ends the program as usual.
+extern "C" void request_stop(int signal) {
+  stop_requested = true;
+  std::signal(signal, SIG_DFL);
+}
+
+struct TrainFlags {
+  std::map<std::string, std::vector<std::string>> fields;  // as given, by field name
+  std::string config;
+  std::string out;
+  bool resume = false;
+};
+
+std::string absolute(const std::string& path) { return path.empty() ? path : fs::absolute(path).string(); }
+
+train::Recipe resolve(const TrainFlags& flags, const CommonOptions& options) {
+  train::Recipe recipe;
+  if (!flags.config.empty()) train::read_recipe(flags.config, recipe);
+  for (const auto& [name, values] : flags.fields) {
+    if (!values.empty()) train::recipe_field(name).parse(recipe, values);
+  }
+  if (options.seed_given) recipe.seed = options.seed;
+  recipe.model = absolute(recipe.model);
+  recipe.eval_data = absolute(recipe.eval_data);
+  for (std::string& file : recipe.data) file = absolute(file);
+  return recipe;
+}
+
+// Recipe flags would be silently ignored beside --resume.
+void refuse_recipe_flags(const TrainFlags& flags) {
+  bool any = !flags.config.empty();
+  for (const auto& [name, values] : flags.fields) any = any || !values.empty();
+  if (any)
+    throw UsageError("--resume continues the run's own recipe: give no recipe flags and no --config with it");
+}
+
+eval::WindowOptions windows_of(const train::Recipe& recipe) {
+  return {.context = recipe.eval_context, .max_windows = recipe.eval_windows};
+}
+
+std::vector<std::int32_t> tokens_of(const train::Recipe& recipe, const text::Tokenizer& tokenizer) {
+  return tokenizer.encode(data::read_text(recipe.eval_data));
+}
+
+train::Evaluate make_evaluate(const train::Recipe& recipe, const text::Tokenizer& tokenizer) {
+  const auto tokens = tokens_of(recipe, tokenizer);
+  const eval::WindowOptions windows = windows_of(recipe);
+  const eval::Windows check(tokens, windows);  // a text too short is an error before training, not after
+  return [tokens, windows](const model::Decoder& student) {
+    SilentProgress silent;
+    return eval::perplexity(student, tokens, windows, silent).nll;
+  };
+}
+
+std::unique_ptr<model::Decoder> rounded(const train::Recipe& recipe, const model::SharedSource& source,
+                                        const model::LoadOptions& load) {
+  auto decoder = model::load_float_model(source, load);
+  model::prepare(*decoder, *source, [&](const std::string& name, const at::Tensor& weight) {
+    return train::find_method("rtn").prepare(recipe, name, weight);
+  });
+  return decoder;
+}
+
+// Float model, plain rounding on the same grid and the trained model on the evaluation text.
+void add_comparison(Json& json, const fs::path& run, const train::Recipe& recipe,
+                    const CommonOptions& options, ProgressReporter& progress) {
+  const model::LoadOptions load{recipe.compute(), at::Device(options.device)};
+  const model::OpenedModel trained = model::open_model(run, load);
+  const auto tokens = tokens_of(recipe, trained.tokenizer());
+  const auto reference = model::load_float_model(trained.source, load);
+  const auto of_trained =
+      eval::divergence(*reference, *trained.decoder, tokens, windows_of(recipe), progress);
+  const auto rtn = rounded(recipe, trained.source, load);
+  const auto of_rtn = eval::divergence(*reference, *rtn, tokens, windows_of(recipe), progress);
+  json["perplexity"] = {{"float", of_trained.reference.perplexity},
+                        {"rtn", of_rtn.model.perplexity},
+                        {"trained", of_trained.model.perplexity}};
+  json["kl_to_float"] = {{"rtn", of_rtn.mean_kl}, {"trained", of_trained.mean_kl}};
+}
+
+Json describe(const train::TrainResult& result, const fs::path& run) {
+  return {{"run", run.string()},
+          {"steps", result.steps},
+          {"tokens", result.tokens},
+          {"loss", result.loss},
+          {"perplexity", nullptr},
+          {"seconds", result.seconds},
+          {"tokens_per_second", result.tokens_per_second},
+          {"peak_memory_bytes", result.peak_memory_bytes}};
+}
+
+void print_text(const Json& json) {
+  std::cout << "run                " << json["run"].get<std::string>() << "\n"
+            << "steps              " << json["steps"] << " (" << json["tokens"] << " tokens)\n"
+            << "loss               " << json["loss"] << "\n"
+            << "tokens per second  " << std::llround(json["tokens_per_second"].get<double>()) << "\n"
+            << "peak memory        " << json["peak_memory_bytes"].get<std::int64_t>() / (1 << 20) << " MiB\n";
+  if (json["perplexity"].is_null()) return;
+  const Json& p = json["perplexity"];
+  std::cout << "perplexity         float " << p["float"] << ", rounded " << p["rtn"] << ", trained "
+            << p["trained"] << "\n"
+            << "KL to float        rounded " << json["kl_to_float"]["rtn"] << ", trained "
+            << json["kl_to_float"]["trained"] << "\n";
+}
+
+void run_train(const TrainFlags& flags, Context& context) {
+  if (flags.resume) refuse_recipe_flags(flags);
+  train::Recipe recipe =
+      flags.resume ? train::Run::open(flags.out).recipe() : resolve(flags, context.options);
+  train::TrainOptions options;
+  options.run = flags.out;
+  options.resume = flags.resume;
+  options.device = at::Device(context.options.device);
+  options.stop = &stop_requested;
+  options.make_evaluate = make_evaluate;
+  std::signal(SIGINT, request_stop);
+  std::signal(SIGTERM, request_stop);
+  const train::TrainResult result = train::train(recipe, options, context.progress);
+  if (result.interrupted) {
+    fail("stopped after step ", result.steps, " of ", recipe.steps,
+         "; continue with `lrqat train --resume --out ", flags.out, "`");
+  }
+  std::signal(SIGINT, SIG_DFL);
+  std::signal(SIGTERM, SIG_DFL);
+  Json json = describe(result, flags.out);
+  if (!recipe.eval_data.empty()) add_comparison(json, flags.out, recipe, context.options, context.progress);
+  train::Run::open(flags.out).save_result(json);
+  context.options.json ? context.print_json(json) : print_text(json);
+}
+
+}  // namespace
+
+Action declare_train(CLI::App& command) {
+  auto flags = std::make_shared<TrainFlags>();
+  command.add_option("--out", flags->out, "folder of the run")->required();
+  command.add_option("--config", flags->config, "recipe file (TOML) with the same names as the flags")
+      ->check(CLI::ExistingFile);
+  command.add_flag("--resume", flags->resume, "continue the run in --out");
+  const train::Recipe defaults;
+  for (const train::RecipeField& field : train::recipe_fields()) {
+    if (field.name == "seed") continue;  // every subcommand has --seed
+    const auto shown = field.print(defaults);
+    const std::string suffix = shown.empty() || shown[0].empty() ? "" : " [" + shown[0] + "]";
+    CLI::Option* option =
+        command.add_option("--" + field.name, flags->fields[field.name], field.help + suffix);
+    option->expected(1, field.is_list ? 1 << 20 : 1);
+    if (!field.is_list) option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  }
+  return [flags](Context& context) { run_train(*flags, context); };
+}
+
+}  // namespace lrqat::cli

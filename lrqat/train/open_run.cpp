@@ -1,0 +1,71 @@
+// Runs as models: what restoring a student and `--model RUN` share.
+#include <ATen/ATen.h>
+
+#include "lrqat/base/error.h"
+#include "lrqat/base/memory.h"
+#include "lrqat/model/open.h"
+#include "lrqat/model/prepare.h"
+#include "lrqat/train/methods.h"
+#include "lrqat/train/run.h"
+#include "lrqat/train/tensor_file.h"
+
+namespace lrqat::train {
+namespace {
+
+// The tensors "<layer>.<name>" of one layer by <name>, moved out of `all`.
+NamedTensors take_layer(std::map<std::string, at::Tensor>& all, const std::string& layer, at::Device device) {
+  NamedTensors out;
+  const std::string prefix = layer + ".";
+  for (auto it = all.lower_bound(prefix); it != all.end() && it->first.starts_with(prefix);) {
+    out.emplace(it->first.substr(prefix.size()), it->second.to(device));
+    it = all.erase(it);
+  }
+  return out;
+}
+
+bool is_best_known(const Run& run) {
+  return run.has_checkpoint() && read_json_file(run.path() / "checkpoints" / "index.json").contains("best");
+}
+
+model::OpenedModel open_run(const std::filesystem::path& path, const model::LoadOptions& options) {
+  const Run run = Run::open(path);
+  model::SharedSource source(formats::open_weight_source(run.recipe().model));
+  auto decoder = model::load_float_model(source, options);
+  SilentProgress silent;
+  restore_student(run, *decoder, source, is_best_known(run), silent);
+  return {"run", path, std::move(decoder), std::move(source), run.recipe().model};
+}
+
+}  // namespace
+
+void restore_student(const Run& run, model::Decoder& decoder, const model::SharedSource& source, bool best,
+                     ProgressReporter& progress) {
+  run.check_model(model_fingerprint(*source));
+  const Method& method = find_method(run.recipe().method);
+  if (!method.restore) {
+    model::prepare(
+        decoder, *source,
+        [&](const std::string& name, const at::Tensor& weight) {
+          return method.prepare(run.recipe(), name, weight);
+        },
+        progress);
+    return;
+  }
+  if (!run.has_checkpoint()) {
+    fail(run.path().string(),
+         ": the run has no checkpoint yet; continue it with `lrqat train --resume --out ",
+         run.path().string(), "`");
+  }
+  auto tensors = load_tensors(run.path() / "prepared.safetensors");
+  tensors.merge(load_tensors(run.checkpoint(best ? "best" : "last") / "trainables.safetensors"));
+  for (nn::Linear* linear : decoder.linears()) {
+    linear->set_weight(
+        method.restore(run.recipe(), linear->name(), take_layer(tensors, linear->name(), decoder.device())));
+  }
+  if (!tensors.empty())
+    fail(run.path().string(), ": tensor \"", tensors.begin()->first, "\" belongs to no linear");
+}
+
+void register_run_opener() { model::add_model_opener({"run", Run::is_run, open_run}); }
+
+}  // namespace lrqat::train

@@ -1,0 +1,98 @@
+#include "lrqat/train/recipe.h"
+
+#include <cmath>
+#include <utility>
+
+#include "lrqat/base/cpu.h"
+#include "lrqat/base/error.h"
+#include "lrqat/base/file.h"
+#include "lrqat/train/toml.h"
+
+namespace lrqat::train {
+
+std::int64_t Recipe::warmup_steps() const {
+  return warmup < 1.0 ? std::llround(warmup * static_cast<double>(steps)) : std::llround(warmup);
+}
+
+quant::ComputeType Recipe::compute() const {
+  const bool half = compute_dtype == "bfloat16" || (compute_dtype == "auto" && has_fast_bfloat16());
+  return half ? quant::ComputeType::bfloat16 : quant::ComputeType::float32;
+}
+
+quant::ScaleOptions Recipe::scale_options() const {
+  quant::ScaleOptions options;
+  options.domain = scale_domain;
+  options.type = scale_type;
+  options.learn = learn_scale;
+  return options;
+}
+
+quant::LrQatOptions Recipe::lr_qat_options() const {
+  quant::LrQatOptions options;
+  options.grid = quant::Grid::signed_symmetric(bits);
+  options.granularity = granularity;
+  options.downcast = phi;
+  options.rank = rank;
+  options.lora_alpha = lora_alpha;
+  options.scale = scale_options();
+  return options;
+}
+
+const RecipeField& recipe_field(const std::string& name) {
+  std::string known;
+  for (const RecipeField& field : recipe_fields()) {
+    if (field.name == name) return field;
+    known += (known.empty() ? "" : ", ") + field.name;
+  }
+  throw UsageError(concat("a recipe has no field \"", name, "\"; it has ", known));
+}
+
+void validate(const Recipe& recipe) {
+  if (recipe.model.empty()) throw UsageError("--model is missing: a Hugging Face folder or a GGUF file");
+  if (recipe.data.empty() && recipe.steps > 0) throw UsageError("--data is missing: one or more text files");
+  if (recipe.warmup_steps() > recipe.steps) {
+    throw UsageError(concat("--warmup ", recipe.warmup, " is longer than --steps ", recipe.steps));
+  }
+  if (recipe.phi == quant::Downcast::int4 && recipe.bits > 4) {
+    throw UsageError(concat("--phi int4 holds at most 4 bits, not --bits ", recipe.bits));
+  }
+  if (recipe.beta1 >= 1.0 || recipe.beta2 >= 1.0) throw UsageError("--beta1 and --beta2 must be below 1");
+}
+
+void read_recipe(const std::filesystem::path& path, Recipe& recipe) {
+  for (const TomlEntry& entry : parse_toml(read_text_file(path), path.string())) {
+    const std::string where = concat(path.string(), ":", entry.line);
+    try {
+      const RecipeField& field = recipe_field(entry.key);
+      if (entry.is_list != field.is_list && !(field.is_list && entry.values.size() == 1)) {
+        throw UsageError(concat(entry.key, field.is_list ? " takes a list" : " takes one value"));
+      }
+      field.parse(recipe, entry.values);
+    } catch (const UsageError& error) {
+      throw UsageError(concat(where, ": ", error.what()));
+    }
+  }
+}
+
+std::string print_recipe(const Recipe& recipe) {
+  std::string out;
+  for (const RecipeField& field : recipe_fields()) {
+    out += print_toml({field.name, field.print(recipe), field.is_list, field.is_text, 0}) + "\n";
+  }
+  return out;
+}
+
+std::string recipe_difference(const Recipe& recipe, const Recipe& before) {
+  const auto joined = [](const std::vector<std::string>& values) {
+    std::string out;
+    for (const std::string& value : values) out += (out.empty() ? "" : " ") + value;
+    return out;
+  };
+  for (const RecipeField& field : recipe_fields()) {
+    const std::string now = joined(field.print(recipe)), then = joined(field.print(before));
+    if (now != then) return concat(field.name, " is \"", now, "\", was \"", then, "\"");
+  }
+  return {};
+}
+
+}  // namespace lrqat::train

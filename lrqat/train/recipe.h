@@ -1,0 +1,94 @@
+// A recipe: everything that decides a training run. One table of fields gives the command line's flags, the
+// keys of a recipe file (`--config run.toml`) and the file that is saved with the run, so that all three say
+// the same things.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lrqat/nn/linear.h"
+#include "lrqat/quant/downcast.h"
+#include "lrqat/quant/grid.h"
+#include "lrqat/quant/lr_qat_weight.h"
+#include "lrqat/quant/range_estimator.h"
+#include "lrqat/train/schedule.h"
+
+namespace lrqat::train {
+
+enum class Checkpointing { none, block, automatic };
+
+// Field names are the flags' names with '_' for '-'.
+struct Recipe {
+  std::string model;
+  std::vector<std::string> data;
+  std::string eval_data;
+
+  std::string method = "lr-qat";
+  int bits = 4;
+  quant::Granularity granularity;
+  quant::Downcast phi = quant::Downcast::fixed_point8;
+  std::int64_t rank = 32;
+  double lora_alpha = 1.0;  // γ = lora_alpha / rank
+  quant::RangeEstimator range = quant::RangeEstimator::parse("lp:3.5");
+  quant::ScaleDomain scale_domain = quant::ScaleDomain::linear;
+  quant::ScaleType scale_type = quant::ScaleType::float16;
+  bool learn_scale = true;
+
+  std::int64_t steps = 1000;
+  std::int64_t batch_size = 4;
+  std::int64_t sequence_length = 1024;
+  std::int64_t gradient_accumulation = 1;
+  double lr = 1e-3;
+  double scale_lr = 1e-5;
+  double weight_decay = 0.0;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  ScheduleKind schedule = ScheduleKind::linear;
+  double warmup = 0.1;  // below 1: share of the steps, else steps
+  double clip_norm = 1.0;
+  double distill_weight = 0.0;  // w of w·KL + (1 - w)·cross-entropy
+
+  Checkpointing checkpointing = Checkpointing::automatic;
+  std::int64_t memory_budget = 0;      // bytes for kept activations; 0: half of what the system has available
+  std::string compute_dtype = "auto";  // auto | float32 | bfloat16
+
+  std::int64_t eval_every = 0;  // 0: at the end only
+  std::int64_t eval_context = 512;
+  std::int64_t eval_windows = 32;  // 0: all
+  std::int64_t save_every = 0;     // 0: at evaluations and at the end
+  std::uint64_t seed = 0;
+
+  std::int64_t warmup_steps() const;
+  quant::ComputeType compute() const;  // what "auto" means on this machine
+  quant::ScaleOptions scale_options() const;
+  quant::LrQatOptions lr_qat_options() const;
+};
+
+struct RecipeField {
+  std::string name;  // "gradient-accumulation": the flag without "--", the key of a recipe file
+  std::string help;
+  bool is_list = false;  // takes one or more values
+  bool is_text = true;   // written with quotation marks in a recipe file
+  std::function<std::vector<std::string>(const Recipe&)> print;
+  std::function<void(Recipe&, const std::vector<std::string>&)> parse;  // UsageError naming the flag
+};
+
+std::span<const RecipeField> recipe_fields();
+const RecipeField& recipe_field(const std::string& name);  // UsageError that names the nearest fields
+
+// UsageError where the fields do not fit together (no model, no data, no steps, …).
+void validate(const Recipe& recipe);
+
+// TOML: `key = value` a line with strings, numbers, booleans and one-line lists of strings, # comments.
+// Fields that the file does not name stay as they are. UsageError with file and line.
+void read_recipe(const std::filesystem::path& path, Recipe& recipe);
+std::string print_recipe(const Recipe& recipe);  // what read_recipe reads back
+
+// The first field in which two recipes differ, as "lr is 0.001, was 0.002"; empty: none.
+std::string recipe_difference(const Recipe& recipe, const Recipe& before);
+
+}  // namespace lrqat::train

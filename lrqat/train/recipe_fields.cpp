@@ -1,0 +1,215 @@
+// The table of recipe fields: name, help, how a value is read and printed.
+#include <charconv>
+#include <cmath>
+
+#include "lrqat/base/error.h"
+#include "lrqat/train/methods.h"
+#include "lrqat/train/recipe.h"
+
+namespace lrqat::train {
+namespace {
+
+using Values = std::vector<std::string>;
+
+[[noreturn]] void fail_value(const std::string& name, const std::string& value, const std::string& expected) {
+  throw UsageError(concat("--", name, " \"", value, "\": expected ", expected));
+}
+
+template <typename T>
+T number_from(const std::string& name, const std::string& text, const std::string& expected) {
+  T value{};
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (code != std::errc{} || end != text.data() + text.size()) fail_value(name, text, expected);
+  return value;
+}
+
+std::string print_double(double value) {
+  char buffer[32];
+  const auto [end, code] = std::to_chars(buffer, buffer + sizeof(buffer), value);  // shortest that reads back
+  return {buffer, end};
+}
+
+// "8GB", "512MiB" or bytes.
+std::int64_t bytes_from(const std::string& name, const std::string& text) {
+  static const std::pair<const char*, double> kUnits[] = {
+      {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}, {"KB", 1e3},
+      {"MB", 1e6},     {"GB", 1e9},        {"TB", 1e12},          {"B", 1.0}};
+  const std::string expected = "a size as 8GB, 512MiB or a number of bytes";
+  for (const auto& [unit, factor] : kUnits) {
+    if (!text.ends_with(unit)) continue;
+    const auto number =
+        number_from<double>(name, text.substr(0, text.size() - std::string_view(unit).size()), expected);
+    return static_cast<std::int64_t>(number * factor);
+  }
+  return number_from<std::int64_t>(name, text, expected);
+}
+
+RecipeField text_field(const std::string& name, std::string Recipe::*member, const std::string& help) {
+  return {name,
+          help,
+          false,
+          true,
+          [=](const Recipe& r) { return Values{r.*member}; },
+          [=](Recipe& r, const Values& v) { r.*member = v.at(0); }};
+}
+
+template <typename T>
+RecipeField integer_field(const std::string& name, T Recipe::*member, std::int64_t least,
+                          const std::string& help) {
+  return {name,
+          help,
+          false,
+          false,
+          [=](const Recipe& r) { return Values{std::to_string(r.*member)}; },
+          [=](Recipe& r, const Values& v) {
+            const std::string expected = concat("a whole number of ", least, " or more");
+            const auto value = number_from<T>(name, v.at(0), expected);
+            if (std::cmp_less(value, least)) fail_value(name, v.at(0), expected);
+            r.*member = value;
+          }};
+}
+
+RecipeField real_field(const std::string& name, double Recipe::*member, double least, double most,
+                       const std::string& help) {
+  return {name,
+          help,
+          false,
+          false,
+          [=](const Recipe& r) { return Values{print_double(r.*member)}; },
+          [=](Recipe& r, const Values& v) {
+            const std::string expected = std::isinf(most) ? concat("a number of ", least, " or more")
+                                                          : concat("a number from ", least, " to ", most);
+            const auto value = number_from<double>(name, v.at(0), expected);
+            if (!(value >= least && value <= most)) fail_value(name, v.at(0), expected);
+            r.*member = value;
+          }};
+}
+
+// A member with functions of its own to read and print a word.
+template <typename T, typename Parse, typename Print>
+RecipeField word_field(const std::string& name, T Recipe::*member, const Parse& parse, const Print& print,
+                       const std::string& help) {
+  return {name,
+          help,
+          false,
+          true,
+          [=](const Recipe& r) { return Values{print(r.*member)}; },
+          [=](Recipe& r, const Values& v) { r.*member = parse(v.at(0)); }};
+}
+
+Checkpointing parse_checkpointing(const std::string& text) {
+  if (text == "none") return Checkpointing::none;
+  if (text == "block") return Checkpointing::block;
+  if (text == "auto") return Checkpointing::automatic;
+  fail_value("checkpointing", text, "none, block or auto");
+}
+
+std::string checkpointing_name(Checkpointing value) {
+  return value == Checkpointing::none ? "none" : value == Checkpointing::block ? "block" : "auto";
+}
+
+std::vector<RecipeField> input_fields() {
+  return {
+      text_field("model", &Recipe::model, "the float model: a Hugging Face folder or a GGUF file"),
+      {"data", "training text: .txt (documents end at a line <|endoftext|>) or .jsonl with \"text\"", true,
+       true, [](const Recipe& r) { return r.data; }, [](Recipe& r, const Values& v) { r.data = v; }},
+      text_field("eval-data", &Recipe::eval_data, "text to measure perplexity on"),
+  };
+}
+
+std::vector<RecipeField> method_fields() {
+  return {
+      word_field(
+          "method", &Recipe::method, parse_method, [](const std::string& m) { return m; },
+          "how Ŵ is made: " + known_methods()),
+      {"bits", "bits a weight: 2, 3, 4 or 8", false, false,
+       [](const Recipe& r) { return Values{std::to_string(r.bits)}; },
+       [](Recipe& r, const Values& v) {
+         r.bits = quant::Grid::signed_symmetric(number_from<int>("bits", v.at(0), "2, 3, 4 or 8")).num_bits;
+       }},
+      word_field(
+          "granularity", &Recipe::granularity, quant::Granularity::parse,
+          [](const quant::Granularity& g) { return g.name(); },
+          "weights that share a scale: tensor, channel or group:SIZE"),
+      word_field("phi", &Recipe::phi, quant::parse_downcast, quant::downcast_name,
+                 "how the frozen term is stored: float32, bfloat16, float16, fixed_point8, int4 or integer"),
+      integer_field("rank", &Recipe::rank, 1, "rank of the adapters"),
+      real_field("lora-alpha", &Recipe::lora_alpha, 0.0, INFINITY,
+                 "adapters are scaled by lora-alpha / rank"),
+      word_field(
+          "range", &Recipe::range, quant::RangeEstimator::parse,
+          [](const quant::RangeEstimator& e) { return e.name(); }, "first scale: minmax, mse or lp:P"),
+      word_field("scale-domain", &Recipe::scale_domain, quant::parse_scale_domain, quant::scale_domain_name,
+                 "scales are learned in the linear or the log domain"),
+      word_field("scale-type", &Recipe::scale_type, quant::parse_scale_type, quant::scale_type_name,
+                 "scales are rounded to what the export stores: float16, bfloat16 or float32"),
+      {"learn-scale", "true: scales are trained", false, false,
+       [](const Recipe& r) { return Values{r.learn_scale ? "true" : "false"}; },
+       [](Recipe& r, const Values& v) {
+         if (v.at(0) != "true" && v.at(0) != "false") fail_value("learn-scale", v.at(0), "true or false");
+         r.learn_scale = v.at(0) == "true";
+       }},
+  };
+}
+
+std::vector<RecipeField> training_fields() {
+  return {
+      integer_field("steps", &Recipe::steps, 0, "optimiser steps"),
+      integer_field("batch-size", &Recipe::batch_size, 1, "sequences a micro-batch"),
+      integer_field("sequence-length", &Recipe::sequence_length, 2, "tokens a sequence"),
+      integer_field("gradient-accumulation", &Recipe::gradient_accumulation, 1, "micro-batches a step"),
+      real_field("lr", &Recipe::lr, 0.0, INFINITY, "learning rate of the adapters"),
+      real_field("scale-lr", &Recipe::scale_lr, 0.0, INFINITY, "learning rate of the scales"),
+      real_field("weight-decay", &Recipe::weight_decay, 0.0, INFINITY, "AdamW's, on the adapters"),
+      real_field("beta1", &Recipe::beta1, 0.0, 1.0, "AdamW's first moment"),
+      real_field("beta2", &Recipe::beta2, 0.0, 1.0, "AdamW's second moment"),
+      word_field("schedule", &Recipe::schedule, parse_schedule, schedule_name, "constant, linear or cosine"),
+      real_field("warmup", &Recipe::warmup, 0.0, INFINITY,
+                 "warm-up: a share of the steps below 1, else steps"),
+      real_field("clip-norm", &Recipe::clip_norm, 0.0, INFINITY, "largest gradient norm (0: no clipping)"),
+      real_field("distill-weight", &Recipe::distill_weight, 0.0, 1.0,
+                 "w of the loss w·KL(float model) + (1-w)·cross-entropy"),
+  };
+}
+
+std::vector<RecipeField> running_fields() {
+  return {
+      word_field(
+          "checkpointing", &Recipe::checkpointing, parse_checkpointing, checkpointing_name,
+          "blocks whose activations are made again in backward: none, block (all) or auto (by memory)"),
+      {"memory-budget",
+       "memory for kept activations with --checkpointing auto, as 4GB (0: half of what is free)", false, true,
+       [](const Recipe& r) { return Values{std::to_string(r.memory_budget)}; },
+       [](Recipe& r, const Values& v) { r.memory_budget = bytes_from("memory-budget", v.at(0)); }},
+      word_field(
+          "compute-dtype", &Recipe::compute_dtype,
+          [](const std::string& text) {
+            if (text == "auto" || text == "float32" || text == "bfloat16") return text;
+            fail_value("compute-dtype", text, "auto, float32 or bfloat16");
+          },
+          [](const std::string& text) { return text; },
+          "type of the matrix products: auto (bfloat16 where it is fast), float32 or bfloat16"),
+      integer_field("eval-every", &Recipe::eval_every, 0, "steps between evaluations (0: at the end)"),
+      integer_field("eval-context", &Recipe::eval_context, 2, "tokens a window of the evaluation"),
+      integer_field("eval-windows", &Recipe::eval_windows, 0, "windows of the evaluation (0: all)"),
+      integer_field("save-every", &Recipe::save_every, 0, "steps between checkpoints (0: with evaluations)"),
+      integer_field("seed", &Recipe::seed, 0, "seed of everything random"),
+  };
+}
+
+std::vector<RecipeField> make_fields() {
+  std::vector<RecipeField> all;
+  for (const auto& part : {input_fields(), method_fields(), training_fields(), running_fields()}) {
+    all.insert(all.end(), part.begin(), part.end());
+  }
+  return all;
+}
+
+}  // namespace
+
+std::span<const RecipeField> recipe_fields() {
+  static const std::vector<RecipeField> fields = make_fields();
+  return fields;
+}
+
+}  // namespace lrqat::train

@@ -1,0 +1,63 @@
+#include "lrqat/train/tensor_file.h"
+
+#include <ATen/ATen.h>
+
+#include <array>
+#include <cstring>
+
+#include "lrqat/base/error.h"
+#include "lrqat/formats/safetensors.h"
+
+namespace lrqat::train {
+namespace {
+
+struct TypeRow {
+  at::ScalarType tensor;
+  formats::DType file;
+};
+constexpr std::array<TypeRow, 5> kTypes{{{at::kFloat, formats::DType::F32},
+                                         {at::kHalf, formats::DType::F16},
+                                         {at::kBFloat16, formats::DType::BF16},
+                                         {at::kChar, formats::DType::I8},
+                                         {at::kByte, formats::DType::U8}}};
+
+formats::DType file_type(const std::string& name, at::ScalarType type) {
+  for (const TypeRow& row : kTypes) {
+    if (row.tensor == type) return row.file;
+  }
+  internal_error(__FILE__, __LINE__, "tensor type", name);
+}
+
+}  // namespace
+
+void save_tensors(const std::filesystem::path& path, const TensorList& tensors) {
+  std::vector<formats::TensorDeclaration> declarations;
+  for (const auto& [name, tensor] : tensors) {
+    declarations.push_back({name, file_type(name, tensor.scalar_type()), tensor.sizes().vec()});
+  }
+  formats::SafetensorsWriter writer(path, std::move(declarations));
+  for (const auto& [name, tensor] : tensors) {
+    const at::Tensor plain = tensor.detach().cpu().contiguous();
+    writer.write(name, {static_cast<const std::byte*>(plain.const_data_ptr()), plain.nbytes()});
+  }
+  writer.finish();
+}
+
+std::map<std::string, at::Tensor> load_tensors(const std::filesystem::path& path) {
+  const formats::SafetensorsFile file(path);
+  std::map<std::string, at::Tensor> out;
+  for (const formats::TensorView& view : file.tensors()) {
+    const TypeRow* row = nullptr;
+    for (const TypeRow& candidate : kTypes) {
+      if (candidate.file == view.dtype) row = &candidate;
+    }
+    if (row == nullptr) fail(path.string(), ": tensor \"", view.name, "\" has a type that runs do not use");
+    at::Tensor tensor = at::empty(view.shape, row->tensor);
+    if (!view.data.empty()) std::memcpy(tensor.mutable_data_ptr(), view.data.data(), view.data.size());
+    file.release(view);
+    out.emplace(view.name, std::move(tensor));
+  }
+  return out;
+}
+
+}  // namespace lrqat::train

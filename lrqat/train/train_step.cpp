@@ -1,0 +1,86 @@
+#include "lrqat/train/train_step.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <algorithm>
+
+#include "lrqat/base/error.h"
+#include "lrqat/nn/checkpoint.h"
+
+namespace lrqat::train {
+namespace {
+
+// Hidden states that predict a token, and the tokens that they predict.
+at::Tensor predicting(const at::Tensor& hidden) {
+  return hidden.narrow(1, 0, hidden.size(1) - 1).reshape({-1, hidden.size(2)});
+}
+at::Tensor targets_of(const at::Tensor& tokens) {
+  return tokens.narrow(1, 1, tokens.size(1) - 1).reshape({-1});
+}
+
+at::Tensor checkpointed_layer(const model::Decoder& decoder, std::int64_t index, const at::Tensor& hidden) {
+  std::vector<at::Tensor> parameters;
+  for (const quant::Parameter& parameter : decoder.layer(index).parameters())
+    parameters.push_back(parameter.value);
+  const auto forward = [&decoder, index](at::TensorList inputs) {
+    return decoder.layer_forward(index, inputs[0]);
+  };
+  return nn::checkpoint(forward, {hidden}, parameters);
+}
+
+}  // namespace
+
+TrainStep::TrainStep(const model::Decoder& student, const model::Decoder* teacher, const StepOptions& options)
+    : student_(student), teacher_(teacher), options_(options) {
+  LRQAT_CHECK(options.distill_weight == 0.0 || teacher != nullptr);
+}
+
+at::Tensor TrainStep::student_hidden(const at::Tensor& tokens) const {
+  at::Tensor hidden = student_.embed(tokens);
+  const std::int64_t first_kept = student_.num_layers() - options_.kept_blocks;
+  for (std::int64_t i = 0; i < student_.num_layers(); ++i) {
+    hidden = i < first_kept ? checkpointed_layer(student_, i, hidden) : student_.layer_forward(i, hidden);
+  }
+  return predicting(student_.final_norm(hidden));
+}
+
+nn::LossSums TrainStep::accumulate(const at::Tensor& tokens, double divisor) const {
+  std::optional<nn::Distillation> distillation;
+  if (options_.distill_weight > 0.0) {
+    const at::NoGradGuard no_grad;
+    distillation = nn::Distillation{predicting(teacher_->forward(tokens)), &teacher_->lm_head(),
+                                    options_.distill_weight};
+  }
+  nn::LossSums sums;
+  const at::Tensor loss =
+      nn::linear_cross_entropy(student_hidden(tokens), student_.lm_head(), targets_of(tokens),
+                               {.divisor = divisor}, distillation, &sums);
+  torch::autograd::backward({loss}, {});
+  return sums;
+}
+
+double TrainStep::loss(const nn::LossSums& sums) const {
+  const double weight = options_.distill_weight;
+  return (weight * sums.divergence + (1.0 - weight) * sums.cross_entropy) / static_cast<double>(sums.tokens);
+}
+
+std::int64_t kept_bytes_per_token(const model::Decoder& decoder) {
+  std::int64_t bytes = 0;
+  for (const nn::Linear* linear : decoder.layer(0).linears()) {
+    const std::int64_t operand = linear->compute() == quant::ComputeType::bfloat16 ? 2 : 4;
+    bytes += operand * linear->in_features() + 4 * linear->out_features();
+  }
+  const formats::ModelConfig& config = decoder.config();
+  const std::int64_t heads = config.num_attention_heads * config.head_dim;
+  const std::int64_t kv_heads = config.num_key_value_heads * config.head_dim;
+  // residuals and norms' inputs and outputs; q, k, v and output of the attention; the gated product
+  return bytes + 4 * (4 * config.hidden_size + 2 * heads + 2 * kv_heads + config.intermediate_size);
+}
+
+std::int64_t blocks_within(const model::Decoder& decoder, std::int64_t budget, std::int64_t tokens) {
+  const std::int64_t block = kept_bytes_per_token(decoder) * tokens;
+  return std::clamp<std::int64_t>(budget / std::max<std::int64_t>(block, 1) - 1, 0, decoder.num_layers());
+}
+
+}  // namespace lrqat::train

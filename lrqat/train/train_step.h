@@ -1,0 +1,47 @@
+// One micro-batch forward and backward: student through its blocks (checkpointed or kept), loss in the head,
+// the teacher beside it. B sequences, L sequence length, T = B·(L-1) scored tokens, H hidden size.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "lrqat/model/decoder.h"
+#include "lrqat/nn/linear_cross_entropy.h"
+
+namespace lrqat::train {
+
+struct StepOptions {
+  double distill_weight = 0.0;   // w of w·KL + (1 - w)·cross-entropy; above 0 a teacher is needed
+  std::int64_t kept_blocks = 0;  // the last blocks, whose activations are kept; the others are made again
+};
+
+class TrainStep {
+ public:
+  // `teacher` may be null where distill_weight is 0.
+  TrainStep(const model::Decoder& student, const model::Decoder* teacher, const StepOptions& options);
+
+  // Adds the gradients of the loss on tokens [B, L] to the parameters' grad() and returns the sums over its
+  // scored tokens. divisor: scored tokens of the whole optimiser step.
+  nn::LossSums accumulate(const at::Tensor& tokens, double divisor) const;
+
+  // The loss of an optimiser step from its sums.
+  double loss(const nn::LossSums& sums) const;
+
+ private:
+  at::Tensor student_hidden(const at::Tensor& tokens) const;
+
+  const model::Decoder& student_;
+  const model::Decoder* teacher_;
+  StepOptions options_;
+};
+
+// Bytes that one block keeps for backward, a token: operands and outputs of its linears, norms, rotated
+// heads, attention. An upper bound: tensors that share memory are counted each.
+std::int64_t kept_bytes_per_token(const model::Decoder& decoder);
+
+// How many blocks' activations fit into `budget` bytes for `tokens` tokens at once. The one block that is
+// being made again is always there.
+std::int64_t blocks_within(const model::Decoder& decoder, std::int64_t budget, std::int64_t tokens);
+
+}  // namespace lrqat::train

@@ -1,0 +1,246 @@
+#include "lrqat/train/trainer.h"
+
+#include <ATen/ATen.h>
+
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <optional>
+
+#include "lrqat/base/error.h"
+#include "lrqat/base/memory.h"
+#include "lrqat/data/dataset.h"
+#include "lrqat/data/sampler.h"
+#include "lrqat/model/load.h"
+#include "lrqat/model/prepare.h"
+#include "lrqat/model/tokenizer_files.h"
+#include "lrqat/train/methods.h"
+#include "lrqat/train/metrics.h"
+#include "lrqat/train/run.h"
+#include "lrqat/train/train_step.h"
+
+namespace lrqat::train {
+namespace {
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+AdamW make_optimizer(const Recipe& recipe, const model::Decoder& student) {
+  ParameterGroup adapters{{}, recipe.lr, recipe.weight_decay}, scales{{}, recipe.scale_lr, 0.0};
+  for (const quant::Parameter& parameter : student.parameters()) {
+    auto& group = parameter.kind == quant::ParameterKind::scale ? scales : adapters;
+    group.parameters.emplace_back(parameter.name, parameter.value);
+  }
+  AdamWOptions options;
+  options.beta1 = recipe.beta1;
+  options.beta2 = recipe.beta2;
+  return {{std::move(adapters), std::move(scales)}, options};
+}
+
+std::int64_t kept_blocks(const Recipe& recipe, const model::Decoder& student) {
+  if (recipe.checkpointing == Checkpointing::none) return student.num_layers();
+  if (recipe.checkpointing == Checkpointing::block) return 0;
+  const std::int64_t budget = recipe.memory_budget > 0 ? recipe.memory_budget : available_memory_bytes() / 2;
+  return blocks_within(student, budget, recipe.batch_size * recipe.sequence_length);
+}
+
+// What a step reports.
+struct StepResult {
+  nn::LossSums sums;
+  double loss = 0;
+  double gradient_norm = 0;
+};
+
+class Trainer {
+ public:
+  Trainer(Run run, const TrainOptions& options, model::SharedSource source, data::PackedDataset dataset,
+          Evaluate evaluate, ProgressReporter& progress)
+      : run_(std::move(run)),
+        recipe_(run_.recipe()),
+        options_(options),
+        dataset_(std::move(dataset)),
+        evaluate_(std::move(evaluate)),
+        progress_(progress),
+        sampler_(dataset_.size(), recipe_.seed) {
+    const model::LoadOptions load{recipe_.compute(), options.device};
+    student_ = model::load_float_model(source, load);
+    if (recipe_.distill_weight > 0.0) teacher_ = model::load_float_model(source, load);
+    const bool resumed = run_.has_checkpoint();
+    if (resumed) {
+      restore_student(run_, *student_, source, /*best=*/false, progress_);
+    } else {
+      prepare_student(*source);
+    }
+    optimizer_.emplace(make_optimizer(recipe_, *student_));
+    if (resumed) resume();
+    metrics_.emplace(run_.path(), resumed ? state_.step : -1);
+    step_.emplace(*student_, teacher_.get(),
+                  StepOptions{recipe_.distill_weight, kept_blocks(recipe_, *student_)});
+  }
+
+  TrainResult run() {
+    if (!run_.has_checkpoint()) save(false);
+    progress_.start("training", recipe_.steps);
+    while (state_.step < recipe_.steps && !stopped()) {
+      const double begin = seconds_now();
+      const StepResult result = step();
+      state_.seconds += seconds_now() - begin;
+      report(result, begin);
+      const bool last = state_.step == recipe_.steps;
+      const bool due = last || (recipe_.eval_every > 0 && state_.step % recipe_.eval_every == 0);
+      const bool save_due = recipe_.save_every > 0 && state_.step % recipe_.save_every == 0;
+      const bool best = due && evaluate_ && evaluate();
+      if (due || save_due || stopped()) save(best);
+    }
+    progress_.finish();
+    return result();
+  }
+
+ private:
+  bool stopped() const { return options_.stop != nullptr && options_.stop->load(); }
+
+  void prepare_student(const formats::WeightSource& source) {
+    const Method& method = find_method(recipe_.method);
+    model::prepare(
+        *student_, source,
+        [&](const std::string& name, const at::Tensor& weight) {
+          return method.prepare(recipe_, name, weight);
+        },
+        progress_);
+    run_.save_prepared(*student_);
+  }
+
+  void resume() {
+    state_ = run_.last_state();
+    run_.load_optimizer(*optimizer_);
+    sampler_.seek(state_.position);
+    progress_.message(concat("continuing at step ", state_.step, " of ", recipe_.steps));
+  }
+
+  StepResult step() {
+    StepResult out;
+    optimizer_->zero_grad();
+    const std::int64_t scored = recipe_.batch_size * (recipe_.sequence_length - 1);
+    const auto divisor = static_cast<double>(scored * recipe_.gradient_accumulation);
+    for (std::int64_t i = 0; i < recipe_.gradient_accumulation; ++i) {
+      const at::Tensor tokens = dataset_.batch(sampler_.next(recipe_.batch_size)).to(options_.device);
+      const nn::LossSums sums = step_->accumulate(tokens, divisor);
+      out.sums.cross_entropy += sums.cross_entropy;
+      out.sums.divergence += sums.divergence;
+      out.sums.tokens += sums.tokens;
+    }
+    out.loss = step_->loss(out.sums);
+    out.gradient_norm = optimizer_->clip_grad_norm(recipe_.clip_norm);
+    check_finite(out);
+    optimizer_->step(schedule().factor(state_.step));
+    optimizer_->zero_grad();
+    ++state_.step;
+    state_.position = sampler_.position();
+    state_.tokens += recipe_.gradient_accumulation * recipe_.batch_size * recipe_.sequence_length;
+    state_.loss = out.loss;
+    return out;
+  }
+
+  Schedule schedule() const { return {recipe_.schedule, recipe_.steps, recipe_.warmup_steps()}; }
+
+  void check_finite(const StepResult& step) const {
+    if (std::isfinite(step.loss) && std::isfinite(step.gradient_norm)) return;
+    fail("step ", state_.step + 1, ": the loss is ", step.loss, " and the gradient norm ", step.gradient_norm,
+         "; nothing was changed, the last checkpoint in ", run_.path().string(),
+         " is good. Try a smaller --lr or --scale-lr, or --compute-dtype float32");
+  }
+
+  void report(const StepResult& step, double begin) {
+    const double elapsed = seconds_now() - begin;
+    const auto tokens =
+        static_cast<double>(recipe_.gradient_accumulation * recipe_.batch_size * recipe_.sequence_length);
+    std::map<std::string, double> values{
+        {"train/loss", step.loss},
+        {"train/gradient_norm", step.gradient_norm},
+        {"train/lr_factor", schedule().factor(state_.step - 1)},
+        {"train/tokens_per_second", tokens / elapsed},
+        {"train/epochs", sampler_.epochs()},
+        {"memory/resident_bytes", static_cast<double>(current_resident_bytes())}};
+    const auto scored = static_cast<double>(step.sums.tokens);
+    values["train/cross_entropy"] = step.sums.cross_entropy / scored;
+    if (recipe_.distill_weight > 0.0) values["train/divergence"] = step.sums.divergence / scored;
+    metrics_->log(state_.step, values);
+    char detail[96];
+    std::snprintf(detail, sizeof(detail), "loss %.4f, %.0f tokens/s", step.loss, tokens / elapsed);
+    progress_.update(state_.step, detail);
+  }
+
+  // True where this is the best evaluation so far.
+  bool evaluate() {
+    const double nll = evaluate_(*student_);
+    metrics_->log(state_.step, {{"eval/nll", nll}, {"eval/perplexity", std::exp(nll)}});
+    progress_.message(concat("step ", state_.step, ": perplexity ", std::exp(nll)));
+    if (state_.best_step >= 0 && !(nll < state_.best_nll)) return false;
+    state_.best_nll = nll;
+    state_.best_step = state_.step;
+    return true;
+  }
+
+  void save(bool best) const { run_.save_checkpoint(*student_, *optimizer_, state_, best); }
+
+  TrainResult result() const {
+    TrainResult out;
+    out.interrupted = state_.step < recipe_.steps;
+    out.steps = state_.step;
+    out.tokens = state_.tokens;
+    out.loss = state_.loss;
+    out.seconds = state_.seconds;
+    out.tokens_per_second = state_.seconds > 0 ? static_cast<double>(state_.tokens) / state_.seconds : 0.0;
+    out.peak_memory_bytes = peak_resident_bytes();
+    return out;
+  }
+
+  Run run_;
+  Recipe recipe_;
+  const TrainOptions& options_;
+  data::PackedDataset dataset_;
+  Evaluate evaluate_;
+  ProgressReporter& progress_;
+  data::Sampler sampler_;
+  RunState state_;
+  std::unique_ptr<model::Decoder> student_;
+  std::unique_ptr<model::Decoder> teacher_;
+  std::optional<AdamW> optimizer_;
+  std::optional<MetricsWriter> metrics_;
+  std::optional<TrainStep> step_;
+};
+
+// A method that learns nothing: the folder is the whole run.
+TrainResult make_untrained_run(const Recipe& recipe, const TrainOptions& options,
+                               const formats::WeightSource& source) {
+  if (!options.resume) Run::create(options.run, recipe, model_fingerprint(source), "");
+  TrainResult result;
+  result.peak_memory_bytes = peak_resident_bytes();
+  return result;
+}
+
+}  // namespace
+
+TrainResult train(const Recipe& given, const TrainOptions& options, ProgressReporter& progress) {
+  const Recipe recipe = options.resume ? Run::open(options.run).recipe() : given;
+  validate(recipe);
+  if (!options.resume && std::filesystem::exists(options.run)) {
+    fail(options.run.string(), " exists: give another --out, or continue a run there with --resume");
+  }
+  model::SharedSource source(formats::open_weight_source(recipe.model));
+  if (!find_method(recipe.method).trains) return make_untrained_run(recipe, options, *source);
+  const text::Tokenizer tokenizer = model::load_model_tokenizer(recipe.model);
+  auto dataset = data::PackedDataset::from_files({recipe.data.begin(), recipe.data.end()}, tokenizer,
+                                                 recipe.sequence_length, progress);
+  Run run = options.resume
+                ? Run::open(options.run)
+                : Run::create(options.run, recipe, model_fingerprint(*source), dataset.fingerprint());
+  run.check_model(model_fingerprint(*source));
+  run.check_data(dataset.fingerprint());
+  Evaluate evaluate;
+  if (options.make_evaluate && !recipe.eval_data.empty()) evaluate = options.make_evaluate(recipe, tokenizer);
+  return Trainer(std::move(run), options, source, std::move(dataset), std::move(evaluate), progress).run();
+}
+
+}  // namespace lrqat::train

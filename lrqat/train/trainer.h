@@ -1,0 +1,46 @@
+// Training from recipe to result: model and data are opened, the model prepared (or a run continued), steps
+// taken, evaluations and checkpoints made on the way.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <atomic>
+#include <filesystem>
+#include <functional>
+
+#include "lrqat/base/progress.h"
+#include "lrqat/model/decoder.h"
+#include "lrqat/text/tokenizer.h"
+#include "lrqat/train/recipe.h"
+
+namespace lrqat::train {
+
+// Mean negative log-likelihood of the evaluation text, nats a token.
+using Evaluate = std::function<double(const model::Decoder& student)>;
+
+struct TrainOptions {
+  std::filesystem::path run;  // the folder to make, or to continue
+  bool resume = false;
+  at::Device device = at::kCPU;
+  const std::atomic<bool>* stop = nullptr;  // set: finish the step, write a checkpoint, return
+  // Called before the first step with the tokenizer; empty: no evaluations. Evaluation lives beside training,
+  // not under it, so it is handed in.
+  std::function<Evaluate(const Recipe&, const text::Tokenizer&)> make_evaluate;
+};
+
+struct TrainResult {
+  bool interrupted = false;
+  std::int64_t steps = 0;   // done so far, all sessions together
+  std::int64_t tokens = 0;  // trained on
+  double loss = 0;          // of the last step
+  double seconds = 0;       // in training steps
+  double tokens_per_second = 0;
+  std::int64_t peak_memory_bytes = 0;  // of this session, preparing included
+};
+
+// With options.resume the recipe is the run's own; `recipe` is then not looked at.
+// Errors: an existing run without resume; another model or other data at a resume; a loss or gradient that is
+// not finite (before the optimiser sees it: the last checkpoint stays good).
+TrainResult train(const Recipe& recipe, const TrainOptions& options, ProgressReporter& progress);
+
+}  // namespace lrqat::train
