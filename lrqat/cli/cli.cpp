@@ -28,6 +28,7 @@ const std::vector<Subcommand>& subcommands() {
       {"generate", "text that follows a prompt", declare_generate},
       {"convert", "a run's parameters to integers and scales", declare_convert},
       {"export", "integers and scales to a file that other programs read", declare_export},
+      {"inspect", "what a model or a file of tensors holds", declare_inspect},
   };
   return table;
 }
