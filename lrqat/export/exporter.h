@@ -40,8 +40,8 @@ const Exporter& find_exporter(const std::string& name);  // UsageError that list
 std::string known_exporters();
 
 // GGUF (ggml docs/gguf.md): quantized linears as Q4_0 or Q8_0 blocks made from codes and scales directly. The
-// file is read back and compared before it gets its name; a quantized tensor that differs is an Error and
-// leaves nothing.
+// file is read back and compared before it gets its name; a tensor that differs, other than by the rounding
+// that rest_type asks for, is an Error and leaves nothing.
 ExportReport export_gguf(const model::OpenedModel& model, const std::filesystem::path& out,
                          const ExportOptions& options, ProgressReporter& progress);
 

@@ -4,12 +4,13 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <cstring>
+#include <map>
 
 #include "lrqat/base/error.h"
 #include "lrqat/export/exporter.h"
+#include "lrqat/export/gguf_read_back.h"
 #include "lrqat/export/gguf_tensors.h"
-#include "lrqat/formats/ggml_blocks.h"
+#include "lrqat/model/converted.h"
 #include "lrqat/model/tokenizer_files.h"
 
 namespace lrqat::exporting {
@@ -20,18 +21,25 @@ using formats::GgmlType;
 
 std::uint32_t u32(std::int64_t value) { return static_cast<std::uint32_t>(value); }
 
-// llama.h: enum llama_ftype, by the type that most weights have.
+// llama.h: enum llama_ftype, of the type that most weights have. Types that it has no name for count as F32.
 std::uint32_t file_type(const std::vector<ExportTensor>& tensors) {
-  const auto has = [&](GgmlType type) {
-    return std::any_of(tensors.begin(), tensors.end(), [&](const ExportTensor& tensor) {
-      return tensor.type == type && tensor.shape.size() == 2;
-    });
-  };
-  constexpr std::uint32_t kAllF32 = 0, kMostlyF16 = 1, kMostlyQ4_0 = 2, kMostlyQ8_0 = 7, kMostlyBF16 = 32;
-  if (has(GgmlType::Q4_0)) return kMostlyQ4_0;
-  if (has(GgmlType::Q8_0)) return kMostlyQ8_0;
-  if (has(GgmlType::BF16)) return kMostlyBF16;
-  return has(GgmlType::F16) ? kMostlyF16 : kAllF32;
+  static const std::map<GgmlType, std::uint32_t> kFileTypes = {
+      {GgmlType::F32, 0},   {GgmlType::F16, 1},   {GgmlType::Q4_0, 2}, {GgmlType::Q4_1, 3},
+      {GgmlType::Q8_0, 7},  {GgmlType::Q5_0, 8},  {GgmlType::Q5_1, 9}, {GgmlType::Q4_K, 14},
+      {GgmlType::Q5_K, 16}, {GgmlType::Q6_K, 18}, {GgmlType::BF16, 32}};
+  std::map<GgmlType, std::int64_t> weights;
+  for (const ExportTensor& tensor : tensors) {
+    if (tensor.shape.size() == 2) weights[tensor.type] += tensor.shape[0] * tensor.shape[1];
+  }
+  const auto most = std::max_element(weights.begin(), weights.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto found = kFileTypes.find(most->first);
+  return found == kFileTypes.end() ? 0 : found->second;
+}
+
+std::string model_name(const fs::path& path) {
+  const fs::path plain = fs::absolute(path).lexically_normal();
+  return (plain.has_filename() ? plain : plain.parent_path()).filename().string();
 }
 
 void set_rope(const formats::ModelConfig& config, const std::string& prefix, formats::GgufWriter& writer) {
@@ -64,7 +72,7 @@ std::vector<std::string> set_metadata(const model::OpenedModel& model,
   const formats::ModelConfig& config = model.decoder->config();
   writer.set("general.architecture", std::string(formats::family_of(config).gguf_architecture));
   writer.set("general.type", std::string("model"));
-  writer.set("general.name", fs::absolute(model.path).lexically_normal().filename().string());
+  writer.set("general.name", model_name(model.path));
   writer.set("general.file_type", file_type(tensors));
   writer.set("general.quantization_version", std::uint32_t{2});
   set_model_keys(config, writer);
@@ -81,49 +89,27 @@ void write_tensors(const std::vector<ExportTensor>& tensors, formats::GgufWriter
   progress.finish();
 }
 
-// Whether the file gives back exactly the model's values.
-bool is_bit_exact(const formats::GgufTensor& stored, const ExportTensor& tensor) {
-  if (stored.type != tensor.type || stored.shape != tensor.shape) return false;
-  const bool flat = tensor.shape.size() == 1;
-  const std::int64_t rows = flat ? 1 : tensor.shape.front(), cols = tensor.shape.back();
-  const std::size_t row_bytes = formats::ggml_row_bytes(tensor.type, cols);
-  constexpr std::int64_t kRowsAtOnce = 256;
-  std::vector<float> decoded(static_cast<std::size_t>(cols));
-  for (std::int64_t begin = 0; begin < rows; begin += kRowsAtOnce) {
-    const std::int64_t end = std::min(begin + kRowsAtOnce, rows);
-    const at::Tensor values = tensor.values(begin, end);
-    for (std::int64_t row = begin; row < end; ++row) {
-      formats::dequantize_row(stored.type, stored.data.data() + static_cast<std::size_t>(row) * row_bytes,
-                              decoded.data(), cols);
-      const float* expected = values.const_data_ptr<float>() + (row - begin) * cols;
-      if (!std::equal(decoded.begin(), decoded.end(), expected)) return false;
-    }
+// Things that a user who expected something else wants to know.
+void add_warnings(const std::vector<ExportTensor>& tensors, const ExportOptions& options,
+                  ExportReport& report) {
+  const bool any_codes = std::any_of(tensors.begin(), tensors.end(),
+                                     [](const ExportTensor& tensor) { return bool(tensor.codes); });
+  if (!any_codes && options.matrices.empty()) {
+    report.warnings.emplace_back("no linear of this model is quantized: the file holds the float model");
   }
-  return true;
+  if (report.bit_exact_tensors < report.tensors) {
+    report.warnings.push_back(concat(report.tensors - report.bit_exact_tensors,
+                                     " tensors that were not trained are rounded to ", options.rest_type,
+                                     ", as --rest-type asks"));
+  }
 }
 
-void verify(const fs::path& path, const std::vector<ExportTensor>& tensors, ExportReport& report,
-            ProgressReporter& progress) {
-  const formats::GgufFile file(path);
-  std::int64_t weights = 0;
-  std::size_t bytes = 0;
-  progress.start("read back", static_cast<std::int64_t>(tensors.size()));
-  for (const ExportTensor& tensor : tensors) {
-    const formats::GgufTensor& stored = file.at(tensor.name);
-    const bool exact = is_bit_exact(stored, tensor);
-    if (!exact && tensor.is_quantized) {
-      fail(path.string(), ": tensor \"", tensor.name,
-           "\" read back differs from the trained integers and scales; "
-           "nothing was exported (this is a bug in lrqat or a broken disk)");
-    }
-    report.bit_exact_tensors += exact ? 1 : 0;
-    weights += stored.elements();
-    bytes += stored.data.size();
-    file.release(stored);
-    progress.update(++report.tensors, tensor.name);
-  }
-  progress.finish();
-  report.bits_per_weight = 8.0 * static_cast<double>(bytes) / static_cast<double>(weights);
+void check_target(const fs::path& out) {
+  const fs::path parent = out.has_parent_path() ? out.parent_path() : fs::path(".");
+  if (!fs::is_directory(parent))
+    fail(out.string(), ": there is no folder ", parent.string(), " to write it to");
+  if (fs::is_directory(out))
+    fail(out.string(), " is a folder: --out takes the name of a file, like model.gguf");
 }
 
 }  // namespace
@@ -131,6 +117,8 @@ void verify(const fs::path& path, const std::vector<ExportTensor>& tensors, Expo
 ExportReport export_gguf(const model::OpenedModel& model, const fs::path& out, const ExportOptions& options,
                          ProgressReporter& progress) {
   const at::NoGradGuard no_grad;
+  check_target(out);
+  if (model.kind == "converted") model::check_converted(model.path, *model.decoder);
   const std::vector<ExportTensor> tensors = gguf_tensors(*model.decoder, options);
   // Under this name until it is verified.
   fs::path unverified = out;
@@ -142,14 +130,15 @@ ExportReport export_gguf(const model::OpenedModel& model, const fs::path& out, c
     for (const ExportTensor& tensor : tensors) writer.declare(tensor.name, tensor.type, tensor.shape);
     write_tensors(tensors, writer, progress);
     writer.finish();
-    verify(unverified, tensors, report, progress);
+    read_back_gguf(unverified, tensors, report, progress);
+    report.bytes = static_cast<std::int64_t>(fs::file_size(unverified));
+    fs::rename(unverified, out);
   } catch (...) {
     std::error_code ignored;
     fs::remove(unverified, ignored);
     throw;
   }
-  fs::rename(unverified, out);
-  report.bytes = static_cast<std::int64_t>(fs::file_size(out));
+  add_warnings(tensors, options, report);
   return report;
 }
 

@@ -3,6 +3,9 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
+#include <iomanip>
+#include <span>
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/half.h"
@@ -20,13 +23,28 @@ using WeightPtr = std::shared_ptr<quant::WeightParametrization>;
 constexpr std::int64_t kBlock = 32;        // of Q4_0 and Q8_0
 constexpr std::int64_t kRowsAtOnce = 256;  // of values that are made to be written or compared
 
-GgmlType parse_type(const std::string& flag, const std::string& name) {
-  std::string upper = name;
-  std::transform(upper.begin(), upper.end(), upper.begin(), [](unsigned char c) { return std::toupper(c); });
-  for (const GgmlType type : {GgmlType::F32, GgmlType::F16, GgmlType::BF16, GgmlType::Q8_0, GgmlType::Q4_0}) {
-    if (formats::ggml_type_name(type) == upper) return type;
+GgmlType parse_rest_type(const std::string& name) {
+  if (name == "f32") return GgmlType::F32;
+  if (name == "f16") return GgmlType::F16;
+  if (name == "bf16") return GgmlType::BF16;
+  if (name == "q8_0") return GgmlType::Q8_0;
+  throw UsageError(concat("--rest-type \"", name, "\" is not known: use keep, f32, f16, bf16 or q8_0"));
+}
+
+GgmlType block_type(const std::string& linear_type, int num_bits) {
+  if (linear_type == "auto") return num_bits <= 4 ? GgmlType::Q4_0 : GgmlType::Q8_0;
+  if (linear_type == "q4_0") return GgmlType::Q4_0;
+  if (linear_type == "q8_0") return GgmlType::Q8_0;
+  throw UsageError(concat("--linear-type \"", linear_type, "\" is not known: use auto, q4_0 or q8_0"));
+}
+
+// Also those values that this model has no tensor for.
+void check_options(const ExportOptions& options) {
+  block_type(options.linear_type, 4);
+  if (options.rest_type != "keep") parse_rest_type(options.rest_type);
+  if (!options.matrices.empty() && options.matrices != "f32") {
+    throw UsageError(concat("--matrices \"", options.matrices, "\" is not known: f32 is"));
   }
-  throw UsageError(concat(flag, " \"", name, "\" is not known: use keep, f32, f16, bf16 or q8_0"));
 }
 
 at::Tensor values_of_rows(const quant::WeightParametrization& weight, std::int64_t begin, std::int64_t end) {
@@ -48,19 +66,16 @@ at::Tensor gather_rows(const quant::WeightParametrization& weight, const ExportT
   return at::cat(rows, 0);
 }
 
-// Scale words of a row, float16: one, or one a group. Error where float16 does not hold them.
-std::vector<std::uint16_t> scale_words(const std::string& layer, const at::Tensor& scales) {
-  std::vector<std::uint16_t> words;
-  const auto* values = scales.const_data_ptr<float>();
-  for (std::int64_t i = 0; i < scales.numel(); ++i) {
-    words.push_back(float_to_float16(values[i]));
-    if (float16_to_float(words.back()) != values[i]) {
-      fail(layer, ": scale ", values[i],
-           " is not a float16 number, the scale type of GGUF; train with --scale-type "
-           "float16, so that the grid of training is the one that ships");
-    }
+void check_scales(const std::string& layer, const at::Tensor& scales) {
+  const at::Tensor values = scales.cpu().contiguous();
+  for (const float value :
+       std::span(values.const_data_ptr<float>(), static_cast<std::size_t>(values.numel()))) {
+    if (float16_to_float(float_to_float16(value)) == value && std::isfinite(value)) continue;
+    fail(layer, ": scale ", std::setprecision(9), value,
+         " is not a float16 number, the scale type of GGUF; the converted folder (lrqat convert) holds it; "
+         "for "
+         "GGUF train with --scale-type float16, so that the grid of training is the one that ships");
   }
-  return words;
 }
 
 void check_blocks(const std::string& layer, const QuantizedWeight& weight, GgmlType type) {
@@ -80,28 +95,21 @@ void check_blocks(const std::string& layer, const QuantizedWeight& weight, GgmlT
   }
 }
 
-GgmlType block_type(const ExportOptions& options, int num_bits) {
-  if (options.linear_type == "auto") return num_bits <= 4 ? GgmlType::Q4_0 : GgmlType::Q8_0;
-  if (options.linear_type == "q4_0") return GgmlType::Q4_0;
-  if (options.linear_type == "q8_0") return GgmlType::Q8_0;
-  throw UsageError(
-      concat("--linear-type \"", options.linear_type, "\" is not known: use auto, q4_0 or q8_0"));
-}
-
-void write_codes(const std::string& layer, const WeightPtr& weight, const ExportTensor& tensor, GgmlType type,
-                 const ByteSink& sink) {
-  const QuantizedWeight quantized = weight->convert();
-  const at::Tensor codes = quantized.weight_int.cpu().contiguous(),
-                   scale = quantized.scale.cpu().contiguous();
-  const std::int64_t rows = codes.size(0), cols = codes.size(1);
-  std::vector<std::byte> row(formats::ggml_row_bytes(type, cols));
+void write_codes(const ExportTensor& tensor, const ByteSink& sink) {
+  const QuantizedWeight quantized = tensor.codes();
+  const at::Tensor codes = quantized.weight_int.cpu().contiguous();
+  const at::Tensor scale = quantized.scale.cpu().contiguous();
+  const std::int64_t rows = codes.size(0), cols = codes.size(1), groups = scale.size(1);
+  std::vector<std::byte> row(formats::ggml_row_bytes(tensor.type, cols));
+  std::vector<std::uint16_t> words(static_cast<std::size_t>(groups));
   for (std::int64_t r = 0; r < rows; ++r) {
     const std::int64_t source = tensor.row_of ? tensor.row_of(r) : r;
-    const auto words = scale_words(layer, scale[scale.size(0) == 1 ? 0 : source]);
+    const float* row_scales = scale.const_data_ptr<float>() + (scale.size(0) == 1 ? 0 : source) * groups;
+    std::transform(row_scales, row_scales + groups, words.begin(), float_to_float16);
     const std::span<const std::int8_t> row_codes(codes.const_data_ptr<std::int8_t>() + source * cols,
                                                  static_cast<std::size_t>(cols));
-    type == GgmlType::Q4_0 ? formats::encode_q4_0(row_codes, words, row.data())
-                           : formats::encode_q8_0(row_codes, words, row.data());
+    tensor.type == GgmlType::Q4_0 ? formats::encode_q4_0(row_codes, words, row.data())
+                                  : formats::encode_q8_0(row_codes, words, row.data());
     sink(row);
   }
 }
@@ -135,7 +143,8 @@ void write_stored(const model::SourceWeight& weight, const ExportTensor& tensor,
 // How "keep" stores a matrix: the type that holds exactly what the model has.
 GgmlType kept_type(const quant::WeightParametrization& weight) {
   if (const auto* stored = dynamic_cast<const model::SourceWeight*>(&weight)) {
-    return stored->source()->raw(stored->tensor_name()).type;
+    const GgmlType type = stored->source()->raw(stored->tensor_name()).type;
+    return type == GgmlType::F64 ? GgmlType::F32 : type;  // the model computes with it as float32
   }
   if (const auto* plain = dynamic_cast<const quant::FloatWeight*>(&weight)) {
     if (plain->weight().scalar_type() == at::kHalf) return GgmlType::F16;
@@ -148,9 +157,7 @@ class Planner {
  public:
   Planner(const model::Decoder& decoder, const ExportOptions& options)
       : decoder_(decoder), options_(options) {
-    if (!options.matrices.empty() && options.matrices != "f32") {
-      throw UsageError(concat("--matrices \"", options.matrices, "\" is not known: f32 is"));
-    }
+    check_options(options);
   }
 
   std::vector<ExportTensor> plan() {
@@ -206,12 +213,25 @@ class Planner {
 
   void matrix(const std::string& module, const WeightPtr& weight) {
     if (options_.matrices == "f32") return values(module, weight, GgmlType::F32);
-    if (weight->is_quantized()) return codes(module, weight);
-    if (options_.rest_type != "keep")
-      return values(module, weight, parse_type("--rest-type", options_.rest_type));
+    const bool is_rest = module == "model.embed_tokens" || module == "lm_head" || !weight->is_quantized();
+    if (is_rest && options_.rest_type != "keep") {
+      const GgmlType type = parse_rest_type(options_.rest_type);
+      if (type == GgmlType::Q8_0 && weight->is_quantized()) return codes(module, weight, "q8_0");
+      values(module, weight, type);
+      tensors_.back().may_round = true;
+      return;
+    }
+    // Embeddings that are quantized are blocks of the source file, which keep their own type.
+    if (weight->is_quantized()) return codes(module, weight, is_rest ? "auto" : options_.linear_type);
+    kept(module, weight);
+  }
+
+  void kept(const std::string& module, const WeightPtr& weight) {
     const GgmlType type = kept_type(*weight);
     const auto stored = std::dynamic_pointer_cast<const model::SourceWeight>(weight);
-    if (!stored) return values(module, weight, type);
+    if (!stored || stored->source()->raw(stored->tensor_name()).type != type) {
+      return values(module, weight, type);
+    }
     ExportTensor& tensor = values_tensor(module, weight, type);
     tensor.write = [stored, copy = tensor](const ByteSink& sink) { write_stored(*stored, copy, sink); };
   }
@@ -223,6 +243,7 @@ class Planner {
            ", the block of ", formats::ggml_type_name(type), "; use --rest-type f16 or bf16");
     }
     ExportTensor& tensor = add(module + ".weight", {weight->out_features(), weight->in_features()}, type);
+    tensor.from_integers = weight->is_quantized();
     tensor.values = [weight, copy = tensor](std::int64_t begin, std::int64_t end) {
       return gather_rows(*weight, copy, begin, end);
     };
@@ -234,18 +255,14 @@ class Planner {
     tensor.write = [copy = tensor](const ByteSink& sink) { write_values(copy, sink); };
   }
 
-  void codes(const std::string& module, const WeightPtr& weight) {
+  void codes(const std::string& module, const WeightPtr& weight, const std::string& linear_type) {
     const QuantizedWeight quantized = weight->convert();
-    const bool is_block =
-        module == "model.embed_tokens" || module == "lm_head";  // as the source file held it
-    const GgmlType type =
-        is_block ? block_type({}, quantized.grid.num_bits) : block_type(options_, quantized.grid.num_bits);
+    const GgmlType type = block_type(linear_type, quantized.grid.num_bits);
     check_blocks(module, quantized, type);
+    check_scales(module, quantized.scale);
     ExportTensor& tensor = values_tensor(module, weight, type);
-    tensor.is_quantized = true;
-    tensor.write = [module, weight, type, copy = tensor](const ByteSink& sink) {
-      write_codes(module, weight, copy, type, sink);
-    };
+    tensor.codes = [weight] { return weight->convert(); };
+    tensor.write = [copy = tensor](const ByteSink& sink) { write_codes(copy, sink); };
   }
 
   // llama.cpp has Llama 3's stretched frequencies as a tensor.

@@ -6,11 +6,13 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "lrqat/export/exporter.h"
 #include "lrqat/formats/ggml_types.h"
+#include "lrqat/quant/weight_parametrization.h"
 
 namespace lrqat::exporting {
 
@@ -20,10 +22,13 @@ struct ExportTensor {
   std::string name;  // GGUF's
   formats::GgmlType type = formats::GgmlType::F32;
   std::vector<std::int64_t> shape;
-  bool is_quantized = false;  // holds trained integers
+  bool from_integers = false;  // the values are products of a scale and an integer
+  bool may_round = false;      // --rest-type asked for a type that need not hold the values exactly
   // Row order of the file: row r is the model's row `row_of(r)`.
   std::function<std::int64_t(std::int64_t)> row_of;
   std::function<void(const ByteSink&)> write;
+  // The integers and scales, in the model's row order, where the tensor holds them as blocks; else empty.
+  std::function<quant::QuantizedWeight()> codes;
   // Rows [begin, end) of the file as float32, exactly the model's values.
   std::function<at::Tensor(std::int64_t begin, std::int64_t end)> values;
 };
