@@ -22,7 +22,14 @@ struct Subcommand {
 
 const std::vector<Subcommand>& subcommands() {
   static const std::vector<Subcommand> table = {
+      {"tokenize", "lines of text to token ids, or back", declare_tokenize},
       {"train", "train a low-bit model from a float model", declare_train},
+      {"perplexity", "perplexity of a model on a text, and its divergence from another", declare_perplexity},
+      {"generate", "text that follows a prompt", declare_generate},
+      {"convert", "a run's parameters to integers and scales", declare_convert},
+      {"export", "integers and scales to a file that other programs read", declare_export},
+      {"inspect", "what a file, folder or run holds", declare_inspect},
+      {"plan", "memory and time of a recipe before anything runs", declare_plan},
   };
   return table;
 }

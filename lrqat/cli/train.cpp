@@ -7,11 +7,11 @@
 #include <cmath>
 #include <csignal>
 #include <iostream>
-#include <map>
 #include <memory>
 
 #include "lrqat/base/error.h"
 #include "lrqat/cli/cli.h"
+#include "lrqat/cli/recipe_flags.h"
 #include "lrqat/data/dataset.h"
 #include "lrqat/eval/divergence.h"
 #include "lrqat/model/open.h"
@@ -34,33 +34,15 @@ extern "C" void request_stop(int signal) {
 }
 
 struct TrainFlags {
-  std::map<std::string, std::vector<std::string>> fields;  // as given, by field name
-  std::string config;
+  RecipeFlags recipe;
   std::string out;
   bool resume = false;
 };
 
-std::string absolute(const std::string& path) { return path.empty() ? path : fs::absolute(path).string(); }
-
-train::Recipe resolve(const TrainFlags& flags, const CommonOptions& options) {
-  train::Recipe recipe;
-  if (!flags.config.empty()) train::read_recipe(flags.config, recipe);
-  for (const auto& [name, values] : flags.fields) {
-    if (!values.empty()) train::recipe_field(name).parse(recipe, values);
-  }
-  if (options.seed_given) recipe.seed = options.seed;
-  recipe.model = absolute(recipe.model);
-  recipe.eval_data = absolute(recipe.eval_data);
-  for (std::string& file : recipe.data) file = absolute(file);
-  return recipe;
-}
-
 // Recipe flags would be silently ignored beside --resume.
-void refuse_recipe_flags(const TrainFlags& flags) {
-  bool any = !flags.config.empty();
-  for (const auto& [name, values] : flags.fields) any = any || !values.empty();
-  if (any)
-    throw UsageError("--resume continues the run's own recipe: give no recipe flags and no --config with it");
+void refuse_recipe_flags(const TrainFlags& flags, const CommonOptions& options) {
+  if (!flags.recipe.any() && !options.seed_given) return;
+  throw UsageError("--resume continues the run's own recipe: give no recipe flags and no --config with it");
 }
 
 eval::WindowOptions windows_of(const train::Recipe& recipe) {
@@ -133,9 +115,9 @@ void print_text(const Json& json) {
 }
 
 void run_train(const TrainFlags& flags, Context& context) {
-  if (flags.resume) refuse_recipe_flags(flags);
+  if (flags.resume) refuse_recipe_flags(flags, context.options);
   train::Recipe recipe =
-      flags.resume ? train::Run::open(flags.out).recipe() : resolve(flags, context.options);
+      flags.resume ? train::Run::open(flags.out).recipe() : resolve_recipe(flags.recipe, context.options);
   train::TrainOptions options;
   options.run = flags.out;
   options.resume = flags.resume;
@@ -162,19 +144,8 @@ void run_train(const TrainFlags& flags, Context& context) {
 Action declare_train(CLI::App& command) {
   auto flags = std::make_shared<TrainFlags>();
   command.add_option("--out", flags->out, "folder of the run")->required();
-  command.add_option("--config", flags->config, "recipe file (TOML) with the same names as the flags")
-      ->check(CLI::ExistingFile);
   command.add_flag("--resume", flags->resume, "continue the run in --out");
-  const train::Recipe defaults;
-  for (const train::RecipeField& field : train::recipe_fields()) {
-    if (field.name == "seed") continue;  // every subcommand has --seed
-    const auto shown = field.print(defaults);
-    const std::string suffix = shown.empty() || shown[0].empty() ? "" : " [" + shown[0] + "]";
-    CLI::Option* option =
-        command.add_option("--" + field.name, flags->fields[field.name], field.help + suffix);
-    option->expected(1, field.is_list ? 1 << 20 : 1);
-    if (!field.is_list) option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  }
+  add_recipe_flags(command, flags->recipe);
   return [flags](Context& context) { run_train(*flags, context); };
 }
 

@@ -64,6 +64,9 @@ const ModelFamily& family_of(const ModelConfig& config);
 // rope_scaling, and transformers 5's rope_parameters.
 ModelConfig config_from_json(const Json& json, const std::string& where);
 ModelConfig config_from_gguf(const GgufFile& file);
+// The factors that divide the inverse frequencies of Llama 3's rotary embedding, [head_dim / 2]: what
+// llama.cpp stores as the tensor rope_freqs.weight.
+std::vector<double> llama3_rope_divisors(const ModelConfig& config, const RopeScaling& scaling);
 Json config_to_json(const ModelConfig& config);  // what config_from_json reads back
 void validate_config(const ModelConfig& config, const std::string& where);  // Error naming the key
 

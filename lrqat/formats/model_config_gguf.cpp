@@ -26,27 +26,6 @@ std::optional<std::int64_t> optional_integer(const GgufFile& file, const std::st
   return file.get<std::int64_t>(key);
 }
 
-// transformers: modeling_rope_utils._compute_llama3_parameters, as the factor that divides each inverse
-// frequency.
-std::vector<double> llama3_divisors(const ModelConfig& config, const RopeScaling& scaling) {
-  std::vector<double> divisors;
-  const auto original = static_cast<double>(scaling.original_max_position_embeddings);
-  for (std::int64_t i = 0; i < config.head_dim / 2; ++i) {
-    const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(config.head_dim);
-    const double wavelength = 2.0 * std::numbers::pi * std::pow(config.rope_theta, exponent);
-    if (wavelength < original / scaling.high_freq_factor) {
-      divisors.push_back(1.0);
-    } else if (wavelength > original / scaling.low_freq_factor) {
-      divisors.push_back(scaling.factor);
-    } else {
-      const double smooth = (original / wavelength - scaling.low_freq_factor) /
-                            (scaling.high_freq_factor - scaling.low_freq_factor);
-      divisors.push_back(1.0 / ((1.0 - smooth) / scaling.factor + smooth));
-    }
-  }
-  return divisors;
-}
-
 // llama.cpp stores Llama 3's stretched frequencies as a tensor of divisors and drops the settings they come
 // from. All published Llama 3.x models use low 1, high 4 over 8192; the factor is the largest divisor.
 void read_rope_divisors(const GgufFile& file, const GgufTensor& tensor, ModelConfig& config) {
@@ -57,7 +36,7 @@ void read_rope_divisors(const GgufFile& file, const GgufTensor& tensor, ModelCon
   std::vector<float> stored(static_cast<std::size_t>(tensor.elements()));
   dequantize_row(tensor.type, tensor.data.data(), stored.data(), tensor.elements());
   RopeScaling scaling{"llama3", *std::max_element(stored.begin(), stored.end()), 1.0, 4.0, 8192};
-  const auto expected = llama3_divisors(config, scaling);
+  const auto expected = llama3_rope_divisors(config, scaling);
   for (std::size_t i = 0; i < stored.size(); ++i) {
     // float32 arithmetic of the converter: a few parts in 10^6 after the differences above
     if (!(std::fabs(stored[i] - expected[i]) <= 1e-4 * expected[i])) {
@@ -112,6 +91,27 @@ void read_sizes(const GgufFile& file, const std::string& prefix, ModelConfig& co
 }
 
 }  // namespace
+
+// transformers: modeling_rope_utils._compute_llama3_parameters, as the factor that divides each inverse
+// frequency.
+std::vector<double> llama3_rope_divisors(const ModelConfig& config, const RopeScaling& scaling) {
+  std::vector<double> divisors;
+  const auto original = static_cast<double>(scaling.original_max_position_embeddings);
+  for (std::int64_t i = 0; i < config.head_dim / 2; ++i) {
+    const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(config.head_dim);
+    const double wavelength = 2.0 * std::numbers::pi * std::pow(config.rope_theta, exponent);
+    if (wavelength < original / scaling.high_freq_factor) {
+      divisors.push_back(1.0);
+    } else if (wavelength > original / scaling.low_freq_factor) {
+      divisors.push_back(scaling.factor);
+    } else {
+      const double smooth = (original / wavelength - scaling.low_freq_factor) /
+                            (scaling.high_freq_factor - scaling.low_freq_factor);
+      divisors.push_back(1.0 / ((1.0 - smooth) / scaling.factor + smooth));
+    }
+  }
+  return divisors;
+}
 
 ModelConfig config_from_gguf(const GgufFile& file) {
   const ModelFamily& family = family_in(file);

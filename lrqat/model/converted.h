@@ -39,7 +39,7 @@ ConvertedSummary summarize(const Decoder& decoder);
 
 // Writes the folder; it appears whole or not at all. Linears that are quantized are stored as integers,
 // everything else comes from `source`, the float model that the decoder was made from. An existing `out` is
-// an Error unless `replace`.
+// an Error unless `replace`, and then too where it is anything but a converted folder or an empty one.
 ConvertedSummary save_converted(const Decoder& decoder, const formats::WeightSource& source,
                                 const std::filesystem::path& out, bool replace = false);
 
@@ -47,5 +47,9 @@ bool is_converted_folder(const std::filesystem::path& path);
 
 // Error naming the tensor where the folder does not hold what its config says.
 std::unique_ptr<Decoder> load_converted(const std::filesystem::path& folder, const LoadOptions& options = {});
+
+// Error where the sha256 in the folder's config is not that of the integers and scales in `decoder`, which
+// was loaded from it. Loading alone does not look: it would read every weight.
+void check_converted(const std::filesystem::path& folder, const Decoder& decoder);
 
 }  // namespace lrqat::model

@@ -38,5 +38,9 @@ struct QuantizationConfig {
 };
 Json to_json(const QuantizationConfig& config);
 QuantizationConfig quantization_config_from_json(const Json& json, const std::string& where);
+QuantizationConfig read_quantization_config(const std::filesystem::path& folder);
+
+// ConvertedSummary::sha256 of these layers of the decoder, in this order.
+std::string checksum(const Decoder& decoder, const std::vector<ConvertedLayer>& layers);
 
 }  // namespace lrqat::model

@@ -1,6 +1,8 @@
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "lrqat/base/error.h"
 #include "lrqat/formats/safetensors.h"
@@ -43,6 +45,7 @@ class ConvertedReader {
     for (const auto& tensor : formats::expected_tensors(config)) shapes_.emplace(tensor.name, tensor.shape);
     for (const auto& layer : layers.converted.layers) add_layer(layer);
     for (const auto& layer : layers.blocks) add_layer(layer);
+    check_names();
   }
 
   std::shared_ptr<quant::WeightParametrization> weight(const std::string& module) const {
@@ -55,10 +58,14 @@ class ConvertedReader {
     const std::int64_t bytes = stored.packed ? (shape[1] + 1) / 2 : shape[1];
     stored.integers = mapped(module + integer_suffix(stored.packed), {shape[0], bytes},
                              {stored.packed ? DType::U8 : DType::I8});
-    const auto scale_shape = layer.granularity.scale_shape(shape[0], shape[1]);
     layer.granularity.check(module, shape[1]);
+    const auto scale_shape = layer.granularity.scale_shape(shape[0], shape[1]);
     stored.scale =
         mapped(module + ".weight_scale", {scale_shape[0], scale_shape[1]}, {DType::F16, DType::F32});
+    if (!stored.scale.isfinite().all().item<bool>()) {
+      fail(tensors_->path().string(), ": tensor \"", module,
+           ".weight_scale\" holds numbers that are not finite");
+    }
     quant::QuantizedWeight quantized = from_stored(stored, layer, shape[1]);
     quantized.weight_int = quantized.weight_int.to(device_);
     quantized.scale = quantized.scale.to(device_);
@@ -74,11 +81,34 @@ class ConvertedReader {
 
  private:
   void add_layer(const ConvertedLayer& layer) {
-    if (!shapes_.contains(layer.name + ".weight")) {
+    const auto shape = shapes_.find(layer.name + ".weight");
+    if (shape == shapes_.end() || shape->second.size() != 2) {
       fail(tensors_->path().string(), ": quantization_config names the layer \"", layer.name,
-           "\", which a model of this config does not have");
+           "\", which is no matrix of a model of this config");
     }
-    layers_.emplace(layer.name, layer);
+    if (!layers_.emplace(layer.name, layer).second) {
+      fail(tensors_->path().string(), ": quantization_config names the layer \"", layer.name, "\" twice");
+    }
+  }
+
+  // A tensor that nothing reads belongs to another config: half of a mixed-up folder.
+  void check_names() const {
+    std::unordered_set<std::string> known;
+    for (const auto& [name, shape] : shapes_) {
+      const std::string module = name.substr(0, name.rfind('.'));
+      const auto layer = name.ends_with(".weight") ? layers_.find(module) : layers_.end();
+      if (layer == layers_.end()) {
+        known.insert(name);
+      } else {
+        known.insert(module + integer_suffix(is_packed(layer->second.grid)));
+        known.insert(module + ".weight_scale");
+      }
+    }
+    for (const std::string& name : tensors_->names()) {
+      if (known.contains(name)) continue;
+      fail(tensors_->path().string(), ": tensor \"", name,
+           "\" has no place in a model of this config and quantization_config");
+    }
   }
 
   std::shared_ptr<quant::WeightParametrization> float_weight(const std::string& name,
@@ -128,17 +158,28 @@ bool is_converted_folder(const fs::path& path) {
   return it != json.end() && it->is_object() && it->value("quant_method", Json()) == kQuantMethod;
 }
 
-std::unique_ptr<Decoder> load_converted(const fs::path& folder, const LoadOptions& options) {
+QuantizationConfig read_quantization_config(const fs::path& folder) {
   const std::string where = (folder / "config.json").string();
   const Json json = read_json_file(folder / "config.json");
-  const formats::ModelConfig config = formats::config_from_json(json, where);
-  const QuantizationConfig layers =
-      quantization_config_from_json(json_get<Json>(json, "quantization_config", where), where);
-  const ConvertedReader reader(folder, config, layers, options.device);
+  return quantization_config_from_json(json_get<Json>(json, "quantization_config", where), where);
+}
+
+std::unique_ptr<Decoder> load_converted(const fs::path& folder, const LoadOptions& options) {
+  const formats::ModelConfig config =
+      formats::config_from_json(read_json_file(folder / "config.json"), (folder / "config.json").string());
+  const ConvertedReader reader(folder, config, read_quantization_config(folder), options.device);
   return build_decoder(config,
                        {[&](const std::string& module) { return reader.weight(module); },
                         [&](const std::string& tensor) { return reader.vector(tensor); }},
                        options.compute);
+}
+
+void check_converted(const fs::path& folder, const Decoder& decoder) {
+  const ConvertedSummary stored = read_quantization_config(folder).converted;
+  const std::string found = checksum(decoder, stored.layers);
+  if (found == stored.sha256) return;
+  fail(folder.string(), ": integers and scales have sha256 ", found, ", but config.json says ", stored.sha256,
+       ": the folder was changed or is damaged; make it again with lrqat convert");
 }
 
 }  // namespace lrqat::model

@@ -181,7 +181,26 @@ Json base_config(const formats::WeightSource& source) {
   return fs::is_regular_file(path) ? read_json_file(path) : formats::config_to_json(source.config());
 }
 
+// --force must not cost anybody a folder of something else.
+void check_replaceable(const fs::path& out) {
+  if (!fs::exists(out) || is_converted_folder(out)) return;
+  if (fs::is_directory(out) && fs::is_empty(out)) return;
+  fail(out.string(), ": is not a converted folder, so it is not replaced; give another --out");
+}
+
 }  // namespace
+
+std::string checksum(const Decoder& decoder, const std::vector<ConvertedLayer>& layers) {
+  std::unordered_map<std::string, const nn::Linear*> linears;
+  for (const nn::Linear* linear : decoder.linears()) linears.emplace(linear->name(), linear);
+  Checksum sum;
+  for (const ConvertedLayer& layer : layers) {
+    const auto found = linears.find(layer.name);
+    if (found == linears.end()) fail("\"", layer.name, "\" is no linear of this model");
+    sum.add(layer.name, found->second->weight()->convert());
+  }
+  return sum.hex_digest();
+}
 
 ConvertedSummary summarize(const Decoder& decoder) {
   ConvertedSummary summary;
@@ -200,6 +219,7 @@ ConvertedSummary summarize(const Decoder& decoder) {
 ConvertedSummary save_converted(const Decoder& decoder, const formats::WeightSource& source,
                                 const fs::path& out, bool replace) {
   const at::NoGradGuard no_grad;
+  if (replace) check_replaceable(out);
   AtomicDirectory folder(out, replace);
   ConvertedWriter writer(decoder, source);
   const QuantizationConfig config = writer.write(folder.path());

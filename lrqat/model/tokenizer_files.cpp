@@ -1,5 +1,6 @@
 #include "lrqat/model/tokenizer_files.h"
 
+#include <algorithm>
 #include <array>
 #include <optional>
 
@@ -34,18 +35,28 @@ std::vector<std::int32_t> integers(const formats::GgufFile& file, const std::str
   return {wide.begin(), wide.end()};
 }
 
+bool has_tokenizer_files(const fs::path& folder) {
+  return std::any_of(kTokenizerFiles.begin(), kTokenizerFiles.end(),
+                     [&](const char* name) { return fs::is_regular_file(folder / name); });
+}
+
 // The GGUF file that a model's vocabulary lies in: the model itself, or the one in a folder that has no
 // tokenizer files; empty where there is none.
 fs::path vocabulary_file(const fs::path& model) {
   if (!fs::is_directory(model)) return model;
-  for (const char* name : kTokenizerFiles) {
-    if (fs::is_regular_file(model / name)) return {};
-  }
+  if (has_tokenizer_files(model)) return {};
   if (fs::is_regular_file(model / kVocabularyFile)) return model / kVocabularyFile;
   for (const auto& entry : fs::directory_iterator(model)) {
     if (entry.path().extension() == ".gguf") return entry.path();
   }
   return {};
+}
+
+// All tokenizer.* keys, also those that are not known here.
+void copy_vocabulary_keys(const formats::GgufFile& file, formats::GgufWriter& writer) {
+  for (const auto& [key, value] : file.metadata()) {
+    if (key.starts_with("tokenizer.")) writer.set(key, value);
+  }
 }
 
 template <typename T>
@@ -80,6 +91,7 @@ text::GgufVocabulary read_gguf_vocabulary(const formats::GgufFile& file) {
   vocabulary.add_bos_token = optional_value<bool>(file, "tokenizer.ggml.add_bos_token");
   vocabulary.add_eos_token = optional_value<bool>(file, "tokenizer.ggml.add_eos_token");
   vocabulary.add_space_prefix = optional_value<bool>(file, "tokenizer.ggml.add_space_prefix");
+  vocabulary.remove_extra_whitespaces = file.get_or<bool>("tokenizer.ggml.remove_extra_whitespaces", false);
   vocabulary.chat_template = file.get_or<std::string>("tokenizer.chat_template", "");
   return vocabulary;
 }
@@ -98,6 +110,7 @@ void write_gguf_vocabulary(const text::GgufVocabulary& vocabulary, formats::Gguf
   set_if(writer, "tokenizer.ggml.add_bos_token", vocabulary.add_bos_token);
   set_if(writer, "tokenizer.ggml.add_eos_token", vocabulary.add_eos_token);
   set_if(writer, "tokenizer.ggml.add_space_prefix", vocabulary.add_space_prefix);
+  if (vocabulary.remove_extra_whitespaces) writer.set("tokenizer.ggml.remove_extra_whitespaces", true);
   if (!vocabulary.chat_template.empty()) writer.set("tokenizer.chat_template", vocabulary.chat_template);
 }
 
@@ -107,15 +120,29 @@ text::Tokenizer load_model_tokenizer(const fs::path& model) {
   return text::tokenizer_from_vocabulary(read_gguf_vocabulary(formats::GgufFile(gguf)));
 }
 
+std::vector<std::string> write_model_vocabulary(const fs::path& model, std::int64_t vocab_size,
+                                                formats::GgufWriter& writer) {
+  const fs::path gguf = vocabulary_file(model);
+  if (!gguf.empty()) {
+    const formats::GgufFile file(gguf);
+    if (file.has("tokenizer.ggml.model"))
+      return copy_vocabulary_keys(file, writer), std::vector<std::string>{};
+  } else if (has_tokenizer_files(model)) {
+    const text::GgufVocabulary vocabulary = text::load_tokenizer(model).to_gguf(vocab_size);
+    write_gguf_vocabulary(vocabulary, writer);
+    return vocabulary.warnings;
+  }
+  return {"the model has no tokenizer, so the file has no vocabulary and llama.cpp cannot load it"};
+}
+
 void copy_tokenizer(const fs::path& model, const fs::path& folder) {
   const fs::path gguf = vocabulary_file(model);
   if (!gguf.empty()) {
     const formats::GgufFile file(gguf);
     if (!file.has("tokenizer.ggml.model")) return;
     formats::GgufWriter writer(folder / kVocabularyFile);
-    for (const auto& [key, value] : file.metadata()) {  // as they are, also those that are not known here
-      if (key == "general.architecture" || key.starts_with("tokenizer.")) writer.set(key, value);
-    }
+    writer.set("general.architecture", file.get<std::string>("general.architecture"));
+    copy_vocabulary_keys(file, writer);
     writer.finish();
     return;
   }

@@ -70,8 +70,8 @@ class ReplaceDecoder final : public Decoder {
   bool single_character_;
 };
 
-// Drops up to `start` times `content` from the front of each piece and `stop` times from its end. Used behind Fuse,
-// where the one piece is the whole text; elsewhere it cannot be streamed.
+// Drops up to `start` times `content` from the front of each piece and `stop` times from its end. Used behind
+// Fuse, where the one piece is the whole text; elsewhere it cannot be streamed.
 class StripDecoder final : public Decoder {
  public:
   StripDecoder(std::string content, std::size_t start, std::size_t stop, bool fused)
@@ -99,7 +99,8 @@ class StripDecoder final : public Decoder {
 // The mark becomes a space, and nothing in the very first piece (unless nothing was put before the text).
 class MetaspaceDecoder final : public Decoder {
  public:
-  MetaspaceDecoder(std::string replacement, bool prepends) : mark_(std::move(replacement)), prepends_(prepends) {}
+  MetaspaceDecoder(std::string replacement, bool prepends)
+      : mark_(std::move(replacement)), prepends_(prepends) {}
   void decode(std::vector<std::string>& pieces, bool at_start) const override {
     for (std::size_t i = 0; i < pieces.size(); ++i) {
       pieces[i] = replace_all(mark_, pieces[i], i == 0 && at_start && prepends_ ? "" : " ");
@@ -121,7 +122,8 @@ std::unique_ptr<Decoder> make_replace(const Json& json, const std::string& where
   Pattern compiled = Pattern::from_json(pattern, where);
   const std::string text = json_get_or<std::string>(pattern, "String", "", where);
   const bool single = !text.empty() && utf8_length(text[0]) == text.size();
-  return std::make_unique<ReplaceDecoder>(std::move(compiled), json_get<std::string>(json, "content", where), single);
+  return std::make_unique<ReplaceDecoder>(std::move(compiled), json_get<std::string>(json, "content", where),
+                                          single);
 }
 
 std::unique_ptr<Decoder> make_strip(const Json& json, const std::string& where) {
@@ -130,7 +132,8 @@ std::unique_ptr<Decoder> make_strip(const Json& json, const std::string& where) 
     if (value < 0) fail(where, ": ", key, " is ", value, ", expected 0 or more");
     return static_cast<std::size_t>(value);
   };
-  const std::string content = single_character(json_get<std::string>(json, "content", where), "content", where);
+  const std::string content =
+      single_character(json_get<std::string>(json, "content", where), "content", where);
   return std::make_unique<StripDecoder>(content, count("start"), count("stop"), json.value("fused", false));
 }
 

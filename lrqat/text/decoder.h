@@ -1,5 +1,5 @@
-// Decoders: pieces back to text (decoders of Hugging Face `tokenizers`). Each step maps a list of pieces to another;
-// the text is what is left, joined.
+// Decoders: pieces back to text (decoders of Hugging Face `tokenizers`). Each step maps a list of pieces to
+// another; the text is what is left, joined.
 #pragma once
 
 #include <memory>

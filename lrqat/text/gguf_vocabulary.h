@@ -37,6 +37,9 @@ struct GgufVocabulary {
   std::optional<bool> add_eos_token;
   std::optional<bool> add_space_prefix;
 
+  bool remove_extra_whitespaces =
+      false;  // tokenizer.ggml.remove_extra_whitespaces: runs of spaces count as one
+
   std::string chat_template;  // tokenizer.chat_template; empty: none
 
   // Made by Tokenizer::to_gguf: what llama.cpp will do otherwise than this tokenizer (one sentence each),

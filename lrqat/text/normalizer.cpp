@@ -74,6 +74,27 @@ class Replace final : public Normalizer {
   std::string content_;
 };
 
+class SentencePieceNormalizer final : public Normalizer {
+ public:
+  SentencePieceNormalizer(bool add_prefix, bool collapse_spaces)
+      : add_prefix_(add_prefix), collapse_spaces_(collapse_spaces) {}
+  std::string normalize(std::string_view text, bool) const override {
+    std::string out;
+    for (const char c : text) {
+      const bool repeated = c == ' ' && (out.empty() || out.ends_with(kMetaSpace));
+      if (collapse_spaces_ && repeated) continue;
+      c == ' ' ? out.append(kMetaSpace) : out.append(1, c);
+    }
+    if (collapse_spaces_ && out.ends_with(kMetaSpace)) out.resize(out.size() - kMetaSpace.size());
+    if (add_prefix_ && !out.empty()) out.insert(0, kMetaSpace);
+    return out;
+  }
+
+ private:
+  bool add_prefix_;
+  bool collapse_spaces_;
+};
+
 template <typename T>
 std::unique_ptr<Normalizer> make_plain(const Json&, const std::string&) {
   return std::make_unique<T>();
@@ -111,6 +132,10 @@ Normalizers normalizers_from_json(const Json& json, const std::string& where) {
   Normalizers out;
   append_components<Normalizer>(json, kTable, "normalizers", where + ": normalizer", out);
   return out;
+}
+
+std::unique_ptr<const Normalizer> make_sentencepiece_normalizer(bool add_prefix, bool collapse_spaces) {
+  return std::make_unique<SentencePieceNormalizer>(add_prefix, collapse_spaces);
 }
 
 std::string normalize_all(const Normalizers& normalizers, std::string_view text, bool at_start) {

@@ -21,6 +21,10 @@ using Normalizers = std::vector<std::unique_ptr<const Normalizer>>;
 
 Normalizers normalizers_from_json(const Json& json, const std::string& where);
 
+// SentencePiece's own: a space in front of a text that is not empty (`add_prefix`), runs of spaces made one
+// and those at the ends dropped (`collapse_spaces`), then every space is U+2581.
+std::unique_ptr<const Normalizer> make_sentencepiece_normalizer(bool add_prefix, bool collapse_spaces);
+
 // All of them in order.
 std::string normalize_all(const Normalizers& normalizers, std::string_view text, bool at_start);
 

@@ -33,6 +33,11 @@ class Tokenizer {
   // nothing (a model's vocabulary may be padded beyond its tokenizer's).
   std::string decode(std::span<const std::int32_t> ids, bool skip_special_tokens = false) const;
 
+  // The same for a part of a text: `at_start` says whether it is the first part. Not streamable: the text of
+  // a part may change with what comes later.
+  std::string decode_part(std::span<const std::int32_t> ids, bool skip_special_tokens, bool at_start) const;
+  bool is_streamable() const;
+
   std::int64_t vocab_size() const;  // largest id + 1
   std::optional<std::int32_t> bos_token_id() const;
   std::optional<std::int32_t> eos_token_id() const;
@@ -67,7 +72,8 @@ class TokenStream {
   Tokenizer tokenizer_;
   bool skip_special_tokens_;
   std::vector<std::int32_t> ids_;  // since the last place where the text could be cut
-  std::size_t emitted_ = 0;        // bytes of decode(ids_) already returned
+  std::size_t emitted_ = 0;        // bytes of their text already returned
+  bool at_start_ = true;           // no text has been cut off yet
 };
 
 // A folder (tokenizer.json, else tokenizer.model, else vocab.json or encoder.json with merges.txt or

@@ -55,6 +55,7 @@ class Run {
   void save_checkpoint(const model::Decoder& decoder, const AdamW& optimizer, const RunState& state,
                        bool best) const;
   RunState last_state() const;
+  std::filesystem::path last_checkpoint() const { return checkpoint("last"); }
   void load_optimizer(AdamW& optimizer) const;  // of the last checkpoint
 
   void save_result(const Json& result) const;

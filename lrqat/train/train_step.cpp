@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/memory.h"
 #include "lrqat/nn/checkpoint.h"
 
 namespace lrqat::train {
@@ -81,6 +82,13 @@ std::int64_t kept_bytes_per_token(const model::Decoder& decoder) {
 std::int64_t blocks_within(const model::Decoder& decoder, std::int64_t budget, std::int64_t tokens) {
   const std::int64_t block = kept_bytes_per_token(decoder) * tokens;
   return std::clamp<std::int64_t>(budget / std::max<std::int64_t>(block, 1) - 1, 0, decoder.num_layers());
+}
+
+std::int64_t kept_blocks(const Recipe& recipe, const model::Decoder& student) {
+  if (recipe.checkpointing == Checkpointing::none) return student.num_layers();
+  if (recipe.checkpointing == Checkpointing::block) return 0;
+  const std::int64_t budget = recipe.memory_budget > 0 ? recipe.memory_budget : available_memory_bytes() / 2;
+  return blocks_within(student, budget, recipe.batch_size * recipe.sequence_length);
 }
 
 }  // namespace lrqat::train

@@ -8,6 +8,7 @@
 
 #include "lrqat/model/decoder.h"
 #include "lrqat/nn/linear_cross_entropy.h"
+#include "lrqat/train/recipe.h"
 
 namespace lrqat::train {
 
@@ -43,5 +44,9 @@ std::int64_t kept_bytes_per_token(const model::Decoder& decoder);
 // How many blocks' activations fit into `budget` bytes for `tokens` tokens at once. The one block that is
 // being made again is always there.
 std::int64_t blocks_within(const model::Decoder& decoder, std::int64_t budget, std::int64_t tokens);
+
+// The blocks that a recipe keeps: all, none, or as many as its memory budget (or half of the free memory)
+// holds.
+std::int64_t kept_blocks(const Recipe& recipe, const model::Decoder& student);
 
 }  // namespace lrqat::train

@@ -38,13 +38,6 @@ AdamW make_optimizer(const Recipe& recipe, const model::Decoder& student) {
   return {{std::move(adapters), std::move(scales)}, options};
 }
 
-std::int64_t kept_blocks(const Recipe& recipe, const model::Decoder& student) {
-  if (recipe.checkpointing == Checkpointing::none) return student.num_layers();
-  if (recipe.checkpointing == Checkpointing::block) return 0;
-  const std::int64_t budget = recipe.memory_budget > 0 ? recipe.memory_budget : available_memory_bytes() / 2;
-  return blocks_within(student, budget, recipe.batch_size * recipe.sequence_length);
-}
-
 // What a step reports.
 struct StepResult {
   nn::LossSums sums;

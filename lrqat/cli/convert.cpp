@@ -1,0 +1,44 @@
+// lrqat convert: a run's trained parameters to integers and scales, once.
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+
+#include "lrqat/base/error.h"
+#include "lrqat/cli/cli.h"
+#include "lrqat/model/converted.h"
+#include "lrqat/model/open.h"
+
+namespace lrqat::cli {
+namespace {
+
+struct ConvertFlags {
+  std::string run;
+  std::string out;
+  bool force = false;
+};
+
+void run_convert(const ConvertFlags& flags, Context& context) {
+  const model::OpenedModel model = model::open_model(flags.run);
+  if (model.source == nullptr)
+    fail(flags.run, ": is a ", model.kind, " model already; --run takes a training run");
+  const auto summary = model::save_converted(*model.decoder, *model.source, flags.out, flags.force);
+  Json layers = Json::array();
+  for (const model::ConvertedLayer& layer : summary.layers) layers.push_back(model::to_json(layer));
+  const Json json{{"path", flags.out}, {"layers", layers}, {"sha256", summary.sha256}};
+  if (context.options.json) return context.print_json(json);
+  std::cout << flags.out << ": " << summary.layers.size() << " linears as integers, sha256 " << summary.sha256
+            << "\n";
+}
+
+}  // namespace
+
+Action declare_convert(CLI::App& command) {
+  auto flags = std::make_shared<ConvertFlags>();
+  command.add_option("--run", flags->run, "the run to convert (its best or last checkpoint)")->required();
+  command.add_option("--out", flags->out, "the folder to write: integers and scales as safetensors")
+      ->required();
+  command.add_flag("--force", flags->force, "replace an existing folder");
+  return [flags](Context& context) { run_convert(*flags, context); };
+}
+
+}  // namespace lrqat::cli

@@ -1,0 +1,59 @@
+// lrqat export: a converted folder or a run into a file that other programs read.
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+
+#include "lrqat/base/error.h"
+#include "lrqat/cli/cli.h"
+#include "lrqat/export/exporter.h"
+
+namespace lrqat::cli {
+namespace {
+
+struct ExportFlags {
+  std::string model;
+  std::string format;
+  std::string out;
+  bool force = false;
+  exporting::ExportOptions options;
+};
+
+void run_export(const ExportFlags& flags, Context& context) {
+  const exporting::Exporter& exporter = exporting::find_exporter(flags.format);
+  if (std::filesystem::exists(flags.out) && !flags.force) {
+    fail(flags.out, " exists: give another --out, or --force to replace it");
+  }
+  const model::OpenedModel model = model::open_model(flags.model);
+  const auto report = exporter.run(model, flags.out, flags.options, context.progress);
+  for (const std::string& warning : report.warnings) context.progress.message("warning: " + warning);
+  if (context.options.json) return context.print_json(exporting::to_json(report));
+  std::cout << report.path.string() << ": " << report.bit_exact_tensors << " of " << report.tensors
+            << " tensors bit-exact, " << report.bytes << " bytes, " << report.bits_per_weight
+            << " bits a weight\n";
+}
+
+}  // namespace
+
+Action declare_export(CLI::App& command) {
+  auto flags = std::make_shared<ExportFlags>();
+  command
+      .add_option("--model", flags->model,
+                  "a converted folder, a run, or any model whose linears are quantized")
+      ->required();
+  command.add_option("--format", flags->format, "file format: " + exporting::known_exporters())->required();
+  command.add_option("--out", flags->out, "the file to write")->required();
+  command.add_flag("--force", flags->force, "replace an existing file");
+  command
+      .add_option("--linear-type", flags->options.linear_type,
+                  "gguf: quantized linears as auto, q4_0 or q8_0")
+      ->capture_default_str();
+  command
+      .add_option("--rest-type", flags->options.rest_type,
+                  "gguf: other matrices as keep (what the model has), f32, f16, bf16 or q8_0")
+      ->capture_default_str();
+  command.add_option("--matrices", flags->options.matrices,
+                     "gguf: f32 writes every matrix as float32 of its exact value, to compare programs");
+  return [flags](Context& context) { run_export(*flags, context); };
+}
+
+}  // namespace lrqat::cli

@@ -1,0 +1,238 @@
+// lrqat inspect: what a file or folder holds, tensor by tensor. A run and the folder that it converts to show
+// the same integers and scales under the same checksums.
+#include <ATen/ATen.h>
+
+#include <CLI/CLI.hpp>
+#include <iomanip>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+
+#include "lrqat/base/error.h"
+#include "lrqat/base/sha256.h"
+#include "lrqat/cli/cli.h"
+#include "lrqat/formats/safetensors.h"
+#include "lrqat/model/converted.h"
+#include "lrqat/model/open.h"
+#include "lrqat/train/run.h"
+
+namespace lrqat::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Row {
+  std::string name;
+  std::string dtype;  // as the format calls it; int4 (two a byte) or int8 for integers of ours
+  std::vector<std::int64_t> shape;
+  std::size_t bytes = 0;        // scales included
+  std::string sha256;           // of the stored bytes; of integers and scales where they are ours
+  std::optional<int> num_bits;  // nothing where it holds floats
+  std::optional<quant::Granularity> granularity;  // of the scales
+
+  std::int64_t elements() const {
+    std::int64_t count = 1;
+    for (const std::int64_t size : shape) count *= size;
+    return count;
+  }
+};
+
+struct Inspection {
+  std::string kind;
+  std::string sha256;  // of all trained integers and scales; empty: none here
+  std::vector<Row> rows;
+};
+
+std::vector<Row> rows_of(const formats::ShardedSafetensors& tensors) {
+  std::vector<Row> rows;
+  for (const std::string& name : tensors.names()) {
+    const formats::TensorView& view = tensors.at(name);
+    rows.push_back({.name = name,
+                    .dtype = std::string(formats::dtype_name(view.dtype)),
+                    .shape = view.shape,
+                    .bytes = view.data.size(),
+                    .sha256 = sha256_hex(view.data)});
+    tensors.release(name);
+  }
+  return rows;
+}
+
+// Block types whose blocks are one scale (Q4_1 and Q5_1: and one offset) over plain integers.
+void describe_blocks(formats::GgmlType type, Row& row) {
+  using formats::GgmlType;
+  const auto& info = formats::ggml_type_info(type);
+  switch (type) {
+    case GgmlType::Q2_0:
+    case GgmlType::Q4_0:
+    case GgmlType::Q4_1:
+    case GgmlType::Q5_0:
+    case GgmlType::Q5_1:
+    case GgmlType::Q8_0:
+      row.num_bits = info.name[1] - '0';
+      row.granularity = {quant::Granularity::Kind::group, info.block_elements};
+      return;
+    default:
+      return;
+  }
+}
+
+std::vector<Row> rows_of(const formats::GgufFile& file) {
+  std::vector<Row> rows;
+  for (const formats::GgufTensor& tensor : file.tensors()) {
+    Row& row = rows.emplace_back(Row{.name = tensor.name,
+                                     .dtype = std::string(formats::ggml_type_name(tensor.type)),
+                                     .shape = tensor.shape,
+                                     .bytes = tensor.data.size(),
+                                     .sha256 = sha256_hex(tensor.data)});
+    describe_blocks(tensor.type, row);
+    file.release(tensor);
+  }
+  return rows;
+}
+
+std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
+  return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
+}
+
+// Codes (int8) and scales (float32), whatever file they lie in.
+Row integer_row(const std::string& name, const quant::QuantizedWeight& weight) {
+  const at::Tensor codes = weight.weight_int.cpu().contiguous(), scale = weight.scale.cpu().contiguous();
+  const bool packed = weight.grid.num_bits <= 4;
+  const bool half = at::equal(scale.to(at::kHalf).to(at::kFloat), scale);
+  const std::int64_t row_bytes = packed ? (codes.size(1) + 1) / 2 : codes.size(1);
+  const std::int64_t bytes = codes.size(0) * row_bytes + scale.numel() * (half ? 2 : 4);
+  return {.name = name,
+          .dtype = packed ? "int4" : "int8",
+          .shape = codes.sizes().vec(),
+          .bytes = static_cast<std::size_t>(bytes),
+          .sha256 = Sha256().update(bytes_of(codes)).update(bytes_of(scale)).hex_digest(),
+          .num_bits = weight.grid.num_bits,
+          .granularity = weight.granularity};
+}
+
+std::unordered_map<std::string, const quant::WeightParametrization*> quantized_weights(
+    const model::Decoder& decoder) {
+  std::unordered_map<std::string, const quant::WeightParametrization*> weights;
+  const auto add = [&](const std::string& module, const quant::WeightParametrization& weight) {
+    if (weight.is_quantized()) weights.emplace(module + ".weight", &weight);
+  };
+  for (const nn::Linear* linear : decoder.linears()) add(linear->name(), *linear->weight());
+  add("model.embed_tokens", *decoder.embedding().weight());
+  add("lm_head", *decoder.lm_head().weight());
+  return weights;
+}
+
+Row float_row(const formats::WeightSource& source, const std::string& name) {
+  const formats::SourceTensor raw = source.raw(name);
+  Row row{.name = name,
+          .dtype = source.dtype_name(name),
+          .shape = raw.shape,
+          .bytes = raw.data.size(),
+          .sha256 = sha256_hex(raw.data)};
+  describe_blocks(raw.type, row);
+  source.release(name);
+  return row;
+}
+
+// A run or a converted folder: integers from the model, everything else from the files.
+Inspection inspect_quantized(const model::OpenedModel& model) {
+  const auto quantized = quantized_weights(*model.decoder);
+  std::unordered_map<std::string, Row> stored;
+  if (model.source == nullptr) {
+    model::check_converted(model.path, *model.decoder);
+    for (Row& row : rows_of(formats::ShardedSafetensors(model.path)))
+      stored.emplace(row.name, std::move(row));
+  }
+  Inspection result{model.kind, model::summarize(*model.decoder).sha256, {}};
+  for (const auto& tensor : formats::expected_tensors(model.decoder->config())) {
+    if (const auto found = quantized.find(tensor.name); found != quantized.end()) {
+      result.rows.push_back(integer_row(tensor.name, found->second->convert()));
+    } else {
+      result.rows.push_back(model.source != nullptr ? float_row(*model.source, tensor.name)
+                                                    : stored.at(tensor.name));
+    }
+  }
+  return result;
+}
+
+Inspection inspect(const fs::path& path) {
+  if (!fs::exists(path)) fail(path.string(), ": there is no such file or folder");
+  if (train::Run::is_run(path) || model::is_converted_folder(path)) {
+    return inspect_quantized(model::open_model(path));
+  }
+  if (path.extension() == ".safetensors")
+    return {"safetensors", "", rows_of(formats::ShardedSafetensors(path))};
+  if (fs::exists(path / "model.safetensors") || fs::exists(path / "model.safetensors.index.json")) {
+    return {"huggingface", "", rows_of(formats::ShardedSafetensors(path))};
+  }
+  if (fs::is_regular_file(path)) return {"gguf", "", rows_of(formats::GgufFile(path))};
+  // Its errors say what a model folder holds.
+  return {"gguf", "", rows_of(formats::GgufFile(formats::open_weight_source(path)->path()))};
+}
+
+template <typename T>
+Json or_null(const std::optional<T>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+Json to_json(const Row& row) {
+  Json json{{"name", row.name},       {"dtype", row.dtype},
+            {"shape", row.shape},     {"num_bits", or_null(row.num_bits)},
+            {"granularity", nullptr}, {"group_size", nullptr},
+            {"bytes", row.bytes},     {"sha256", row.sha256}};
+  if (row.granularity) {
+    const std::string name = row.granularity->name();
+    json["granularity"] = name.substr(0, name.find(':'));
+    if (row.granularity->kind == quant::Granularity::Kind::group)
+      json["group_size"] = row.granularity->group_size;
+  }
+  return json;
+}
+
+Json to_json(const Inspection& inspection, const std::string& path) {
+  Json tensors = Json::array();
+  std::int64_t weights = 0;
+  std::size_t bytes = 0;
+  for (const Row& row : inspection.rows) {
+    tensors.push_back(to_json(row));
+    weights += row.elements();
+    bytes += row.bytes;
+  }
+  const double bits = weights == 0 ? 0.0 : 8.0 * static_cast<double>(bytes) / static_cast<double>(weights);
+  Json json{{"path", path}, {"kind", inspection.kind}, {"bytes", bytes}, {"weights", weights}};
+  json["bits_per_weight"] = bits;
+  if (!inspection.sha256.empty()) json["sha256"] = inspection.sha256;
+  json["tensors"] = std::move(tensors);
+  return json;
+}
+
+void print_text(const Inspection& inspection, const Json& json) {
+  for (const Row& row : inspection.rows) {
+    std::cout << std::left << std::setw(52) << row.name << " " << std::setw(5) << row.dtype << " "
+              << std::setw(16) << formats::shape_to_string(row.shape) << " " << std::setw(16)
+              << (row.granularity ? concat(*row.num_bits, "-bit ", row.granularity->name()) : "") << " "
+              << row.sha256.substr(0, 12) << "\n";
+  }
+  std::cout << inspection.kind << ", " << inspection.rows.size() << " tensors, " << json["weights"]
+            << " weights, " << json["bits_per_weight"] << " bits a weight\n";
+  if (!inspection.sha256.empty()) std::cout << "sha256 of integers and scales " << inspection.sha256 << "\n";
+}
+
+}  // namespace
+
+Action declare_inspect(CLI::App& command) {
+  auto path = std::make_shared<std::string>();
+  command
+      .add_option("path", *path,
+                  "a .safetensors or GGUF file, a Hugging Face folder, a converted folder or a run")
+      ->required();
+  return [path](Context& context) {
+    const at::NoGradGuard no_grad;
+    const Inspection inspection = inspect(*path);
+    const Json json = to_json(inspection, *path);
+    context.options.json ? context.print_json(json) : print_text(inspection, json);
+  };
+}
+
+}  // namespace lrqat::cli

@@ -1,0 +1,96 @@
+// lrqat perplexity: token perplexity of any model on a text, and its divergence from a reference model.
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+
+#include "lrqat/base/cpu.h"
+#include "lrqat/base/error.h"
+#include "lrqat/base/memory.h"
+#include "lrqat/cli/cli.h"
+#include "lrqat/data/dataset.h"
+#include "lrqat/eval/divergence.h"
+#include "lrqat/model/open.h"
+
+namespace lrqat::cli {
+namespace {
+
+struct PerplexityFlags {
+  std::string model;
+  std::string data;
+  std::string reference;
+  std::string compute_dtype = "float32";
+  eval::WindowOptions windows;
+};
+
+bool starts_with_bos(const text::Tokenizer& tokenizer, const std::vector<std::int32_t>& tokens) {
+  const auto bos = tokenizer.bos_token_id();
+  return bos && !tokens.empty() && tokens.front() == *bos && tokenizer.encode("", true).size() > 0;
+}
+
+Json describe(const eval::PerplexityResult& result, bool bos) {
+  return {{"perplexity", result.perplexity}, {"nll", result.nll},         {"tokens", result.tokens},
+          {"context", result.context},       {"windows", result.windows}, {"bos", bos},
+          {"seconds", result.seconds}};
+}
+
+void print_text(const Json& json) {
+  std::cout << "perplexity        " << json["perplexity"] << "\n"
+            << "nll               " << json["nll"] << " nats a token\n"
+            << "tokens            " << json["tokens"] << " in " << json["windows"] << " windows of "
+            << json["context"] << (json["bos"].get<bool>() ? " (with BOS)" : "") << "\n";
+  if (json.contains("kl_to_reference")) {
+    std::cout << "reference         " << json["reference_perplexity"] << "\n"
+              << "KL to reference   " << json["kl_to_reference"] << " nats a token\n"
+              << "same first token  " << json["top1_agreement"] << "\n";
+  }
+}
+
+void run_perplexity(const PerplexityFlags& flags, Context& context) {
+  const model::LoadOptions load{parse_compute_type(flags.compute_dtype), at::Device(context.options.device)};
+  const model::OpenedModel model = model::open_model(flags.model, load);
+  const auto tokens = model.tokenizer().encode(data::read_text(flags.data));
+  const bool bos = starts_with_bos(model.tokenizer(), tokens);
+  Json json;
+  if (flags.reference.empty()) {
+    json = describe(eval::perplexity(*model.decoder, tokens, flags.windows, context.progress), bos);
+  } else {
+    const model::OpenedModel reference = model::open_model(flags.reference, load);
+    const auto result =
+        eval::divergence(*reference.decoder, *model.decoder, tokens, flags.windows, context.progress);
+    json = describe(result.model, bos);
+    json["reference_perplexity"] = result.reference.perplexity;
+    json["kl_to_reference"] = result.mean_kl;
+    json["top1_agreement"] = result.top1_agreement;
+  }
+  json["peak_memory_bytes"] = peak_resident_bytes();
+  context.options.json ? context.print_json(json) : print_text(json);
+}
+
+}  // namespace
+
+quant::ComputeType parse_compute_type(const std::string& name) {
+  if (name == "float32") return quant::ComputeType::float32;
+  if (name == "bfloat16" || (name == "auto" && has_fast_bfloat16())) return quant::ComputeType::bfloat16;
+  if (name == "auto") return quant::ComputeType::float32;
+  throw UsageError(concat("--compute-dtype \"", name, "\": expected auto, float32 or bfloat16"));
+}
+
+Action declare_perplexity(CLI::App& command) {
+  auto flags = std::make_shared<PerplexityFlags>();
+  command.add_option("--model", flags->model, "Hugging Face folder, GGUF file, run or converted folder")
+      ->required();
+  command.add_option("--data", flags->data, "the text: .txt, or .jsonl with \"text\"")
+      ->required()
+      ->check(CLI::ExistingFile);
+  command.add_option("--context", flags->windows.context, "tokens a window")->capture_default_str();
+  command.add_option("--stride-windows", flags->windows.stride_windows, "take every n-th window")
+      ->capture_default_str();
+  command.add_option("--max-windows", flags->windows.max_windows, "at most so many windows (0: all)")
+      ->capture_default_str();
+  command.add_option("--reference", flags->reference, "a model to measure the divergence from");
+  command.add_option("--compute-dtype", flags->compute_dtype, "matrix products in float32, bfloat16 or auto")
+      ->capture_default_str();
+  return [flags](Context& context) { run_perplexity(*flags, context); };
+}
+
+}  // namespace lrqat::cli

@@ -1,0 +1,153 @@
+// lrqat plan: what a recipe will need, from the model's config and a short measurement of this machine's
+// matrix products. Estimates: memory within some ten percent, time as good as the measured speed (attention
+// and elementwise work are put in as a share).
+#include <ATen/ATen.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <iostream>
+#include <memory>
+
+#include "lrqat/base/error.h"
+#include "lrqat/base/memory.h"
+#include "lrqat/cli/cli.h"
+#include "lrqat/cli/recipe_flags.h"
+#include "lrqat/formats/weight_source.h"
+#include "lrqat/model/load.h"
+#include "lrqat/train/methods.h"
+#include "lrqat/train/train_step.h"
+
+namespace lrqat::cli {
+namespace {
+
+struct Shapes {
+  double weights = 0;   // of the quantized linears
+  double adapters = 0;  // elements
+  double scales = 0;    // elements
+  double largest = 0;   // elements of the largest linear
+  double head = 0;      // elements
+  std::int64_t num_layers = 0;
+};
+
+Shapes shapes_of(const model::Decoder& decoder, const train::Recipe& recipe) {
+  Shapes out;
+  for (const nn::Linear* linear : decoder.linears()) {
+    const auto n = static_cast<double>(linear->out_features()),
+               k = static_cast<double>(linear->in_features());
+    recipe.granularity.check(linear->name(), linear->in_features());
+    const auto scale = recipe.granularity.scale_shape(linear->out_features(), linear->in_features());
+    out.weights += n * k;
+    out.adapters += static_cast<double>(recipe.rank) * (n + k);
+    out.scales += static_cast<double>(scale[0] * scale[1]);
+    out.largest = std::max(out.largest, n * k);
+  }
+  out.head = static_cast<double>(decoder.config().vocab_size * decoder.config().hidden_size);
+  out.num_layers = decoder.num_layers();
+  return out;
+}
+
+double phi_bytes(const train::Recipe& recipe) {
+  switch (recipe.phi) {
+    case quant::Downcast::float32:
+      return 4;
+    case quant::Downcast::bfloat16:
+    case quant::Downcast::float16:
+      return 2;
+    case quant::Downcast::fixed_point8:
+      return 1;
+    case quant::Downcast::int4:
+      return 0.5;
+    case quant::Downcast::integer:
+      return recipe.bits <= 4 ? 0.5 : 1;
+  }
+  return 4;
+}
+
+// Floating-point operations a second of a product of the recipe's type, the best of a few.
+double measured_speed(quant::ComputeType compute) {
+  const auto type = compute == quant::ComputeType::bfloat16 ? at::kBFloat16 : at::kFloat;
+  const at::Tensor a = at::randn({1024, 1024}).to(type), b = at::randn({1024, 1024}).to(type);
+  double best = 0;
+  for (int i = 0; i < 5; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    const at::Tensor c = at::mm(a, b.t());
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
+    best = std::max(best, 2.0 * 1024 * 1024 * 1024 / elapsed.count());
+  }
+  return best;
+}
+
+Json memory_parts(const train::Recipe& recipe, const Shapes& shapes, const model::Decoder& decoder,
+                  std::int64_t kept_blocks) {
+  const auto micro_batch = static_cast<double>(recipe.batch_size * recipe.sequence_length);
+  const double trainables = shapes.adapters + (recipe.learn_scale ? shapes.scales : 0.0);
+  const auto bytes = [](double value) { return static_cast<std::int64_t>(value); };
+  const double block = static_cast<double>(train::kept_bytes_per_token(decoder)) * micro_batch;
+  const double borders =
+      4.0 * static_cast<double>(decoder.config().hidden_size * shapes.num_layers) * micro_batch;
+  constexpr double kLossChunks = 2 * 32.0 * (1 << 20);  // logits of student and teacher (nn::LossOptions)
+  constexpr double kProgram = 300e6;                    // LibTorch itself and its threads
+  return {{"phi_0", bytes(phi_bytes(recipe) * shapes.weights)},
+          {"adapters", bytes(4 * shapes.adapters)},
+          {"scales", bytes(4 * shapes.scales)},
+          {"gradients", bytes(4 * trainables)},
+          {"optimizer", bytes(8 * trainables)},
+          {"activations", bytes(block * static_cast<double>(kept_blocks + 1) + borders)},
+          {"transient", bytes(std::max(kLossChunks, 4 * shapes.largest))},
+          {"program", bytes(kProgram)}};
+}
+
+// Big products a step: forward, input gradient, recompute of the blocks that are not kept, teacher.
+double step_flops(const train::Recipe& recipe, const Shapes& shapes, std::int64_t kept_blocks) {
+  const auto tokens =
+      static_cast<double>(recipe.batch_size * recipe.sequence_length * recipe.gradient_accumulation);
+  const double recomputed = 1.0 - static_cast<double>(kept_blocks) / static_cast<double>(shapes.num_layers);
+  const double teacher = recipe.distill_weight > 0 ? 1.0 : 0.0;
+  const double low_rank = 4.0 * shapes.adapters;  // dA, dB through the activations
+  return 2.0 * tokens *
+         ((2.0 + recomputed + teacher) * shapes.weights + low_rank + (2.0 + teacher) * shapes.head);
+}
+
+void run_plan(const RecipeFlags& flags, Context& context) {
+  const train::Recipe recipe = resolve_recipe(flags, context.options);
+  train::validate(recipe);
+  const auto decoder = model::load_float_model(recipe.model, {recipe.compute(), at::kCPU});
+  const Shapes shapes = shapes_of(*decoder, recipe);
+  const std::int64_t kept = train::kept_blocks(recipe, *decoder);
+  const Json parts = memory_parts(recipe, shapes, *decoder, kept);
+  std::int64_t total = 0;
+  for (const auto& [name, bytes] : parts.items()) total += bytes.get<std::int64_t>();
+  // Measured on SmolLM2-135M: attention, norms, loss and tile kernels take about half as long again as the
+  // products.
+  constexpr double kBesidesProducts = 1.6;
+  const double speed = measured_speed(recipe.compute());
+  const double seconds = kBesidesProducts * step_flops(recipe, shapes, kept) / speed;
+  const auto tokens =
+      static_cast<double>(recipe.batch_size * recipe.sequence_length * recipe.gradient_accumulation);
+  const Json json{{"parts", parts},
+                  {"peak_memory_bytes", total},
+                  {"kept_blocks", kept},
+                  {"measured_gflops", speed / 1e9},
+                  {"seconds_per_step", seconds},
+                  {"seconds", seconds * static_cast<double>(recipe.steps)},
+                  {"tokens_per_second", tokens / seconds}};
+  if (context.options.json) return context.print_json(json);
+  for (const auto& [name, bytes] : parts.items()) {
+    std::cout << name << std::string(14 - std::min<std::size_t>(13, name.size()), ' ')
+              << bytes.get<std::int64_t>() / (1 << 20) << " MiB\n";
+  }
+  std::cout << "peak memory   " << total / (1 << 20) << " MiB (the float model stays in its file)\n"
+            << "a step        " << seconds << " s, " << tokens / seconds << " tokens/s (estimated)\n"
+            << "all steps     " << seconds * static_cast<double>(recipe.steps) / 60 << " min\n";
+}
+
+}  // namespace
+
+Action declare_plan(CLI::App& command) {
+  auto flags = std::make_shared<RecipeFlags>();
+  add_recipe_flags(command, *flags);
+  return [flags](Context& context) { run_plan(*flags, context); };
+}
+
+}  // namespace lrqat::cli

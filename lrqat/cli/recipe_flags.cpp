@@ -1,0 +1,50 @@
+#include "lrqat/cli/recipe_flags.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <filesystem>
+
+namespace lrqat::cli {
+namespace {
+
+std::string absolute(const std::string& path) {
+  return path.empty() ? path : std::filesystem::absolute(path).lexically_normal().string();
+}
+
+}  // namespace
+
+bool RecipeFlags::any() const {
+  return !config.empty() ||
+         std::any_of(fields.begin(), fields.end(), [](const auto& field) { return !field.second.empty(); });
+}
+
+void add_recipe_flags(CLI::App& command, RecipeFlags& flags) {
+  command.add_option("--config", flags.config, "recipe file (TOML) with the same names as the flags")
+      ->check(CLI::ExistingFile);
+  const train::Recipe defaults;
+  for (const train::RecipeField& field : train::recipe_fields()) {
+    if (field.name == "seed") continue;  // every subcommand has --seed
+    const auto shown = field.print(defaults);
+    const std::string suffix = shown.empty() || shown[0].empty() ? "" : " [" + shown[0] + "]";
+    CLI::Option* option =
+        command.add_option("--" + field.name, flags.fields[field.name], field.help + suffix);
+    option->expected(1, field.is_list ? 1 << 20 : 1);
+    option->multi_option_policy(field.is_list ? CLI::MultiOptionPolicy::TakeAll
+                                              : CLI::MultiOptionPolicy::TakeLast);
+  }
+}
+
+train::Recipe resolve_recipe(const RecipeFlags& flags, const CommonOptions& options) {
+  train::Recipe recipe;
+  if (!flags.config.empty()) train::read_recipe(flags.config, recipe);
+  for (const auto& [name, values] : flags.fields) {
+    if (!values.empty()) train::recipe_field(name).parse(recipe, values);
+  }
+  if (options.seed_given) recipe.seed = options.seed;
+  recipe.model = absolute(recipe.model);
+  recipe.eval_data = absolute(recipe.eval_data);
+  for (std::string& file : recipe.data) file = absolute(file);
+  return recipe;
+}
+
+}  // namespace lrqat::cli

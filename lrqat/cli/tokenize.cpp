@@ -1,0 +1,104 @@
+// lrqat tokenize: lines of text to ids and back.
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <memory>
+#include <sstream>
+
+#include "lrqat/base/error.h"
+#include "lrqat/cli/cli.h"
+#include "lrqat/model/tokenizer_files.h"
+
+namespace lrqat::cli {
+namespace {
+
+struct TokenizeFlags {
+  std::string model;
+  std::string tokenizer;
+  bool decode = false;
+  bool no_special = false;
+};
+
+using Ids = std::vector<std::int32_t>;
+
+text::Tokenizer load(const TokenizeFlags& flags) {
+  if (flags.model.empty() == flags.tokenizer.empty()) {
+    throw UsageError(
+        "give either --model (a model with its tokenizer) or --tokenizer (a tokenizer's file or folder)");
+  }
+  return flags.model.empty() ? text::load_tokenizer(flags.tokenizer)
+                             : model::load_model_tokenizer(flags.model);
+}
+
+Ids parse_ids(const std::string& line, bool json, const std::string& where) {
+  if (json) {
+    const Json list = parse_json(line, where);
+    if (!list.is_array()) fail(where, ": expected a JSON list of ids");
+    try {
+      return list.get<Ids>();
+    } catch (const nlohmann::json::exception&) {
+      fail(where, ": expected a JSON list of ids");
+    }
+  }
+  Ids ids;
+  std::istringstream words(line);
+  for (std::string word; words >> word;) {
+    std::size_t used = 0;
+    int id = -1;
+    try {
+      id = std::stoi(word, &used);
+    } catch (const std::exception&) {
+      used = 0;
+    }
+    if (used != word.size()) fail(where, ": \"", word, "\" is no token id");
+    ids.push_back(id);
+  }
+  return ids;
+}
+
+void print_ids(const Ids& ids) {
+  for (std::size_t i = 0; i < ids.size(); ++i) std::cout << (i == 0 ? "" : " ") << ids[i];
+  std::cout << "\n";
+}
+
+// With --json each line is a JSON document of its own, so texts may hold line ends.
+void tokenize_line(const TokenizeFlags& flags, const text::Tokenizer& tokenizer, const std::string& line,
+                   const std::string& where, bool json) {
+  if (flags.decode) {
+    const std::string text = tokenizer.decode(parse_ids(line, json, where), flags.no_special);
+    std::cout << (json ? Json(text).dump() : text) << "\n";
+    return;
+  }
+  std::string text = line;
+  if (json) {
+    const Json string = parse_json(line, where);
+    if (!string.is_string()) fail(where, ": expected a JSON string");
+    text = string.get<std::string>();
+  }
+  const Ids ids = tokenizer.encode(text, !flags.no_special);
+  if (json) {
+    std::cout << Json(ids).dump() << "\n";
+  } else {
+    print_ids(ids);
+  }
+}
+
+}  // namespace
+
+Action declare_tokenize(CLI::App& command) {
+  auto flags = std::make_shared<TokenizeFlags>();
+  command.add_option("--model", flags->model, "a model: Hugging Face folder, GGUF file, converted folder");
+  command.add_option("--tokenizer", flags->tokenizer,
+                     "tokenizer.json, tokenizer.model, … or a folder with one");
+  command.add_flag("--decode", flags->decode, "lines of ids in, text out");
+  command.add_flag("--no-special", flags->no_special,
+                   "add no special tokens; with --decode leave them out of the text");
+  return [flags](Context& context) {
+    const text::Tokenizer tokenizer = load(*flags);
+    std::int64_t number = 0;
+    for (std::string line; std::getline(std::cin, line);) {
+      tokenize_line(*flags, tokenizer, line, concat("line ", ++number), context.options.json);
+    }
+  };
+}
+
+}  // namespace lrqat::cli

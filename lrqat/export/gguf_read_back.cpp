@@ -1,0 +1,111 @@
+#include "lrqat/export/gguf_read_back.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "lrqat/base/error.h"
+#include "lrqat/base/half.h"
+#include "lrqat/formats/ggml_blocks.h"
+#include "lrqat/formats/gguf.h"
+
+namespace lrqat::exporting {
+namespace {
+
+namespace fs = std::filesystem;
+using formats::GgmlType;
+
+constexpr std::int64_t kBlock = 32;        // of Q4_0 and Q8_0
+constexpr std::int64_t kRowsAtOnce = 256;  // of values that are made to be compared
+
+// Equal bits. The product of a scale and code 0 may be zero of either sign in a weight that is in training.
+bool same_values(const float* decoded, const float* expected, std::int64_t n, bool is_product) {
+  if (is_product) return std::equal(decoded, decoded + n, expected);
+  return std::memcmp(decoded, expected, static_cast<std::size_t>(n) * sizeof(float)) == 0;
+}
+
+// The first row whose values differ; -1: none.
+std::int64_t row_of_other_values(const formats::GgufTensor& stored, const ExportTensor& tensor) {
+  const std::int64_t rows = tensor.shape.size() == 1 ? 1 : tensor.shape.front(), cols = tensor.shape.back();
+  const std::size_t row_bytes = formats::ggml_row_bytes(tensor.type, cols);
+  std::vector<float> decoded(static_cast<std::size_t>(cols));
+  for (std::int64_t begin = 0; begin < rows; begin += kRowsAtOnce) {
+    const std::int64_t end = std::min(begin + kRowsAtOnce, rows);
+    const at::Tensor values = tensor.values(begin, end);
+    for (std::int64_t row = begin; row < end; ++row) {
+      formats::dequantize_row(stored.type, stored.data.data() + static_cast<std::size_t>(row) * row_bytes,
+                              decoded.data(), cols);
+      const float* expected = values.const_data_ptr<float>() + (row - begin) * cols;
+      if (!same_values(decoded.data(), expected, cols, tensor.from_integers)) return row;
+    }
+  }
+  return -1;
+}
+
+// The first row whose codes or scales differ; -1: none. Values alone would not see a code whose scale is 0.
+std::int64_t row_of_other_codes(const formats::GgufTensor& stored, const ExportTensor& tensor) {
+  const quant::QuantizedWeight weight = tensor.codes();
+  const at::Tensor codes = weight.weight_int.cpu().contiguous(), scale = weight.scale.cpu().contiguous();
+  const std::int64_t rows = codes.size(0), cols = codes.size(1), groups = scale.size(1);
+  const std::int64_t blocks = cols / kBlock, blocks_per_scale = blocks / groups;
+  const std::size_t row_bytes = formats::ggml_row_bytes(stored.type, cols);
+  std::vector<std::int8_t> row_codes(static_cast<std::size_t>(cols));
+  std::vector<std::uint16_t> words(static_cast<std::size_t>(blocks));
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const std::byte* data = stored.data.data() + static_cast<std::size_t>(row) * row_bytes;
+    stored.type == GgmlType::Q4_0 ? formats::decode_q4_0(data, row_codes, words)
+                                  : formats::decode_q8_0(data, row_codes, words);
+    const std::int64_t source = tensor.row_of ? tensor.row_of(row) : row;
+    if (!std::equal(row_codes.begin(), row_codes.end(),
+                    codes.const_data_ptr<std::int8_t>() + source * cols)) {
+      return row;
+    }
+    const float* scales = scale.const_data_ptr<float>() + (scale.size(0) == 1 ? 0 : source) * groups;
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      if (float16_to_float(words[static_cast<std::size_t>(b)]) != scales[b / blocks_per_scale]) return row;
+    }
+  }
+  return -1;
+}
+
+bool is_exact(const fs::path& path, const formats::GgufTensor& stored, const ExportTensor& tensor) {
+  if (stored.type != tensor.type || stored.shape != tensor.shape) {
+    fail(path.string(), ": tensor \"", tensor.name,
+         "\" read back has another type or shape than was written");
+  }
+  const std::int64_t value_row = row_of_other_values(stored, tensor);
+  if (value_row >= 0 && tensor.may_round) return false;
+  const std::int64_t row = value_row < 0 && tensor.codes ? row_of_other_codes(stored, tensor) : value_row;
+  if (row >= 0) {
+    fail(path.string(), ": tensor \"", tensor.name, "\", row ", row, " read back differs from the model's ",
+         tensor.codes ? "integers and scales" : "values",
+         "; nothing was exported (this is a bug in lrqat or a broken disk)");
+  }
+  return true;
+}
+
+}  // namespace
+
+void read_back_gguf(const fs::path& path, const std::vector<ExportTensor>& tensors, ExportReport& report,
+                    ProgressReporter& progress) {
+  const formats::GgufFile file(path);
+  if (file.tensors().size() != tensors.size()) {
+    fail(path.string(), ": read back holds ", file.tensors().size(), " tensors, expected ", tensors.size());
+  }
+  std::int64_t weights = 0;
+  std::size_t bytes = 0;
+  progress.start("read back", static_cast<std::int64_t>(tensors.size()));
+  for (const ExportTensor& tensor : tensors) {
+    const formats::GgufTensor& stored = file.at(tensor.name);
+    report.bit_exact_tensors += is_exact(path, stored, tensor) ? 1 : 0;
+    weights += stored.elements();
+    bytes += stored.data.size();
+    file.release(stored);
+    progress.update(++report.tensors, tensor.name);
+  }
+  progress.finish();
+  report.bits_per_weight = 8.0 * static_cast<double>(bytes) / static_cast<double>(weights);
+}
+
+}  // namespace lrqat::exporting

@@ -1,0 +1,298 @@
+#include "lrqat/export/gguf_tensors.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <iomanip>
+#include <span>
+
+#include "lrqat/base/error.h"
+#include "lrqat/base/half.h"
+#include "lrqat/formats/ggml_blocks.h"
+#include "lrqat/formats/gguf_names.h"
+#include "lrqat/quant/float_weight.h"
+
+namespace lrqat::exporting {
+namespace {
+
+using formats::GgmlType;
+using quant::QuantizedWeight;
+using WeightPtr = std::shared_ptr<quant::WeightParametrization>;
+
+constexpr std::int64_t kBlock = 32;        // of Q4_0 and Q8_0
+constexpr std::int64_t kRowsAtOnce = 256;  // of values that are made to be written or compared
+
+GgmlType parse_rest_type(const std::string& name) {
+  if (name == "f32") return GgmlType::F32;
+  if (name == "f16") return GgmlType::F16;
+  if (name == "bf16") return GgmlType::BF16;
+  if (name == "q8_0") return GgmlType::Q8_0;
+  throw UsageError(concat("--rest-type \"", name, "\" is not known: use keep, f32, f16, bf16 or q8_0"));
+}
+
+GgmlType block_type(const std::string& linear_type, int num_bits) {
+  if (linear_type == "auto") return num_bits <= 4 ? GgmlType::Q4_0 : GgmlType::Q8_0;
+  if (linear_type == "q4_0") return GgmlType::Q4_0;
+  if (linear_type == "q8_0") return GgmlType::Q8_0;
+  throw UsageError(concat("--linear-type \"", linear_type, "\" is not known: use auto, q4_0 or q8_0"));
+}
+
+// Also those values that this model has no tensor for.
+void check_options(const ExportOptions& options) {
+  block_type(options.linear_type, 4);
+  if (options.rest_type != "keep") parse_rest_type(options.rest_type);
+  if (!options.matrices.empty() && options.matrices != "f32") {
+    throw UsageError(concat("--matrices \"", options.matrices, "\" is not known: f32 is"));
+  }
+}
+
+at::Tensor values_of_rows(const quant::WeightParametrization& weight, std::int64_t begin, std::int64_t end) {
+  const quant::WeightTile tile = weight.make_tile(begin, end, quant::ComputeType::float32);
+  return (tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1) : tile.values)
+      .cpu()
+      .contiguous();
+}
+
+// The rows of the file in [begin, end), gathered from the model's order.
+at::Tensor gather_rows(const quant::WeightParametrization& weight, const ExportTensor& tensor,
+                       std::int64_t begin, std::int64_t end) {
+  if (!tensor.row_of) return values_of_rows(weight, begin, end);
+  std::vector<at::Tensor> rows;
+  for (std::int64_t row = begin; row < end; ++row) {
+    const std::int64_t source = tensor.row_of(row);
+    rows.push_back(values_of_rows(weight, source, source + 1));
+  }
+  return at::cat(rows, 0);
+}
+
+void check_scales(const std::string& layer, const at::Tensor& scales) {
+  const at::Tensor values = scales.cpu().contiguous();
+  for (const float value :
+       std::span(values.const_data_ptr<float>(), static_cast<std::size_t>(values.numel()))) {
+    if (float16_to_float(float_to_float16(value)) == value && std::isfinite(value)) continue;
+    fail(layer, ": scale ", std::setprecision(9), value,
+         " is not a float16 number, the scale type of GGUF; the converted folder (lrqat convert) holds it; "
+         "for "
+         "GGUF train with --scale-type float16, so that the grid of training is the one that ships");
+  }
+}
+
+void check_blocks(const std::string& layer, const QuantizedWeight& weight, GgmlType type) {
+  const std::int64_t cols = weight.weight_int.size(1);
+  const auto name = formats::ggml_type_name(type);
+  if (cols % kBlock != 0) {
+    fail(layer, ": in_features ", cols, " is not a multiple of ", kBlock, ", the block of ", name,
+         "; the converted folder (lrqat convert) holds this model");
+  }
+  const std::int64_t group = weight.granularity.group_size;
+  if (weight.granularity.kind == quant::Granularity::Kind::group && group % kBlock != 0) {
+    fail(layer, ": groups of ", group, " weights are not a multiple of ", kBlock, ", the block of ", name,
+         "; train with a group size that is, or use the converted folder (lrqat convert)");
+  }
+  if (type == GgmlType::Q4_0 && weight.grid.num_bits > 4) {
+    fail(layer, ": ", weight.grid.num_bits, "-bit codes do not fit Q4_0; use --linear-type q8_0");
+  }
+}
+
+void write_codes(const ExportTensor& tensor, const ByteSink& sink) {
+  const QuantizedWeight quantized = tensor.codes();
+  const at::Tensor codes = quantized.weight_int.cpu().contiguous();
+  const at::Tensor scale = quantized.scale.cpu().contiguous();
+  const std::int64_t rows = codes.size(0), cols = codes.size(1), groups = scale.size(1);
+  std::vector<std::byte> row(formats::ggml_row_bytes(tensor.type, cols));
+  std::vector<std::uint16_t> words(static_cast<std::size_t>(groups));
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const std::int64_t source = tensor.row_of ? tensor.row_of(r) : r;
+    const float* row_scales = scale.const_data_ptr<float>() + (scale.size(0) == 1 ? 0 : source) * groups;
+    std::transform(row_scales, row_scales + groups, words.begin(), float_to_float16);
+    const std::span<const std::int8_t> row_codes(codes.const_data_ptr<std::int8_t>() + source * cols,
+                                                 static_cast<std::size_t>(cols));
+    tensor.type == GgmlType::Q4_0 ? formats::encode_q4_0(row_codes, words, row.data())
+                                  : formats::encode_q8_0(row_codes, words, row.data());
+    sink(row);
+  }
+}
+
+void write_values(const ExportTensor& tensor, const ByteSink& sink) {
+  const std::int64_t rows = tensor.shape.front(), cols = tensor.shape.back();
+  std::vector<std::byte> bytes(formats::ggml_row_bytes(tensor.type, cols));
+  for (std::int64_t begin = 0; begin < rows; begin += kRowsAtOnce) {
+    const std::int64_t end = std::min(begin + kRowsAtOnce, rows);
+    const at::Tensor values = tensor.values(begin, end);
+    for (std::int64_t r = 0; r < end - begin; ++r) {
+      const std::span<const float> row(values.const_data_ptr<float>() + r * cols,
+                                       static_cast<std::size_t>(cols));
+      tensor.type == GgmlType::Q8_0 ? formats::quantize_row_q8_0(row, bytes.data())
+                                    : formats::encode_float_row(tensor.type, row, bytes.data());
+      sink(bytes);
+    }
+  }
+}
+
+// The stored rows of a weight that lies in a file, as they are.
+void write_stored(const model::SourceWeight& weight, const ExportTensor& tensor, const ByteSink& sink) {
+  const formats::SourceTensor raw = weight.source()->raw(weight.tensor_name());
+  const std::size_t row_bytes = formats::ggml_row_bytes(raw.type, raw.cols());
+  for (std::int64_t r = 0; r < raw.shape.front(); ++r) {
+    const std::int64_t row = raw.source_row(tensor.row_of ? tensor.row_of(r) : r);
+    sink(raw.data.subspan(static_cast<std::size_t>(row) * row_bytes, row_bytes));
+  }
+}
+
+// How "keep" stores a matrix: the type that holds exactly what the model has.
+GgmlType kept_type(const quant::WeightParametrization& weight) {
+  if (const auto* stored = dynamic_cast<const model::SourceWeight*>(&weight)) {
+    const GgmlType type = stored->source()->raw(stored->tensor_name()).type;
+    return type == GgmlType::F64 ? GgmlType::F32 : type;  // the model computes with it as float32
+  }
+  if (const auto* plain = dynamic_cast<const quant::FloatWeight*>(&weight)) {
+    if (plain->weight().scalar_type() == at::kHalf) return GgmlType::F16;
+    if (plain->weight().scalar_type() == at::kBFloat16) return GgmlType::BF16;
+  }
+  return GgmlType::F32;
+}
+
+class Planner {
+ public:
+  Planner(const model::Decoder& decoder, const ExportOptions& options)
+      : decoder_(decoder), options_(options) {
+    check_options(options);
+  }
+
+  std::vector<ExportTensor> plan() {
+    matrix("model.embed_tokens", decoder_.embedding().weight());
+    for (std::int64_t i = 0; i < decoder_.num_layers(); ++i) layer(i);
+    vector("model.norm.weight", decoder_.norm().weight);
+    if (!decoder_.config().tie_word_embeddings) matrix("lm_head", decoder_.lm_head().weight());
+    rope_divisors();
+    return std::move(tensors_);
+  }
+
+ private:
+  void layer(std::int64_t index) {
+    const model::DecoderLayer& layer = decoder_.layer(index);
+    const std::string prefix = concat("model.layers.", index, ".");
+    vector(prefix + "input_layernorm.weight", layer.input_layernorm().weight);
+    vector(prefix + "post_attention_layernorm.weight", layer.post_attention_layernorm().weight);
+    for (const nn::Linear* linear : layer.linears()) {
+      matrix(linear->name(), linear->weight());
+      if (linear->bias().defined()) vector(linear->name() + ".bias", linear->bias());
+    }
+  }
+
+  ExportTensor& add(const std::string& hf_name, std::vector<std::int64_t> shape, GgmlType type) {
+    const auto name = formats::gguf_name(hf_name);
+    LRQAT_CHECK(name.has_value(), hf_name);
+    ExportTensor tensor;
+    tensor.name = *name;
+    tensor.type = type;
+    tensor.shape = std::move(shape);
+    if (formats::is_row_permuted(decoder_.config(), hf_name)) {
+      tensor.row_of = [head_dim = decoder_.config().head_dim](std::int64_t row) {
+        return formats::hf_row_of_gguf(row, head_dim);
+      };
+    }
+    return tensors_.emplace_back(std::move(tensor));
+  }
+
+  void vector(const std::string& hf_name, const at::Tensor& values) {
+    ExportTensor& tensor = add(hf_name, values.sizes().vec(), GgmlType::F32);
+    const at::Tensor plain = values.detach().cpu().to(at::kFloat).contiguous();
+    tensor.values = [plain, row_of = tensor.row_of](std::int64_t, std::int64_t) {
+      if (!row_of) return plain;
+      at::Tensor out = at::empty_like(plain);
+      for (std::int64_t i = 0; i < plain.numel(); ++i) out[i] = plain[row_of(i)];
+      return out;
+    };
+    tensor.write = [values = tensor.values](const ByteSink& sink) {
+      const at::Tensor all = values(0, 0);
+      sink({static_cast<const std::byte*>(all.const_data_ptr()), all.nbytes()});
+    };
+  }
+
+  void matrix(const std::string& module, const WeightPtr& weight) {
+    if (options_.matrices == "f32") return values(module, weight, GgmlType::F32);
+    const bool is_rest = module == "model.embed_tokens" || module == "lm_head" || !weight->is_quantized();
+    if (is_rest && options_.rest_type != "keep") {
+      const GgmlType type = parse_rest_type(options_.rest_type);
+      if (type == GgmlType::Q8_0 && weight->is_quantized()) return codes(module, weight, "q8_0");
+      values(module, weight, type);
+      tensors_.back().may_round = true;
+      return;
+    }
+    // Embeddings that are quantized are blocks of the source file, which keep their own type.
+    if (weight->is_quantized()) return codes(module, weight, is_rest ? "auto" : options_.linear_type);
+    kept(module, weight);
+  }
+
+  void kept(const std::string& module, const WeightPtr& weight) {
+    const GgmlType type = kept_type(*weight);
+    const auto stored = std::dynamic_pointer_cast<const model::SourceWeight>(weight);
+    if (!stored || stored->source()->raw(stored->tensor_name()).type != type) {
+      return values(module, weight, type);
+    }
+    ExportTensor& tensor = values_tensor(module, weight, type);
+    tensor.write = [stored, copy = tensor](const ByteSink& sink) { write_stored(*stored, copy, sink); };
+  }
+
+  ExportTensor& values_tensor(const std::string& module, const WeightPtr& weight, GgmlType type) {
+    const std::int64_t block = formats::ggml_type_info(type).block_elements;
+    if (weight->in_features() % block != 0) {
+      fail(module, ": in_features ", weight->in_features(), " is not a multiple of ", block,
+           ", the block of ", formats::ggml_type_name(type), "; use --rest-type f16 or bf16");
+    }
+    ExportTensor& tensor = add(module + ".weight", {weight->out_features(), weight->in_features()}, type);
+    tensor.from_integers = weight->is_quantized();
+    tensor.values = [weight, copy = tensor](std::int64_t begin, std::int64_t end) {
+      return gather_rows(*weight, copy, begin, end);
+    };
+    return tensor;
+  }
+
+  void values(const std::string& module, const WeightPtr& weight, GgmlType type) {
+    ExportTensor& tensor = values_tensor(module, weight, type);
+    tensor.write = [copy = tensor](const ByteSink& sink) { write_values(copy, sink); };
+  }
+
+  void codes(const std::string& module, const WeightPtr& weight, const std::string& linear_type) {
+    const QuantizedWeight quantized = weight->convert();
+    const GgmlType type = block_type(linear_type, quantized.grid.num_bits);
+    check_blocks(module, quantized, type);
+    check_scales(module, quantized.scale);
+    ExportTensor& tensor = values_tensor(module, weight, type);
+    tensor.codes = [weight] { return weight->convert(); };
+    tensor.write = [copy = tensor](const ByteSink& sink) { write_codes(copy, sink); };
+  }
+
+  // llama.cpp has Llama 3's stretched frequencies as a tensor.
+  void rope_divisors() {
+    const formats::ModelConfig& config = decoder_.config();
+    if (config.rope_scaling.rope_type != "llama3") return;
+    const auto divisors = formats::llama3_rope_divisors(config, config.rope_scaling);
+    at::Tensor values = at::empty({static_cast<std::int64_t>(divisors.size())}, at::kFloat);
+    for (std::size_t i = 0; i < divisors.size(); ++i) {
+      values.mutable_data_ptr<float>()[i] = static_cast<float>(divisors[i]);
+    }
+    ExportTensor tensor;
+    tensor.name = "rope_freqs.weight";
+    tensor.shape = {values.numel()};
+    tensor.values = [values](std::int64_t, std::int64_t) { return values; };
+    tensor.write = [values](const ByteSink& sink) {
+      sink({static_cast<const std::byte*>(values.const_data_ptr()), values.nbytes()});
+    };
+    tensors_.push_back(std::move(tensor));
+  }
+
+  const model::Decoder& decoder_;
+  const ExportOptions& options_;
+  std::vector<ExportTensor> tensors_;
+};
+
+}  // namespace
+
+std::vector<ExportTensor> gguf_tensors(const model::Decoder& decoder, const ExportOptions& options) {
+  return Planner(decoder, options).plan();
+}
+
+}  // namespace lrqat::exporting

@@ -1,0 +1,16 @@
+// The loaders' parts that other loaders use.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "lrqat/base/json.h"
+#include "lrqat/text/pipeline.h"
+
+namespace lrqat::text {
+
+std::shared_ptr<Pipeline> pipeline_from_json(const Json& json, const std::string& where);
+GgufVocabulary read_sentencepiece(const std::filesystem::path& path);
+
+}  // namespace lrqat::text

