@@ -1,6 +1,8 @@
 """cmake --install gives a tree that another project builds against with find_package(lrqat): installs the build,
 configures and builds examples/ against it, runs them, and runs the installed program."""
 
+import json
+import math
 import os
 import shutil
 import subprocess
@@ -48,10 +50,36 @@ def quantize_matrix():
     return f"error {before} -> {after}"
 
 
+def byte_tokenizer():
+    """A byte-level tokenizer without merges for the fixture model's vocabulary of 96: ASCII, space and line end."""
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    symbols = [chr(code) for code in range(33, 127)] + ["\u0120", "\u010a"]
+    return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+            "pre_tokenizer": level, "post_processor": None, "decoder": level,
+            "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+                      "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
+                      "vocab": {symbol: i for i, symbol in enumerate(symbols)}, "merges": []}}
+
+
+def perplexity():
+    model = PREFIX / "model"
+    shutil.copytree(ROOT / "tests" / "data" / "formats" / "tiny_llama", model)
+    (model / "tokenizer.json").write_text(json.dumps(byte_tokenizer()))
+    text = PREFIX / "text.txt"
+    text.write_text("An untrained model knows nothing about this text: a letter is as likely as another. " * 4)
+    output = run(EXAMPLES / "perplexity", model, text, 64)
+    value = float(output.split("perplexity ")[1])
+    assert math.isfinite(value) and 96 < value < 2000, output  # random weights: worse than 96 equal chances
+    missing = subprocess.run([EXAMPLES / "perplexity", PREFIX / "nowhere", text], capture_output=True, text=True)
+    assert missing.returncode == 1 and "nowhere" in missing.stderr, missing
+    return output.replace("\n", ", ")
+
+
 def main():
     install()
     build_examples()
     print("quantize_matrix:", quantize_matrix())
+    print("perplexity:", perplexity())
 
 
 if __name__ == "__main__":
