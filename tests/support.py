@@ -29,7 +29,7 @@ def lrqat_json(*arguments):
 
 
 def byte_tokenizer():
-    """A tokenizer.json whose tokens are the 256 bytes in GPT-2's alphabet."""
+    """A tokenizer.json of 256 tokens: the bytes in GPT-2's alphabet, but the one merged token "th" for byte 0xFF."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     vocab, extra = {}, 0
     for byte in range(256):
@@ -38,10 +38,11 @@ def byte_tokenizer():
         else:
             vocab[chr(0x100 + extra)] = byte
             extra += 1
+    vocab["th"] = vocab.pop(chr(0xFF))
     return {"version": "1.0", "added_tokens": [], "normalizer": None,
             "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
             "post_processor": None, "decoder": {"type": "ByteLevel"},
-            "model": {"type": "BPE", "vocab": vocab, "merges": []}}
+            "model": {"type": "BPE", "unk_token": None, "vocab": vocab, "merges": ["t h"]}}
 
 
 def tiny_model(folder):
