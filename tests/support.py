@@ -48,7 +48,7 @@ def byte_tokenizer():
 def tiny_model(folder):
     """The golden tiny Llama (2 layers, hidden 64, vocabulary 256) with a tokenizer, as a Hugging Face folder."""
     model = Path(folder) / "tiny"
-    shutil.copytree(ROOT / "tests" / "data" / "golden" / "tiny_llama", model)
+    shutil.copytree(ROOT / "tests" / "data" / "golden" / "tiny_llama", model, dirs_exist_ok=True)
     (model / "tokenizer.json").write_text(json.dumps(byte_tokenizer()))
     return model
 

@@ -129,7 +129,7 @@ def refusals(folder):
         (1, ["train", *arguments, "--granularity", "group:48", "--out", folder / "x"], "sizes that would work here: 8, 16, 32, 64"),
         (2, ["train", *arguments, "--config", folder / "bad.toml", "--out", folder / "x"], "bad.toml:2"),
         (1, ["train", "--model", folder / "tiny", "--data", folder / "short.txt", "--out", folder / "x"],
-         "fewer than one sequence"),
+         "less than one sequence"),
         (2, ["train", *arguments, "--frobnicate", "--out", folder / "x"], "--frobnicate"),
         (1, ["perplexity", "--model", folder / "nothing", "--data", folder / "short.txt"], "nothing"),
         (1, ["perplexity", "--model", run, "--data", folder / "short.txt"], "fewer than one window"),

@@ -17,7 +17,7 @@ import support
 np, safetensors_numpy, xl = support.require("numpy", "safetensors.numpy", "xllamacpp")
 
 PROMPT = "The old lighthouse keeper climbed the stairs, and"
-TOLERANCE = 1e-3  # in log-probability: issue 3; measured 2e-4 for float32 files
+TOLERANCE = 1e-3  # in log-probability; measured 2e-4 for float32 files
 # Mean KL of the distributions (nats) that rounding activations to 8 bits may cause; measured 5e-3, where rounding to 4
 # bits itself costs 0.6.
 KL_OF_ACTIVATIONS = 0.02
