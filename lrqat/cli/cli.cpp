@@ -1,5 +1,6 @@
 #include "lrqat/cli/cli.h"
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 
 #include <CLI/CLI.hpp>
@@ -47,6 +48,9 @@ void print_json(const Json& document) { std::cout << document.dump(2) << std::en
 void execute(const Action& action, const CommonOptions& options) {
   if (options.device != "cpu" && options.device.rfind("cuda", 0) != 0) {
     throw UsageError(concat("--device ", options.device, " is not known: use cpu or cuda"));
+  }
+  if (options.device != "cpu" && !at::hasCUDA()) {
+    fail("--device ", options.device, ": this LibTorch sees no CUDA device; use --device cpu");
   }
   if (options.threads > 0) at::set_num_threads(options.threads);
   ProgressBar progress;

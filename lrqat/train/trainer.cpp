@@ -233,7 +233,14 @@ TrainResult train(const Recipe& given, const TrainOptions& options, ProgressRepo
   run.check_data(dataset.fingerprint());
   Evaluate evaluate;
   if (options.make_evaluate && !recipe.eval_data.empty()) evaluate = options.make_evaluate(recipe, tokenizer);
-  return Trainer(std::move(run), options, source, std::move(dataset), std::move(evaluate), progress).run();
+  std::optional<Trainer> trainer;
+  try {
+    trainer.emplace(run, options, source, std::move(dataset), std::move(evaluate), progress);
+  } catch (...) {  // a recipe that cannot be prepared leaves nothing
+    if (!options.resume) std::filesystem::remove_all(run.path());
+    throw;
+  }
+  return trainer->run();
 }
 
 }  // namespace lrqat::train

@@ -1,31 +1,16 @@
-"""Files that lrqat's writers made, read by other people's readers.
+"""Files that lrqat's writers made, read by other people's readers: gguf, safetensors, transformers.
 
-formats_tests writes the files when LRQAT_WRITE_OUTSIDER_FILES names a folder (tests/formats/outsider_files_test.cpp);
-this test asks it to, with the binary from LRQAT_FORMATS_TESTS or build/tests/formats_tests.
+formats_tests writes the files when LRQAT_WRITE_OUTSIDER_FILES names a folder (tests/formats/outsider_files_test.cpp).
 """
 
 import json
-import os
-import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
-import gguf
-import numpy as np
-import pytest
-from safetensors import safe_open
+import support
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    binary = Path(os.environ.get("LRQAT_FORMATS_TESTS", ROOT / "build" / "tests" / "formats_tests"))
-    if not binary.exists():
-        pytest.fail(f"{binary} is not built: run `make build` with tests, or set LRQAT_FORMATS_TESTS")
-    path = tmp_path_factory.mktemp("outsider_files")
-    environment = dict(os.environ, LRQAT_WRITE_OUTSIDER_FILES=str(path))
-    subprocess.run([binary, "--gtest_filter=OutsiderFiles.*"], env=environment, check=True, capture_output=True)
-    return path
+gguf, np, torch, safetensors, transformers = support.require("gguf", "numpy", "torch", "safetensors", "transformers")
 
 
 def expected_codes(low, high):
@@ -43,7 +28,7 @@ def gguf_tensors(folder):
     return reader, {tensor.name: tensor for tensor in reader.tensors}
 
 
-def test_gguf_metadata(folder):
+def gguf_metadata(folder):
     reader, _ = gguf_tensors(folder)
     contents = {key: field.contents() for key, field in reader.fields.items()}
     assert contents["general.architecture"] == "llama"
@@ -55,8 +40,7 @@ def test_gguf_metadata(folder):
     assert contents["floats"] == [1.5, -2.5]
 
 
-@pytest.mark.parametrize("name,low,high", [("q4_0", -8, 7), ("q8_0", -128, 127)])
-def test_gguf_dequantized_is_scale_times_code(folder, name, low, high):
+def dequantized_is_scale_times_code(folder, name, low, high):
     _, tensors = gguf_tensors(folder)
     tensor = tensors[name]
     values = gguf.dequantize(tensor.data, tensor.tensor_type)
@@ -68,7 +52,7 @@ def test_gguf_dequantized_is_scale_times_code(folder, name, low, high):
     assert not np.array_equal(values, expected)
 
 
-def test_gguf_plain_q8_0_equals_the_reference_quantizer(folder):
+def plain_q8_0_equals_the_reference_quantizer(folder):
     _, tensors = gguf_tensors(folder)
     values = np.sin(np.arange(4 * 128, dtype=np.float64)).astype(np.float32).reshape(4, 128)
     stored = gguf.dequantize(tensors["plain_f32"].data, tensors["plain_f32"].tensor_type).reshape(4, 128)
@@ -78,8 +62,8 @@ def test_gguf_plain_q8_0_equals_the_reference_quantizer(folder):
                                   gguf.quantize(stored, gguf.GGMLQuantizationType.Q8_0).reshape(-1))
 
 
-def test_safetensors(folder):
-    with safe_open(folder / "written.safetensors", framework="numpy") as file:
+def safetensors_file(folder):
+    with safetensors.safe_open(folder / "written.safetensors", framework="numpy") as file:
         assert file.metadata() == {"format": "pt", "note": 'with "quotes"'}
         assert set(file.keys()) == {"codes", "values", "empty"}
         np.testing.assert_array_equal(file.get_tensor("codes"), expected_codes(-8, 7).astype(np.int8))
@@ -87,16 +71,31 @@ def test_safetensors(folder):
         assert file.get_tensor("empty").shape == (0, 3)
 
 
-def test_sharded_safetensors_load_in_transformers(folder):
+def sharded_safetensors_load_in_transformers(folder):
     """transformers loads a folder that our sharded writer made and finds every tensor equal."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    ours, report = AutoModelForCausalLM.from_pretrained(folder / "sharded", dtype=torch.float32,
-                                                        output_loading_info=True)
+    load = transformers.AutoModelForCausalLM.from_pretrained
+    ours, report = load(folder / "sharded", dtype=torch.float32, output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
     index = json.loads((folder / "sharded" / "model.safetensors.index.json").read_text())
     assert len(set(index["weight_map"].values())) > 1
-    original = AutoModelForCausalLM.from_pretrained(ROOT / "tests/data/formats/tiny_llama", dtype=torch.float32)
+    original = load(support.ROOT / "tests/data/formats/tiny_llama", dtype=torch.float32)
     for name, tensor in original.state_dict().items():
         assert torch.equal(tensor, ours.state_dict()[name]), name
+
+
+def main():
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        support.gtest("formats_tests", "OutsiderFiles.*", LRQAT_WRITE_OUTSIDER_FILES=folder)
+        return support.run({
+            "GGUF metadata": lambda: gguf_metadata(folder),
+            "Q4_0 is scale times code": lambda: dequantized_is_scale_times_code(folder, "q4_0", -8, 7),
+            "Q8_0 is scale times code": lambda: dequantized_is_scale_times_code(folder, "q8_0", -128, 127),
+            "plain Q8_0 equals the reference quantizer": lambda: plain_q8_0_equals_the_reference_quantizer(folder),
+            "safetensors": lambda: safetensors_file(folder),
+            "sharded safetensors in transformers": lambda: sharded_safetensors_load_in_transformers(folder),
+        })
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""Exported files in llama.cpp (PyPI's xllamacpp).
+
+llama.cpp rounds activations to 8 bits in products with Q4_0 blocks, so a Q4_0 file is held to a small divergence only.
+The same file with its matrices as float32 (--matrices f32) must give our converted model's log-probabilities within
+1e-3 and the same greedy text: then metadata, row order, biases, rotary embedding and vocabulary are right, and
+gguf_test.py shows that the blocks hold the same numbers.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import support
+
+np, safetensors_numpy, xl = support.require("numpy", "safetensors.numpy", "xllamacpp")
+
+PROMPT = "The old lighthouse keeper climbed the stairs, and"
+TOLERANCE = 1e-3  # in log-probability; measured 2e-4 for float32 files
+# Mean KL of the distributions (nats) that rounding activations to 8 bits may cause; measured 5e-3, where rounding to 4
+# bits itself costs 0.6.
+KL_OF_ACTIVATIONS = 0.02
+VOCABULARY = support.ROOT / "tests" / "data" / "text" / "mistral-v1.model"
+
+
+class LlamaCpp:
+    """A file loaded in llama.cpp, everything in float32 that can be."""
+
+    def __init__(self, path):
+        parameters = xl.CommonParams()
+        parameters.model.path = str(path)
+        parameters.n_ctx = 256
+        parameters.n_parallel = 1
+        parameters.n_gpu_layers = 0
+        parameters.warmup = False
+        parameters.port = 0
+        parameters.cache_type_k = parameters.cache_type_v = xl.ggml_type.GGML_TYPE_F32
+        parameters.flash_attn_type = xl.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        self.server = xl.Server(parameters)
+
+    def complete(self, prompt, tokens, probabilities):
+        """Greedy text, its ids, and the log-probabilities before each of them: [tokens, probabilities] ids and values."""
+        answer = self.server.handle_completions({"prompt": prompt, "n_predict": tokens, "temperature": 0,
+                                                 "n_probs": probabilities, "cache_prompt": False})
+        choice = answer["choices"][0]
+        content = choice["logprobs"]["content"]
+        top = [[(entry["id"], entry["logprob"]) for entry in position["top_logprobs"]] for position in content]
+        return choice["text"], [position["id"] for position in content], np.array(top)
+
+
+def our_log_probabilities(model, ids, folder):
+    """[len(ids), vocabulary], of the token after each id."""
+    support.gtest("export_tests", "OutsiderFiles.LogProbabilities", LRQAT_OUTSIDER_MODEL=model,
+                  LRQAT_OUTSIDER_IDS=",".join(map(str, ids)), LRQAT_WRITE_OUTSIDER_FILES=folder)
+    return safetensors_numpy.load_file(folder / "log_probabilities.safetensors")["log_probabilities"]
+
+
+def largest_difference(top, ours):
+    """Over the tokens that llama.cpp lists. top [tokens, n, (id, log-probability)], ours [tokens, vocabulary]."""
+    return max(np.abs(ours[i][top[i, :, 0].astype(int)] - top[i, :, 1]).max() for i in range(len(top)))
+
+
+def mean_kl(ours, top):
+    """KL(ours || llama.cpp's) where top lists the whole vocabulary."""
+    total = 0.0
+    for position, listed in zip(ours, top):
+        theirs = np.empty_like(position, dtype=np.float64)
+        theirs[listed[:, 0].astype(int)] = listed[:, 1]
+        total += float(np.sum(np.exp(position.astype(np.float64)) * (position - theirs)))
+    return total / len(top)
+
+
+def export(model, out, *options):
+    report = support.lrqat("export", "--model", model, "--format", "gguf", "--out", out, *options)
+    assert report["bit_exact_tensors"] == report["tensors"] > 0, report
+    return out
+
+
+class SmolLM2:
+    def __init__(self, folder):
+        self.folder = folder
+        self.vocabulary = 49152
+
+    def convert(self):
+        self.model = support.converted(support.smollm2(), self.folder / "work", "--bits", 4, "--granularity", "channel")
+        self.ours = support.lrqat("generate", "--model", self.model, "--prompt", PROMPT, "--max-tokens", 24)
+
+    def as_floats(self):
+        """Log-probabilities and greedy text of the F32 file."""
+        path = export(self.model, self.folder / "f32.gguf", "--matrices", "f32")
+        text, ids, top = LlamaCpp(path).complete(PROMPT, 24, 100)
+        path.unlink()
+        stops = 1 if self.ours["tokens"] and self.ours["tokens"][-1] in (0, 2) else 0  # the end of text, not shown
+        assert text == self.ours["text"], f"llama.cpp: {text!r}, ours: {self.ours['text']!r}"
+        assert ids[:len(ids) - stops] == self.ours["tokens"][:len(ids) - stops], (ids, self.ours["tokens"])
+        prompt = self.ours["prompt_tokens"]
+        ours = our_log_probabilities(self.model, prompt + ids, self.folder)[len(prompt) - 1:-1]
+        difference = largest_difference(top, ours)
+        assert difference < TOLERANCE, f"log-probabilities differ by {difference}"
+        # The control: the float model that the integers were rounded from must not pass.
+        unrounded = our_log_probabilities(support.smollm2(), prompt + ids, self.folder)[len(prompt) - 1:-1]
+        assert largest_difference(top, unrounded) > 100 * TOLERANCE
+        return f"{len(ids)} tokens, log-probabilities within {difference:.1e}"
+
+    def as_blocks(self):
+        """The Q4_0 file: loads, runs, small divergence."""
+        path = export(self.model, self.folder / "q4_0.gguf")
+        prompt = self.ours["prompt_tokens"]
+        text, ids, top = LlamaCpp(path).complete(prompt, 4, self.vocabulary)
+        assert top.shape[1] == self.vocabulary and text, (top.shape, text)
+        ours = our_log_probabilities(self.model, prompt + ids, self.folder)[len(prompt) - 1:-1]
+        kl = mean_kl(ours, top)
+        assert 0 <= kl < KL_OF_ACTIVATIONS, f"mean KL {kl}"
+        unrounded = our_log_probabilities(support.smollm2(), prompt + ids, self.folder)[len(prompt) - 1:-1]
+        control = mean_kl(unrounded, top)
+        assert control > KL_OF_ACTIVATIONS, f"the float model has a mean KL of only {control}"
+        return f"mean KL {kl:.1e} (from the float model {control:.1e})"
+
+
+# What SmolLM2 does not have: biases, an untied head, stretched rotary frequencies, a SentencePiece vocabulary.
+SMALL = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+         "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 32000, "max_position_embeddings": 256,
+         "rms_norm_eps": 1e-5, "hidden_act": "silu", "model_type": "llama", "architectures": ["LlamaForCausalLM"],
+         "bos_token_id": 1, "eos_token_id": 2}
+LLAMA3 = {**SMALL, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False,
+          "rope_parameters": {"rope_theta": 100.0, "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+                              "high_freq_factor": 4.0, "original_max_position_embeddings": 64}}
+LINEAR = {**SMALL, "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": True,
+          "rope_parameters": {"rope_theta": 10000.0, "rope_type": "linear", "factor": 4.0}}
+
+
+def write_model(folder, config):
+    """A random Hugging Face model whose biases and rotary angles matter."""
+    folder.mkdir()
+    random = np.random.default_rng(3)
+    heads, groups, hidden, inner = 64, 32, 64, 96
+    shapes = {"self_attn.q_proj": (heads, hidden), "self_attn.k_proj": (groups, hidden),
+              "self_attn.v_proj": (groups, hidden), "self_attn.o_proj": (hidden, heads),
+              "mlp.gate_proj": (inner, hidden), "mlp.up_proj": (inner, hidden), "mlp.down_proj": (hidden, inner)}
+    tensors = {"model.embed_tokens.weight": random.normal(0, 1, (config["vocab_size"], hidden)),
+               "model.norm.weight": random.normal(1, 0.1, hidden)}
+    if not config["tie_word_embeddings"]:
+        tensors["lm_head.weight"] = random.normal(0, 0.2, (config["vocab_size"], hidden))
+    for layer in range(config["num_hidden_layers"]):
+        prefix = f"model.layers.{layer}."
+        for name in ("input_layernorm", "post_attention_layernorm"):
+            tensors[f"{prefix}{name}.weight"] = random.normal(1, 0.1, hidden)
+        for name, shape in shapes.items():
+            tensors[f"{prefix}{name}.weight"] = random.normal(0, 0.25, shape)
+            if config["attention_bias"]:
+                tensors[f"{prefix}{name}.bias"] = random.normal(0, 0.5, shape[0])
+    safetensors_numpy.save_file({name: array.astype(np.float32) for name, array in tensors.items()},
+                                folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.model").write_bytes(VOCABULARY.read_bytes())
+    return folder
+
+
+def small(folder, name, config):
+    """Log-probabilities of a random model, at the end of a prompt so long that rotary angles have gone round."""
+    model = support.converted(write_model(folder / name, config), folder / f"{name}-work", "--bits", 4,
+                              "--granularity", "group:32")
+    path = export(model, folder / f"{name}.gguf", "--matrices", "f32")
+    prompt = [1] + [int(i) for i in np.random.default_rng(5).integers(300, 31000, 120)]
+    _, ids, top = LlamaCpp(path).complete(prompt, 4, 1000)
+
+    def difference(folder_of_model):
+        ours = our_log_probabilities(folder_of_model, prompt + ids, folder)
+        return largest_difference(top, ours[len(prompt) - 1:len(prompt) + len(ids) - 1])
+
+    found = difference(model)
+    assert found < TOLERANCE, f"log-probabilities differ by {found}"
+    # The controls: unstretched rotary frequencies must not pass, nor must a folder without its biases.
+    changed = json.loads((model / "config.json").read_text())
+    changed["rope_parameters"] = {"rope_theta": config["rope_parameters"]["rope_theta"], "rope_type": "default"}
+    (model / "config.json").write_text(json.dumps(changed))
+    control = difference(model)
+    assert control > 10 * TOLERANCE, f"without the stretched frequencies the difference is only {control}"
+    return f"within {found:.1e} (with other rotary frequencies {control:.1e})"
+
+
+def main():
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        smollm2 = SmolLM2(folder)
+        return support.run({
+            "biases, Llama 3's rotary embedding, untied head": lambda: small(folder, "llama3", LLAMA3),
+            "linear rotary embedding, tied head": lambda: small(folder, "linear", LINEAR),
+            "SmolLM2 rounded and converted": smollm2.convert,
+            "SmolLM2 with matrices as float32": smollm2.as_floats,
+            "SmolLM2 in Q4_0": smollm2.as_blocks,
+        })
+
+
+if __name__ == "__main__":
+    sys.exit(main())
