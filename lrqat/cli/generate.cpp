@@ -27,6 +27,7 @@ void run_generate(const GenerateFlags& flags, Context& context) {
   eval::GenerationOptions options = flags.options;
   options.seed = context.options.seed;
   options.stop_tokens = model.decoder->config().eos_token_id;
+  if (const auto end_of_text = tokenizer.eos_token_id()) options.stop_tokens.push_back(*end_of_text);
   const auto prompt = tokenizer.encode(flags.prompt, !flags.no_special);
   text::TokenStream stream(tokenizer);
   std::string text;
@@ -34,7 +35,6 @@ void run_generate(const GenerateFlags& flags, Context& context) {
     text += part;
     if (!context.options.json) std::cout << part << std::flush;
   };
-  write("");
   const auto begin = std::chrono::steady_clock::now();
   const auto tokens = eval::generate(*model.decoder, prompt, options, [&](std::int32_t token) {
     write(stream.add(token));
@@ -63,11 +63,14 @@ Action declare_generate(CLI::App& command) {
       ->required();
   command.add_option("--prompt", flags->prompt, "the text to continue")->required();
   command.add_option("--max-tokens", flags->options.max_tokens, "tokens to generate at most")
+      ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command.add_option("--temperature", flags->options.temperature, "0: always the most likely token")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command
       .add_option("--top-p", flags->options.top_p, "sample among the most likely tokens of this probability")
+      ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
   command.add_flag("--no-special", flags->no_special, "no special tokens around the prompt");
   command.add_option("--compute-dtype", flags->compute_dtype, "matrix products in float32, bfloat16 or auto")

@@ -46,9 +46,10 @@ void print_text(const Json& json) {
 }
 
 void run_perplexity(const PerplexityFlags& flags, Context& context) {
+  const std::string text = data::read_text(flags.data);
   const model::LoadOptions load{parse_compute_type(flags.compute_dtype), at::Device(context.options.device)};
   const model::OpenedModel model = model::open_model(flags.model, load);
-  const auto tokens = model.tokenizer().encode(data::read_text(flags.data));
+  const auto tokens = model.tokenizer().encode(text);
   const bool bos = starts_with_bos(model.tokenizer(), tokens);
   Json json;
   if (flags.reference.empty()) {
@@ -79,13 +80,15 @@ Action declare_perplexity(CLI::App& command) {
   auto flags = std::make_shared<PerplexityFlags>();
   command.add_option("--model", flags->model, "Hugging Face folder, GGUF file, run or converted folder")
       ->required();
-  command.add_option("--data", flags->data, "the text: .txt, or .jsonl with \"text\"")
-      ->required()
-      ->check(CLI::ExistingFile);
-  command.add_option("--context", flags->windows.context, "tokens a window")->capture_default_str();
+  command.add_option("--data", flags->data, "the text: .txt, or .jsonl with \"text\"")->required();
+  command.add_option("--context", flags->windows.context, "tokens a window")
+      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 30))
+      ->capture_default_str();
   command.add_option("--stride-windows", flags->windows.stride_windows, "take every n-th window")
+      ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command.add_option("--max-windows", flags->windows.max_windows, "at most so many windows (0: all)")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command.add_option("--reference", flags->reference, "a model to measure the divergence from");
   command.add_option("--compute-dtype", flags->compute_dtype, "matrix products in float32, bfloat16 or auto")

@@ -22,16 +22,22 @@ namespace lrqat::cli {
 namespace {
 
 struct Shapes {
-  double weights = 0;   // of the quantized linears
-  double adapters = 0;  // elements
-  double scales = 0;    // elements
-  double largest = 0;   // elements of the largest linear
-  double head = 0;      // elements
+  double weights = 0;                          // of the quantized linears
+  double adapters = 0;                         // elements
+  double scales = 0;                           // elements
+  double largest = 0;                          // elements of the largest linear
+  double head = 0;                             // elements
+  double head_stored = 0, linears_stored = 0;  // bytes in the model's file: embedding and head; linears
   std::int64_t num_layers = 0;
 };
 
-Shapes shapes_of(const model::Decoder& decoder, const train::Recipe& recipe) {
+Shapes shapes_of(const model::Decoder& decoder, const formats::WeightSource& source,
+                 const train::Recipe& recipe) {
   Shapes out;
+  const auto stored = [&](const std::string& module) {
+    const std::string tensor = module + ".weight";
+    return source.has(tensor) ? static_cast<double>(source.raw(tensor).data.size()) : 0.0;  // a tied head
+  };
   for (const nn::Linear* linear : decoder.linears()) {
     const auto n = static_cast<double>(linear->out_features()),
                k = static_cast<double>(linear->in_features());
@@ -41,8 +47,10 @@ Shapes shapes_of(const model::Decoder& decoder, const train::Recipe& recipe) {
     out.adapters += static_cast<double>(recipe.rank) * (n + k);
     out.scales += static_cast<double>(scale[0] * scale[1]);
     out.largest = std::max(out.largest, n * k);
+    out.linears_stored += stored(linear->name());
   }
   out.head = static_cast<double>(decoder.config().vocab_size * decoder.config().hidden_size);
+  out.head_stored = stored("model.embed_tokens") + stored("lm_head");
   out.num_layers = decoder.num_layers();
   return out;
 }
@@ -94,6 +102,8 @@ Json memory_parts(const train::Recipe& recipe, const Shapes& shapes, const model
           {"gradients", bytes(4 * trainables)},
           {"optimizer", bytes(8 * trainables)},
           {"activations", bytes(block * static_cast<double>(kept_blocks + 1) + borders)},
+          {"embedding_and_head", bytes(shapes.head_stored)},  // pages of the file, as the teacher's
+          {"teacher", bytes(recipe.distill_weight > 0 ? shapes.linears_stored : 0.0)},
           {"transient", bytes(std::max(kLossChunks, 4 * shapes.largest))},
           {"program", bytes(kProgram)}};
 }
@@ -111,9 +121,13 @@ double step_flops(const train::Recipe& recipe, const Shapes& shapes, std::int64_
 
 void run_plan(const RecipeFlags& flags, Context& context) {
   const train::Recipe recipe = resolve_recipe(flags, context.options);
-  train::validate(recipe);
-  const auto decoder = model::load_float_model(recipe.model, {recipe.compute(), at::kCPU});
-  const Shapes shapes = shapes_of(*decoder, recipe);
+  train::validate(recipe, /*needs_data=*/false);
+  if (!train::find_method(recipe.method).trains) {
+    throw UsageError(concat("--method ", recipe.method, " trains nothing: there is nothing to plan"));
+  }
+  const model::SharedSource source(formats::open_weight_source(recipe.model));
+  const auto decoder = model::load_float_model(source, {recipe.compute(), at::kCPU});
+  const Shapes shapes = shapes_of(*decoder, *source, recipe);
   const std::int64_t kept = train::kept_blocks(recipe, *decoder);
   const Json parts = memory_parts(recipe, shapes, *decoder, kept);
   std::int64_t total = 0;
@@ -134,12 +148,12 @@ void run_plan(const RecipeFlags& flags, Context& context) {
                   {"tokens_per_second", tokens / seconds}};
   if (context.options.json) return context.print_json(json);
   for (const auto& [name, bytes] : parts.items()) {
-    std::cout << name << std::string(14 - std::min<std::size_t>(13, name.size()), ' ')
+    std::cout << name << std::string(20 - std::min<std::size_t>(19, name.size()), ' ')
               << bytes.get<std::int64_t>() / (1 << 20) << " MiB\n";
   }
-  std::cout << "peak memory   " << total / (1 << 20) << " MiB (the float model stays in its file)\n"
-            << "a step        " << seconds << " s, " << tokens / seconds << " tokens/s (estimated)\n"
-            << "all steps     " << seconds * static_cast<double>(recipe.steps) / 60 << " min\n";
+  std::cout << "peak memory         " << total / (1 << 20) << " MiB (estimated)\n"
+            << "a step              " << seconds << " s, " << tokens / seconds << " tokens/s (estimated)\n"
+            << "all steps           " << seconds * static_cast<double>(recipe.steps) / 60 << " min\n";
 }
 
 }  // namespace

@@ -81,7 +81,8 @@ std::span<const RecipeField> recipe_fields();
 const RecipeField& recipe_field(const std::string& name);  // UsageError that names the nearest fields
 
 // UsageError where the fields do not fit together (no model, no data, no steps, …).
-void validate(const Recipe& recipe);
+// needs_data false: the recipe is only looked at, not run.
+void validate(const Recipe& recipe, bool needs_data = true);
 
 // TOML: `key = value` a line with strings, numbers, booleans and one-line lists of strings, # comments.
 // Fields that the file does not name stay as they are. UsageError with file and line.

@@ -7,7 +7,6 @@ gguf_test.py shows that the blocks hold the same numbers.
 """
 
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +15,7 @@ import support
 
 np, safetensors_numpy, xl = support.require("numpy", "safetensors.numpy", "xllamacpp")
 
-PROMPT = "The old lighthouse keeper climbed the stairs, and"
+PROMPT = "Once upon a time, in a village by the sea, there lived"
 TOLERANCE = 1e-3  # in log-probability; measured 2e-4 for float32 files
 # Mean KL of the distributions (nats) that rounding activations to 8 bits may cause; measured 5e-3, where rounding to 4
 # bits itself costs 0.6.
@@ -91,9 +90,8 @@ class SmolLM2:
         path = export(self.model, self.folder / "f32.gguf", "--matrices", "f32")
         text, ids, top = LlamaCpp(path).complete(PROMPT, 24, 100)
         path.unlink()
-        stops = 1 if self.ours["tokens"] and self.ours["tokens"][-1] in (0, 2) else 0  # the end of text, not shown
         assert text == self.ours["text"], f"llama.cpp: {text!r}, ours: {self.ours['text']!r}"
-        assert ids[:len(ids) - stops] == self.ours["tokens"][:len(ids) - stops], (ids, self.ours["tokens"])
+        assert ids == self.ours["tokens"] and len(ids) > 10, (ids, self.ours["tokens"])
         prompt = self.ours["prompt_tokens"]
         ours = our_log_probabilities(self.model, prompt + ids, self.folder)[len(prompt) - 1:-1]
         difference = largest_difference(top, ours)
@@ -171,7 +169,7 @@ def small(folder, name, config):
 
     found = difference(model)
     assert found < TOLERANCE, f"log-probabilities differ by {found}"
-    # The controls: unstretched rotary frequencies must not pass, nor must a folder without its biases.
+    # The control: unstretched rotary frequencies must not pass.
     changed = json.loads((model / "config.json").read_text())
     changed["rope_parameters"] = {"rope_theta": config["rope_parameters"]["rope_theta"], "rope_type": "default"}
     (model / "config.json").write_text(json.dumps(changed))

@@ -1,0 +1,71 @@
+"""lrqat plan on the tiny model: its parts are what the shapes say, and follow the recipe."""
+
+import json
+
+from tests.support import lrqat, lrqat_json, main, tiny_model
+
+RECIPE = ["--rank", 4, "--batch-size", 2, "--sequence-length", 32, "--threads", 1]
+
+
+def linears(model):
+    """(N, K) of every quantized linear, from the config."""
+    c = json.loads((model / "config.json").read_text())
+    hidden, inner = c["hidden_size"], c["intermediate_size"]
+    head = c.get("head_dim") or hidden // c["num_attention_heads"]
+    q, kv = c["num_attention_heads"] * head, c["num_key_value_heads"] * head
+    layer = [(q, hidden), (kv, hidden), (kv, hidden), (hidden, q), (inner, hidden), (inner, hidden), (hidden, inner)]
+    return layer * c["num_hidden_layers"]
+
+
+def plan(model, *more):
+    return lrqat_json("plan", "--model", model, *RECIPE, *more)
+
+
+def parts_are_what_the_shapes_say(folder):
+    model = tiny_model(folder)
+    found = plan(model)  # no --data: nothing runs
+    shapes = linears(model)
+    weights = sum(n * k for n, k in shapes)
+    adapters = sum(4 * (n + k) for n, k in shapes)  # rank 4
+    scales = sum(n for n, _ in shapes)
+    parts = found["parts"]
+    assert parts["phi_0"] == weights  # fixed_point8: a byte each
+    assert parts["adapters"] == 4 * adapters and parts["scales"] == 4 * scales
+    assert parts["gradients"] == 4 * (adapters + scales) and parts["optimizer"] == 8 * (adapters + scales)
+    assert found["peak_memory_bytes"] == sum(parts.values())
+    assert found["seconds_per_step"] > 0
+    assert abs(found["tokens_per_second"] * found["seconds_per_step"] - 64) < 1e-6
+
+
+def parts_follow_the_recipe(folder):
+    model = tiny_model(folder)
+    weights = sum(n * k for n, k in linears(model))
+    for phi, size in [("float32", 4), ("bfloat16", 2), ("float16", 2), ("int4", 0.5), ("integer", 0.5)]:
+        assert plan(model, "--phi", phi)["parts"]["phi_0"] == size * weights, phi
+    assert plan(model, "--granularity", "group:16")["parts"]["scales"] == 4 * weights / 16
+    kept, again = (plan(model, "--checkpointing", how)["parts"]["activations"] for how in ("none", "block"))
+    assert kept > again
+    assert plan(model)["parts"]["teacher"] == 0
+    assert plan(model, "--distill-weight", 1)["parts"]["teacher"] > 0
+
+
+def speaks_to_people_without_json(folder):
+    stdout, _ = lrqat("plan", "--model", tiny_model(folder), *RECIPE)
+    assert "peak memory" in stdout and "{" not in stdout, stdout
+
+
+def refuses(folder):
+    model = tiny_model(folder)
+    for more, code, message in [
+        (["--model", folder / "none"], 1, "none"),
+        ([], 2, "--model"),
+        (["--model", model, "--granularity", "group:7"], 1, "7"),
+        (["--model", model, "--method", "rtn"], 2, "nothing to plan"),
+        (["--model", model, "--bits", 5], 2, "bits"),
+    ]:
+        _, stderr = lrqat("plan", *more, expect=code)
+        assert message in stderr, (more, stderr)
+
+
+if __name__ == "__main__":
+    main([parts_are_what_the_shapes_say, parts_follow_the_recipe, speaks_to_people_without_json, refuses])
