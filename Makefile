@@ -17,16 +17,20 @@ build/build.ninja: setup
 setup:
 	@tools/setup.sh
 
-demo: build
+demo: build/build.ninja  # the program alone: the tests need not be built for it
+	cmake --build build -j $(JOBS) --target lrqat
 	$(PYTHON) -m tools.demo $(DEMO_ARGS)
 
 test: build
 	@tools/setup.sh --tests --demo
 	cd build && ctest --output-on-failure -j $(JOBS) $(TEST_ARGS)
 
-bench: build
-	cmake -B build -DLRQAT_BENCH=ON > build/bench-configure.log && cmake --build build -j $(JOBS)
-	$(PYTHON) -m bench.report $(BENCH_ARGS)
+bench: build/build.ninja
+	cmake -B build -DLRQAT_BENCH=ON > build/bench-configure.log
+	cmake --build build -j $(JOBS) --target kernels_bench linear_bench
+	@mkdir -p build/bench
+	GOMP_SPINCOUNT=1000 build/bench/kernels_bench --benchmark_out=build/bench/kernels.json $(BENCH_ARGS)
+	GOMP_SPINCOUNT=1000 build/bench/linear_bench --benchmark_out=build/bench/linear.json $(BENCH_ARGS)
 
 # The parts without torch under AddressSanitizer and UndefinedBehaviorSanitizer.
 asan: setup
