@@ -20,7 +20,7 @@ TOLERANCE = 1e-3  # in log-probability; measured 2e-4 for float32 files
 # Mean KL of the distributions (nats) that rounding activations to 8 bits may cause; measured 5e-3, where rounding to 4
 # bits itself costs 0.6.
 KL_OF_ACTIVATIONS = 0.02
-VOCABULARY = support.ROOT / "tests" / "data" / "text" / "mistral-v1.model"
+VOCABULARY = support.ROOT / "tests" / "data" / "text" / "mistral" / "v1.model"
 
 
 class LlamaCpp:

@@ -219,7 +219,7 @@ TEST(RoundTrip, ByteLevel) {
   check_round_trips(load_gpt2_files(fixture("encoder.json"), fixture("vocab.bpe")));
 }
 TEST(RoundTrip, SentencePieceWithByteFallback) {
-  check_round_trips(load_sentencepiece_model(fixture("mistral-v1.model")));
+  check_round_trips(load_sentencepiece_model(fixture("mistral/v1.model")));
 }
 
 TEST(TokenStream, HoldsBackTheBytesOfAnUnfinishedCharacter) {
