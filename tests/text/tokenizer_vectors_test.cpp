@@ -81,10 +81,11 @@ std::string replaced(std::string text, const std::string& from, const std::strin
 }
 
 // A chat's text as published: pieces' spaces as U+2581, line ends as <0x0A>. The space that SentencePiece
-// puts before each stretch stands in it; encode() puts it there itself. One file has a plain space for it.
+// puts before each stretch stands in it; encode() puts it there itself. One file has plain spaces
+// throughout.
 std::string chat_text(const std::filesystem::path& path, bool control_instructions) {
-  std::string text = replaced(read_text_file(path), ">▁", ">");
-  if (control_instructions) text = replaced(replaced(text, "]▁", "]"), "<s>[INST] ", "<s>[INST]");
+  std::string text = replaced(replaced(read_text_file(path), " ", "▁"), ">▁", ">");
+  if (control_instructions) text = replaced(text, "]▁", "]");
   return replaced(replaced(text, "▁", " "), "<0x0A>", "\n");
 }
 
