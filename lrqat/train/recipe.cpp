@@ -49,7 +49,8 @@ const RecipeField& recipe_field(const std::string& name) {
 
 void validate(const Recipe& recipe, bool needs_data) {
   if (recipe.model.empty()) throw UsageError("--model is missing: a Hugging Face folder or a GGUF file");
-  if (needs_data && recipe.data.empty() && recipe.steps > 0) throw UsageError("--data is missing: one or more text files");
+  if (needs_data && recipe.data.empty() && recipe.steps > 0)
+    throw UsageError("--data is missing: one or more text files");
   if (recipe.warmup_steps() > recipe.steps) {
     throw UsageError(concat("--warmup ", recipe.warmup, " is longer than --steps ", recipe.steps));
   }

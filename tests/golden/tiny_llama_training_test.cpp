@@ -1,6 +1,6 @@
-// Ten training steps of a tiny Llama, end to end (tests/data/golden/README.md section 6): loaded from its Hugging Face
-// folder, prepared by the recipe's method, trained by the trainer's own step, optimiser and schedule, and compared
-// tensor by tensor with an outsider's run.
+// Ten training steps of a tiny Llama, end to end (tests/data/golden/README.md section 6): loaded from its
+// Hugging Face folder, prepared by the recipe's method, trained by the trainer's own step, optimiser and
+// schedule, and compared tensor by tensor with an outsider's run.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -63,7 +63,8 @@ class TinyLlamaTraining : public ::testing::TestWithParam<std::int64_t> {
     for (const quant::Parameter& parameter : student_->parameters()) {
       const at::NoGradGuard no_grad;
       if (parameter.name.ends_with(".lora_b")) parameter.value.copy_(stored(parameter.name, "B_init"));
-      if (parameter.name.ends_with(".scale")) check(parameter.name, "s_init", parameter.value, kOneMultiplication);
+      if (parameter.name.ends_with(".scale"))
+        check(parameter.name, "s_init", parameter.value, kOneMultiplication);
     }
     for (const nn::Linear* linear : student_->linears()) {
       const auto buffers = linear->weight()->buffers();
@@ -75,7 +76,8 @@ class TinyLlamaTraining : public ::testing::TestWithParam<std::int64_t> {
   at::Tensor stored(const std::string& parameter, const std::string& what) const {
     return file_.tensor(entry_, parameter.substr(0, parameter.rfind('.')) + "." + what);
   }
-  void check(const std::string& parameter, const std::string& what, const at::Tensor& ours, double tolerance) {
+  void check(const std::string& parameter, const std::string& what, const at::Tensor& ours,
+             double tolerance) {
     comparer_.check(parameter, what, stored(parameter, what), ours, tolerance);
   }
   void check_gradients(std::int64_t step);
@@ -95,7 +97,8 @@ void TinyLlamaTraining::check_gradients(std::int64_t step) {
     const at::Tensor& grad = parameter.value.grad();
     ASSERT_TRUE(grad.defined()) << parameter.name;
     if (step == 0 && parameter.name.ends_with(".lora_a")) check(parameter.name, "A_grad0", grad, kFloatSum);
-    if (step == 0 && parameter.name.ends_with(".scale")) check(parameter.name, "s_grad0", grad, 5 * kFloatSum);
+    if (step == 0 && parameter.name.ends_with(".scale"))
+      check(parameter.name, "s_grad0", grad, 5 * kFloatSum);
     if (step == 0 && parameter.name.ends_with(".lora_b")) {
       EXPECT_EQ(grad.abs().max().item<float>(), 0.0F) << "A is zero, so B has no gradient yet";
     }
@@ -142,7 +145,8 @@ TEST_P(TinyLlamaTraining, IsReproducedTensorByTensor) {
     optimizer.step(factors.back());
   }
   comparer_.check("training", "losses", file_.tensor(entry_, "losses"), at::tensor(losses), kLosses);
-  comparer_.check("training", "grad_norms", file_.tensor(entry_, "grad_norms"), at::tensor(norms), kGradNorms);
+  comparer_.check("training", "grad_norms", file_.tensor(entry_, "grad_norms"), at::tensor(norms),
+                  kGradNorms);
   EXPECT_EQ(factors, entry_.at("lr_factors").get<std::vector<double>>());
   check_final();
 }
