@@ -10,6 +10,7 @@ KEYS = {"perplexity", "nll", "tokens", "context", "windows", "bos", "seconds", "
 
 def one_token_a_byte(folder, characters):
     text = text_file(folder, characters)
+    text.write_text(text.read_text().replace("th", "dh"))  # the tokenizer's only merge is "th"
     return text, len(text.read_bytes())
 
 
@@ -61,9 +62,9 @@ def measures_the_divergence_from_a_reference(folder):
 
 def reads_json_lines(folder):
     model = tiny_model(folder)
-    (folder / "a.jsonl").write_text('{"text": "Some words."}\n{"text": "And others."}\n')
-    (folder / "a.txt").write_text("Some words.\n\nAnd others.")
-    nll = [lrqat_json("perplexity", "--model", model, "--data", folder / name, "--context", 22)["nll"]
+    (folder / "a.jsonl").write_text('{"text": "Some words."}\n{"text": "And more ones."}\n')
+    (folder / "a.txt").write_text("Some words.\n\nAnd more ones.")
+    nll = [lrqat_json("perplexity", "--model", model, "--data", folder / name, "--context", 24)["nll"]
            for name in ("a.jsonl", "a.txt")]
     assert nll[0] == nll[1], nll
 
