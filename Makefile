@@ -6,7 +6,7 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 PYTHON := .venv/bin/python
 
-.PHONY: build demo test bench format lint asan setup clean
+.PHONY: build demo test bench format lint tidy asan setup clean
 
 build: build/build.ninja
 	cmake --build build -j $(JOBS)
@@ -45,6 +45,9 @@ format:
 lint:
 	@tools/setup.sh --lint
 	git ls-files -z '*.h' '*.cpp' | xargs -0 clang-format --dry-run --Werror
+
+tidy: setup  # slow: clang-tidy over every file, without precompiled headers
+	@tools/setup.sh --lint
 	cmake --preset tidy && cmake --build build-tidy -j $(JOBS)
 
 clean:
