@@ -256,12 +256,12 @@ class Planner {
   }
 
   void codes(const std::string& module, const WeightPtr& weight, const std::string& linear_type) {
-    const QuantizedWeight quantized = weight->convert();
+    const QuantizedWeight quantized = quant::around_zero(module, "GGUF", weight->convert());
     const GgmlType type = block_type(linear_type, quantized.grid.num_bits);
     check_blocks(module, quantized, type);
     check_scales(module, quantized.scale);
     ExportTensor& tensor = values_tensor(module, weight, type);
-    tensor.codes = [weight] { return weight->convert(); };
+    tensor.codes = [weight, module] { return quant::around_zero(module, "GGUF", weight->convert()); };
     tensor.write = [copy = tensor](const ByteSink& sink) { write_codes(copy, sink); };
   }
 
