@@ -1,0 +1,26 @@
+// Two models tensor by tensor, whatever files they come from: integers and scales where both have them,
+// values otherwise.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lrqat/base/progress.h"
+#include "lrqat/model/decoder.h"
+
+namespace lrqat::exporting {
+
+struct Comparison {
+  std::int64_t tensors = 0;
+  std::vector<std::string> differing;  // names, in model order
+  double largest_difference = 0;       // of two values
+};
+
+// Codes, zero points and scales that stand for the same weight; a scale for the whole tensor is one a row.
+bool same_integers(const quant::QuantizedWeight& a, const quant::QuantizedWeight& b);
+
+// Error where the models have other tensors or shapes.
+Comparison compare_models(const model::Decoder& a, const model::Decoder& b, ProgressReporter& progress);
+
+}  // namespace lrqat::exporting
