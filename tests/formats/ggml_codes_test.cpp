@@ -72,7 +72,7 @@ TEST(GgmlCodes, EveryTypeGivesBackWhatItHolds) {
       ++cells;
     }
   }
-  EXPECT_EQ(cells, 54);
+  EXPECT_EQ(cells, 68);
 }
 
 // Every finite positive float16, subnormal ones too, with every code of the grid.

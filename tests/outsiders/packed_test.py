@@ -1,0 +1,166 @@
+"""Exported folders read by others: numpy readers written from the formats' descriptions give back scale * code of the
+converted folder exactly, in every width and granularity; transformers with compressed-tensors loads pack-quantized
+folders on the CPU and computes our converted model's log-probabilities; every GGUF block type is dequantized by the gguf
+package to the same values."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import support
+
+np, torch, transformers, gguf, safetensors_numpy, _ = support.require(
+    "numpy", "torch", "transformers", "gguf", "safetensors.numpy", "compressed_tensors")
+import converted  # noqa: E402
+import gguf_test  # noqa: E402
+import unpack  # noqa: E402
+
+transformers.utils.logging.disable_progress_bar()
+IDS = [3, 17, 90, 4, 4, 61, 33, 8]
+TOLERANCE = 1e-4  # in log-probability: float32 sums of 512 products in another order; measured 1e-6
+
+
+def write_float_model(folder):
+    """A random Llama whose rows are whole blocks of every GGUF type."""
+    torch.manual_seed(1)
+    config = transformers.LlamaConfig(hidden_size=256, intermediate_size=512, num_hidden_layers=2, vocab_size=96,
+                                      num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
+                                      attention_bias=True, tie_word_embeddings=False)
+    transformers.LlamaForCausalLM(config).to(torch.float32).save_pretrained(folder)
+    return folder
+
+
+class Folders:
+    """Converted folders by bits and granularity, made once."""
+
+    def __init__(self, work):
+        self.work = work
+        self.source = write_float_model(work / "float")
+
+    def converted(self, bits, granularity):
+        folder = self.work / f"{bits}-{granularity.replace(':', '')}"
+        if not folder.exists():
+            support.converted(self.source, folder, "--bits", bits, "--granularity", granularity)
+        return folder / "converted"
+
+    def export(self, bits, granularity, name, *options):
+        out = self.work / f"{name}-{bits}-{granularity.replace(':', '')}"
+        report = support.lrqat("export", "--model", self.converted(bits, granularity), "--format", name, "--out", out,
+                               "--force", *options)
+        assert report["bit_exact_tensors"] == report["tensors"] > 0 and report["largest_change"] == 0, report
+        return out
+
+
+def differing(found, expected):
+    assert found.keys() == expected.keys(), found.keys() ^ expected.keys()
+    return [name for name in expected if not np.array_equal(found[name], expected[name])]
+
+
+def numpy_readers(folders):
+    cells = 0
+    for bits in (2, 3, 4, 8):
+        for granularity in ("tensor", "channel", "group:128", "group:32"):
+            _, expected, trained = converted.read(folders.converted(bits, granularity))
+            for name in ("compressed-tensors", "gptq", "gptq-v2", "awq", "hf"):
+                if name == "awq" and bits != 4:
+                    continue
+                values, packed = unpack.read(folders.export(bits, granularity, name))
+                assert not differing(values, expected), (bits, granularity, name, differing(values, expected))
+                assert packed == (set() if name == "hf" else trained), name
+                cells += 1
+    # The control: another model's integers, and one number changed.
+    values, _ = unpack.read(folders.export(4, "group:32", "gptq"))
+    _, other, _ = converted.read(folders.converted(4, "group:128"))
+    assert len(differing(values, other)) == 14
+    name = "model.layers.1.mlp.up_proj.weight"
+    changed = {**values, name: values[name].copy()}
+    changed[name][3, 5] += np.float32(1e-3)
+    assert differing(values, changed) == [name]
+    return f"{cells} folders"
+
+
+def our_log_probabilities(model, folder):
+    support.gtest("export_tests", "OutsiderFiles.LogProbabilities", LRQAT_OUTSIDER_MODEL=model,
+                  LRQAT_OUTSIDER_IDS=",".join(map(str, IDS)), LRQAT_WRITE_OUTSIDER_FILES=folder)
+    return safetensors_numpy.load_file(folder / "log_probabilities.safetensors")["log_probabilities"]
+
+
+def their_log_probabilities(folder):
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        return model(torch.tensor([IDS])).logits[0].log_softmax(-1).numpy()
+
+
+def transformers_loads(folders):
+    largest = 0.0
+    for bits in (2, 3, 4, 8):
+        for granularity in ("channel", "group:32"):
+            ours = our_log_probabilities(folders.converted(bits, granularity), folders.work)
+            out = folders.export(bits, granularity, "compressed-tensors")
+            method = json.loads((out / "config.json").read_text())["quantization_config"]["quant_method"]
+            assert method == "compressed-tensors"
+            difference = float(np.abs(their_log_probabilities(out) - ours).max())
+            assert difference < TOLERANCE, (bits, granularity, difference)
+            # And the folder as we open it again.
+            assert np.array_equal(our_log_probabilities(out, folders.work), ours), (bits, granularity)
+            largest = max(largest, difference)
+    # The control: the same model in other widths is told apart.
+    assert np.abs(their_log_probabilities(folders.work / "compressed-tensors-4-channel") - ours).max() > 10 * TOLERANCE
+    difference = float(np.abs(their_log_probabilities(folders.export(4, "channel", "hf"))
+                              - our_log_probabilities(folders.converted(4, "channel"), folders.work)).max())
+    assert difference < TOLERANCE, difference
+    return f"log-probabilities within {largest:.1e}"
+
+
+def opened_again(folders):
+    """GPTQ, AWQ and GGUF as models of ours: the same log-probabilities, bit for bit."""
+    ours = our_log_probabilities(folders.converted(4, "group:32"), folders.work)
+    for name in ("gptq", "gptq-v2", "awq", "hf", "gguf"):
+        again = our_log_probabilities(folders.export(4, "group:32", name), folders.work)
+        assert np.array_equal(again, ours) if name not in ("hf", "gguf") else np.allclose(again, ours, atol=TOLERANCE), name
+
+
+def block_types(folders):
+    cells = ((2, "channel", "q2_k"), (3, "channel", "q3_k"), (2, "group:256", "q3_k"), (4, "group:32", "q4_0"),
+             (4, "channel", "q4_k"), (4, "tensor", "q4_1"), (3, "group:32", "q5_0"), (4, "channel", "q6_k"),
+             (8, "group:64", "q8_0"), (2, "group:64", "q8_0"), (3, "group:128", "auto"), (3, "channel", "auto"))
+    for bits, granularity, kind in cells:
+        folder = folders.converted(bits, granularity)
+        expected, trained = gguf_test.expected_tensors(folder)
+        found = gguf_test.dequantized(folders.export(bits, granularity, "gguf", "--linear-type", kind))
+        assert not gguf_test.differing(found, expected), (bits, granularity, kind)
+        used = {found[name][0] for name in trained}
+        assert used == {kind.upper()} if kind != "auto" else used <= {"Q3_K", "Q4_0"}, (kind, used)
+    return f"{len(cells)} files"
+
+
+def two_bit_blocks(folders):
+    """Q2_0, which the gguf package does not know: llama.cpp's own formula in numpy."""
+    for granularity in ("channel", "group:64"):
+        folder = folders.converted(2, granularity)
+        expected, trained = gguf_test.expected_tensors(folder)
+        tensors = unpack.Gguf(folders.export(2, granularity, "gguf")).tensors
+        assert tensors.keys() == expected.keys()
+        for name in trained:
+            kind, shape, data = tensors[name]
+            assert kind == 42, (name, kind)
+            assert np.array_equal(unpack.q2_0(data).reshape(shape), expected[name]), name
+        # The control: rows in another order are noticed.
+        assert not np.array_equal(unpack.q2_0(data).reshape(shape)[::-1], expected[name])
+
+
+def main():
+    with tempfile.TemporaryDirectory() as name:
+        folders = Folders(Path(name))
+        return support.run({
+            "folders read by numpy": lambda: numpy_readers(folders),
+            "compressed-tensors in transformers": lambda: transformers_loads(folders),
+            "folders opened again": lambda: opened_again(folders),
+            "GGUF block types read by the gguf package": lambda: block_types(folders),
+            "Q2_0 blocks": lambda: two_bit_blocks(folders),
+        })
+
+
+if __name__ == "__main__":
+    sys.exit(main())
