@@ -101,12 +101,20 @@ Row integer_row(const std::string& name, const quant::QuantizedWeight& weight) {
   const bool packed = weight.grid.num_bits <= 4;
   const bool half = at::equal(scale.to(at::kHalf).to(at::kFloat), scale);
   const std::int64_t row_bytes = packed ? (codes.size(1) + 1) / 2 : codes.size(1);
-  const std::int64_t bytes = codes.size(0) * row_bytes + scale.numel() * (half ? 2 : 4);
+  std::int64_t bytes = codes.size(0) * row_bytes + scale.numel() * (half ? 2 : 4);
+  Sha256 sha256;
+  sha256.update(bytes_of(codes)).update(bytes_of(scale));
+  for (const at::Tensor& shift : {weight.zero_point, weight.offset}) {
+    if (!shift.defined()) continue;
+    const at::Tensor plain = shift.cpu().contiguous();
+    sha256.update(bytes_of(plain));
+    bytes += static_cast<std::int64_t>(plain.nbytes());
+  }
   return {.name = name,
           .dtype = packed ? "int4" : "int8",
           .shape = codes.sizes().vec(),
           .bytes = static_cast<std::size_t>(bytes),
-          .sha256 = Sha256().update(bytes_of(codes)).update(bytes_of(scale)).hex_digest(),
+          .sha256 = sha256.hex_digest(),
           .num_bits = weight.grid.num_bits,
           .granularity = weight.granularity};
 }

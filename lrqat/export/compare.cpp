@@ -68,17 +68,24 @@ double difference(const std::string& name, const Tensors& a, const Tensors& b) {
 }  // namespace
 
 bool same_integers(const quant::QuantizedWeight& a, const quant::QuantizedWeight& b) {
-  const model::UnsignedCodes one = model::to_unsigned(a), other = model::to_unsigned(b);
-  if (one.codes.sizes() != other.codes.sizes()) return false;
-  const auto per_weight = [](const model::UnsignedCodes& codes, const at::Tensor& tensor) {
-    return tensor.repeat_interleave(codes.codes.size(1) / tensor.size(1), 1);
+  if (a.weight_int.sizes() != b.weight_int.sizes()) return false;
+  const auto per_weight = [](const quant::QuantizedWeight& weight, const at::Tensor& tensor) {
+    const std::int64_t rows = weight.weight_int.size(0), cols = weight.weight_int.size(1);
+    return tensor.cpu().repeat_interleave(cols / tensor.size(1), 1).expand({rows, cols});
   };
-  const auto signed_codes = [&](const model::UnsignedCodes& codes) {
-    return codes.codes.to(at::kShort) - per_weight(codes, codes.zero_point).to(at::kShort);
+  if (a.offset.defined() || b.offset.defined()) {
+    if (a.offset.defined() != b.offset.defined() ||
+        !at::equal(per_weight(a, a.offset), per_weight(b, b.offset))) {
+      return false;
+    }
+  }
+  const auto codes = [](quant::QuantizedWeight weight) {
+    weight.offset = at::Tensor();
+    return model::signed_codes(weight);
   };
-  if (!at::equal(signed_codes(one), signed_codes(other))) return false;
-  if (one.scale.sizes() == other.scale.sizes()) return at::equal(one.scale, other.scale);
-  return at::equal(per_weight(one, one.scale), per_weight(other, other.scale));
+  if (!at::equal(codes(a), codes(b))) return false;
+  if (a.scale.sizes() == b.scale.sizes()) return at::equal(a.scale.cpu(), b.scale.cpu());
+  return at::equal(per_weight(a, a.scale), per_weight(b, b.scale));
 }
 
 Comparison compare_models(const model::Decoder& a, const model::Decoder& b, ProgressReporter& progress) {

@@ -59,7 +59,7 @@ double round_scales(nn::Linear& linear, quant::QuantizedWeight weight, at::Scala
   }
   const std::int64_t per_scale = weight.weight_int.size(1) / weight.scale.size(1);
   const at::Tensor step = (rounded - weight.scale).abs().repeat_interleave(per_scale, 1);
-  const double change = (weight.weight_int.abs() * step).max().item<double>();
+  const double change = (model::signed_codes(weight).abs() * step).max().item<double>();
   weight.scale = rounded;
   linear.set_weight(std::make_shared<quant::IntegerWeight>(linear.name(), weight));
   return change;

@@ -6,6 +6,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/half.h"
+#include "lrqat/model/packed_layout.h"
 
 namespace lrqat::exporting {
 namespace {
@@ -38,13 +39,32 @@ const CodeBlockType& parse_type(const std::string& name) {
   return *type;
 }
 
+// The smallest and the largest code of each scale's grid, zero points taken off: int32 [N or 1, G] each.
+std::pair<at::Tensor, at::Tensor> code_bounds(const QuantizedWeight& weight) {
+  const at::Tensor zero = weight.zero_point.defined() ? weight.zero_point.cpu().to(at::kInt)
+                                                      : at::zeros(weight.scale.sizes(), at::kInt);
+  return {weight.grid.quant_min - zero, weight.grid.quant_max - zero};
+}
+
+// Visits (low, scale) of every scale until one is refused.
+template <typename Accept>
+bool all_scales(const QuantizedWeight& weight, const Accept& accept) {
+  const at::Tensor low = code_bounds(weight).first.contiguous(), scale = weight.scale.cpu().contiguous();
+  for (std::int64_t i = 0; i < scale.numel(); ++i) {
+    if (!accept(low.const_data_ptr<std::int32_t>()[i], scale.const_data_ptr<float>()[i])) return false;
+  }
+  return true;
+}
+
+bool grids_fit(const QuantizedWeight& weight, const CodeBlockType& type) {
+  const int width = weight.grid.quant_max - weight.grid.quant_min;
+  return all_scales(weight, [&](int low, float) { return type.holds(low, low + width); });
+}
+
 bool offsets_fit(const QuantizedWeight& weight, const CodeBlockType& type) {
-  if (type.holds_scale == nullptr) return true;
-  const at::Tensor scale = weight.scale.cpu().contiguous();
-  const float* values = scale.const_data_ptr<float>();
-  return std::all_of(values, values + scale.numel(), [&](float value) {
-    return type.holds_scale(float_to_float16(value), weight.grid.quant_min);
-  });
+  return type.holds_scale == nullptr || all_scales(weight, [&](int low, float scale) {
+           return type.holds_scale(float_to_float16(scale), low);
+         });
 }
 
 std::string obstacle_of(const QuantizedWeight& weight, const CodeBlockType& type) {
@@ -58,13 +78,14 @@ std::string obstacle_of(const QuantizedWeight& weight, const CodeBlockType& type
     return concat("groups of ", group, " weights are not a multiple of ", info.block_elements,
                   ", the block of ", info.name);
   }
-  if (!type.holds(weight.grid.quant_min, weight.grid.quant_max)) {
-    return concat(weight.grid.num_bits, "-bit codes from ", weight.grid.quant_min, " to ",
-                  weight.grid.quant_max, " do not fit ", info.name);
+  if (!grids_fit(weight, type)) {
+    const auto [low, high] = code_bounds(weight);
+    return concat(weight.grid.num_bits, "-bit codes from ", low.min().item<int>(), " to ",
+                  high.max().item<int>(), " do not fit ", info.name);
   }
   if (!offsets_fit(weight, type)) {
-    return concat("the product of a scale and ", weight.grid.quant_min, " is not a float16 number, as ",
-                  info.name, " needs");
+    return concat("the product of a scale and its smallest code is not a float16 number, as ", info.name,
+                  " needs");
   }
   return {};
 }
@@ -79,6 +100,7 @@ const CodeBlockType* smallest_type(const QuantizedWeight& weight) {
 }  // namespace
 
 std::string block_obstacle(const QuantizedWeight& weight, const std::string& linear_type) {
+  if (weight.offset.defined()) return model::float_offset_obstacle("GGUF");
   const CodeBlockType* best = smallest_type(weight);
   if (linear_type == "auto") {
     return best == nullptr ? obstacle_of(weight, formats::code_block_types().back()) : std::string();
@@ -98,9 +120,15 @@ const CodeBlockType& choose_block_type(const QuantizedWeight& weight, const std:
 }
 
 BlockRows::BlockRows(const QuantizedWeight& weight)
-    : codes_(weight.weight_int.cpu().contiguous()),
+    : codes_(model::signed_codes(weight).to(at::kChar)),
       scale_(weight.scale.cpu().contiguous()),
-      lows_(static_cast<std::size_t>(scale_.size(1)), weight.grid.quant_min) {}
+      lows_(code_bounds(weight).first.contiguous()) {}
+
+std::span<const int> BlockRows::lows(std::int64_t row) const {
+  const std::int64_t groups = lows_.size(1);
+  return {lows_.const_data_ptr<std::int32_t>() + (lows_.size(0) == 1 ? 0 : row) * groups,
+          static_cast<std::size_t>(groups)};
+}
 
 std::span<const std::int8_t> BlockRows::codes(std::int64_t row) const {
   return {codes_.const_data_ptr<std::int8_t>() + row * cols(), static_cast<std::size_t>(cols())};
@@ -115,14 +143,14 @@ std::vector<std::uint16_t> BlockRows::scales(std::int64_t row) const {
 }
 
 void BlockRows::encode(const CodeBlockType& type, std::int64_t row, std::byte* out) const {
-  formats::encode_codes(type, codes(row), scales(row), lows_, out);
+  formats::encode_codes(type, codes(row), scales(row), lows(row), out);
 }
 
 bool BlockRows::equals(const CodeBlockType& type, std::int64_t row, const std::byte* data) const {
   const auto blocks = static_cast<std::size_t>(cols() / formats::ggml_type_info(type.type).block_elements);
   std::vector<std::int8_t> stored(static_cast<std::size_t>(cols()));
   std::vector<std::uint16_t> words(blocks);
-  if (!formats::decode_codes(type, data, lows_, stored, words)) return false;
+  if (!formats::decode_codes(type, data, lows(row), stored, words)) return false;
   const auto expected = codes(row);
   if (!std::equal(stored.begin(), stored.end(), expected.begin())) return false;
   const std::int64_t groups = scale_.size(1);

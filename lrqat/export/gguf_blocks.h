@@ -32,10 +32,11 @@ class BlockRows {
  private:
   std::span<const std::int8_t> codes(std::int64_t row) const;
   std::vector<std::uint16_t> scales(std::int64_t row) const;
+  std::span<const int> lows(std::int64_t row) const;
 
-  at::Tensor codes_;       // int8 [N, K]
-  at::Tensor scale_;       // float32 [N or 1, G]
-  std::vector<int> lows_;  // of each scale of a row
+  at::Tensor codes_;  // int8 [N, K], zero points taken off
+  at::Tensor scale_;  // float32 [N or 1, G]
+  at::Tensor lows_;   // int32, shaped like scale_: the smallest code of each scale's grid
 };
 
 }  // namespace lrqat::exporting

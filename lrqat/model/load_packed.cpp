@@ -34,6 +34,7 @@ class PackedReader {
     quant::QuantizedWeight weight = unpack(module, shape);
     weight.weight_int = weight.weight_int.to(device_);
     weight.scale = weight.scale.to(device_);
+    if (weight.zero_point.defined()) weight.zero_point = weight.zero_point.to(device_);
     auto result = std::make_shared<quant::IntegerWeight>(module, weight);
     tensors_.release(module + layout_.marker);
     return result;

@@ -14,6 +14,13 @@ using formats::DType;
 using quant::Grid;
 using quant::QuantizedWeight;
 
+// Counted from the grid's smallest code: int16, shaped like the scale.
+at::Tensor unsigned_zero_point(const QuantizedWeight& weight) {
+  const at::Tensor zero = weight.zero_point.defined() ? weight.zero_point.cpu().to(at::kShort)
+                                                      : at::zeros(weight.scale.sizes(), at::kShort);
+  return zero - weight.grid.quant_min;
+}
+
 // ---- words
 
 // uint8 [rows, n] -> int32 [rows, ceil(n · bits / 32)]
@@ -57,6 +64,16 @@ std::string not_a_width(int num_bits, const std::string& format, const std::stri
   return concat(num_bits, "-bit codes do not fit ", format, ", which has ", widths, " bits");
 }
 
+// What all layouts have in common: no float offset, and zero points among the codes.
+std::string grid_obstacle(const QuantizedWeight& weight, const std::string& format) {
+  if (weight.offset.defined()) return float_offset_obstacle(format);
+  const auto [low, high] = unsigned_zero_point(weight).aminmax();
+  const int largest = weight.grid.quant_max - weight.grid.quant_min;
+  if (low.item<int>() >= 0 && high.item<int>() <= largest) return {};
+  return concat("zero points from ", low.item<int>(), " to ", high.item<int>(), " do not fit ", format,
+                ", which has 0 to ", largest);
+}
+
 // The smallest 16-bit type that holds every scale, else float32.
 at::Tensor exact_scale(const at::Tensor& scale) {
   for (const at::ScalarType type : {at::kHalf, at::kBFloat16}) {
@@ -68,7 +85,9 @@ at::Tensor exact_scale(const at::Tensor& scale) {
 
 // ---- compressed-tensors: everything along in_features, but zero points packed along out_features
 
-std::string compressed_obstacle(const QuantizedWeight&) { return {}; }
+std::string compressed_obstacle(const QuantizedWeight& weight) {
+  return grid_obstacle(weight, "compressed-tensors");
+}
 
 std::vector<PackedTensor> compressed_pack(const UnsignedCodes& codes) {
   const at::Tensor shape = at::empty({2}, at::kLong);
@@ -116,7 +135,7 @@ std::string gptq_obstacle(const QuantizedWeight& weight) {
     return concat("shape [", weight.weight_int.size(0), ", ", weight.weight_int.size(1),
                   "] does not fit GPTQ: out_features and in_features must be multiples of ", kGptqMultiple);
   }
-  return {};
+  return grid_obstacle(weight, "GPTQ");
 }
 
 std::string gptq_v1_obstacle(const QuantizedWeight& weight) {
@@ -198,7 +217,7 @@ std::string awq_obstacle(const QuantizedWeight& weight) {
     return concat("out_features ", weight.weight_int.size(0), " is not a multiple of ", kPerWord,
                   ", as AWQ needs");
   }
-  return {};
+  return grid_obstacle(weight, "AWQ");
 }
 
 at::Tensor awq_reorder(const at::Tensor& values, bool back) {
@@ -268,29 +287,36 @@ const std::vector<PackedLayout>& layouts() {
 
 bool UnsignedCodes::is_symmetric() const { return zero_point.eq(1 << (num_bits - 1)).all().item<bool>(); }
 
+at::Tensor signed_codes(const QuantizedWeight& weight) {
+  LRQAT_CHECK(!weight.offset.defined());
+  const at::Tensor codes = weight.weight_int.cpu().to(at::kShort).contiguous();
+  if (!weight.zero_point.defined()) return codes;
+  const at::Tensor zero = weight.zero_point.cpu().to(at::kShort).unsqueeze(2);
+  return (codes.view({codes.size(0), zero.size(1), -1}) - zero).view(codes.sizes());
+}
+
+std::string float_offset_obstacle(const std::string& format) {
+  return concat("has a learned float offset, which ", format,
+                " does not hold; train with --learn-offset false for a model that every format holds");
+}
+
 UnsignedCodes to_unsigned(const QuantizedWeight& weight) {
-  const std::int64_t rows = weight.weight_int.size(0);
+  const std::int64_t rows = weight.weight_int.size(0), groups = weight.scale.size(1);
   const at::Tensor codes = weight.weight_int.cpu().to(at::kShort) - weight.grid.quant_min;
-  const at::Tensor scale = weight.scale.cpu().expand({rows, weight.scale.size(1)}).contiguous();
   const bool grouped = weight.granularity.kind == quant::Granularity::Kind::group;
-  return {weight.grid.num_bits, grouped ? weight.granularity.group_size : -1, codes.to(at::kByte), scale,
-          at::full(scale.sizes(), -weight.grid.quant_min, at::kByte)};
+  return {weight.grid.num_bits, grouped ? weight.granularity.group_size : -1, codes.to(at::kByte),
+          weight.scale.cpu().expand({rows, groups}).contiguous(),
+          unsigned_zero_point(weight).to(at::kByte).expand({rows, groups}).contiguous()};
 }
 
 QuantizedWeight from_unsigned(const UnsignedCodes& codes) {
-  const int largest = (1 << codes.num_bits) - 1;
-  const auto [low, high] = codes.zero_point.aminmax();
+  const int middle = 1 << (codes.num_bits - 1);
   QuantizedWeight weight;
-  weight.grid = {codes.num_bits, -high.item<int>(), largest - low.item<int>()};
-  if (weight.grid.quant_min < -128 || weight.grid.quant_max > 127) {
-    fail("zero points from ", low.item<int>(), " to ", high.item<int>(), " of ", codes.num_bits,
-         "-bit codes do not fit a signed byte");
-  }
+  weight.grid = {codes.num_bits, -middle, middle - 1};
   if (codes.group_size != -1) weight.granularity = {quant::Granularity::Kind::group, codes.group_size};
-  const std::int64_t per_scale = codes.codes.size(1) / codes.zero_point.size(1);
-  const at::Tensor zero = codes.zero_point.to(at::kShort).repeat_interleave(per_scale, 1);
-  weight.weight_int = (codes.codes.to(at::kShort) - zero).to(at::kChar);
+  weight.weight_int = (codes.codes.to(at::kShort) - middle).to(at::kChar);
   weight.scale = codes.scale;
+  if (!codes.is_symmetric()) weight.zero_point = (codes.zero_point.to(at::kShort) - middle).to(at::kChar);
   return weight;
 }
 

@@ -26,7 +26,12 @@ struct UnsignedCodes {
   bool is_symmetric() const;  // every zero point is 2^(num_bits - 1), the signed grid
 };
 
-// A scale for the whole tensor becomes one a row.
+// Codes without their zero points, int16 [N, K]: value = scale · code. Not for a weight with a float offset.
+at::Tensor signed_codes(const quant::QuantizedWeight& weight);
+// The reason that every format of integers has against a learned float offset.
+std::string float_offset_obstacle(const std::string& format);
+
+// A scale for the whole tensor becomes one a row. Only where zero points lie within the codes.
 UnsignedCodes to_unsigned(const quant::QuantizedWeight& weight);
 quant::QuantizedWeight from_unsigned(const UnsignedCodes& codes);
 

@@ -33,16 +33,6 @@ formats::ModelConfig wide_config() {
   return config;
 }
 
-// A grid that is not symmetric: codes from `low` on.
-quant::Grid grid_of(int num_bits, bool asymmetric) {
-  quant::Grid grid = quant::Grid::signed_symmetric(num_bits);
-  if (asymmetric) {
-    grid.quant_min += 1;
-    grid.quant_max += 1;
-  }
-  return grid;
-}
-
 class Matrix : public ::testing::Test {
  protected:
   model::OpenedModel with_grid(int num_bits, const std::string& granularity, bool asymmetric) {
@@ -50,11 +40,16 @@ class Matrix : public ::testing::Test {
     auto model = fixtures::open_with_integers(source_, num_bits, granularity);
     for (nn::Linear* linear : model.decoder->linears()) {
       auto weight = linear->weight()->convert();
-      weight.grid = grid_of(num_bits, asymmetric);
-      weight.weight_int = weight.weight_int + (asymmetric ? 1 : 0);
+      if (asymmetric) weight.zero_point = zero_points(weight.scale.sizes());
       linear->set_weight(std::make_shared<quant::IntegerWeight>(linear->name(), weight));
     }
     return model;
+  }
+
+  // -1 or 0 in turns, a grid that some scales move by one.
+  static at::Tensor zero_points(at::IntArrayRef sizes) {
+    at::Tensor zero = at::arange(sizes[0] * sizes[1], at::kInt).remainder(2).sub(1);
+    return zero.view(sizes).to(at::kChar);
   }
 
   // "yes", the GGUF type, or "no".
@@ -151,8 +146,7 @@ TEST_F(Matrix, AZeroPointOfNothingNeedsTheSecondVersionOfGptq) {
   auto model = with_grid(4, "group:32", false);
   for (nn::Linear* linear : model.decoder->linears()) {
     auto weight = linear->weight()->convert();
-    weight.grid = {4, 0, 15};
-    weight.weight_int = weight.weight_int + 8;
+    weight.zero_point = at::full(weight.scale.sizes(), -8, at::kChar);
     linear->set_weight(std::make_shared<quant::IntegerWeight>(linear->name(), weight));
   }
   EXPECT_EQ(cell(find_exporter("gptq"), model), "no");
@@ -160,6 +154,75 @@ TEST_F(Matrix, AZeroPointOfNothingNeedsTheSecondVersionOfGptq) {
   EXPECT_EQ(cell(find_exporter("gptq-v2"), model), "yes");
   EXPECT_EQ(cell(find_exporter("awq"), model), "yes");
   EXPECT_EQ(cell(find_exporter("compressed-tensors"), model), "yes");
+}
+
+TEST_F(Matrix, AFloatOffsetIsHeldByFloatsOnly) {
+  auto model = with_grid(4, "group:32", false);
+  nn::Linear* linear = model.decoder->linears()[0];
+  auto weight = linear->weight()->convert();
+  weight.offset = at::full(weight.scale.sizes(), 0.25F);
+  linear->set_weight(std::make_shared<quant::IntegerWeight>(linear->name(), weight));
+  for (const Exporter& exporter : exporters()) {
+    EXPECT_EQ(cell(exporter, model), exporter.name == "hf" ? "yes" : "no") << exporter.name;
+  }
+  for (const auto& [format, message] : refusals_) {
+    EXPECT_NE(message.find("learned float offset"), std::string::npos) << message;
+    EXPECT_NE(message.find("formats that hold this layer exactly: hf, and"), std::string::npos) << message;
+  }
+}
+
+// Scales that are no float16 numbers: refused, or rounded with the change reported.
+TEST_F(Matrix, ScalesAreRoundedOnlyWhenAsked) {
+  for (const char* format : {"gguf", "compressed-tensors", "gptq", "awq"}) {
+    auto model = with_grid(4, "group:32", false);
+    nn::Linear* linear = model.decoder->linears()[2];
+    auto weight = linear->weight()->convert();
+    weight.scale[3][1] = 0.1F;  // float16 has 0.0999755859375
+    weight.weight_int[3].fill_(-8);
+    linear->set_weight(std::make_shared<quant::IntegerWeight>(linear->name(), weight));
+    const fs::path out = folder_.path() / (std::string("rounded-") + format);
+    const bool takes_float32 = format == std::string("compressed-tensors");
+    EXPECT_EQ(cell(find_exporter(format), model) == "no", !takes_float32) << format;
+    const ExportReport report =
+        export_model(find_exporter(format), model, out, {.allow_inexact = true}, progress_);
+    EXPECT_EQ(report.bit_exact_tensors, report.tensors) << format;  // of the rounded model
+    EXPECT_NEAR(report.largest_change, takes_float32 ? 0.0 : 8 * (0.1 - 0.0999755859375), 1e-7) << format;
+    refusals_.clear();
+  }
+}
+
+TEST_F(Matrix, FloatFoldersAreExactInTheirTypeOrRefused) {
+  const auto model = with_grid(4, "group:32", false);
+  const auto& hf = find_exporter("hf");
+  const fs::path out = folder_.path() / "floats";
+  const auto refused = [&](const std::string& dtype) {
+    try {
+      export_model(hf, model, out, {.dtype = dtype}, progress_);
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_NE(refused("float16").find("--dtype float32 holds this model exactly"), std::string::npos);
+  EXPECT_NE(refused("bfloat16").find("is not exact in bfloat16"), std::string::npos);
+  EXPECT_NE(refused("float8").find("use auto, float16, bfloat16 or float32"), std::string::npos);
+  EXPECT_FALSE(fs::exists(out));
+  const auto rounded = export_model(hf, model, out, {.dtype = "float16", .allow_inexact = true}, progress_);
+  EXPECT_LT(rounded.bit_exact_tensors, rounded.tensors);
+  EXPECT_GT(rounded.largest_change, 0);
+  EXPECT_LT(rounded.largest_change, 1e-3);  // half a unit of float16 below 1: 2.4e-4
+  EXPECT_EQ(read_json_file(out / "config.json").at("dtype"), "float16");
+}
+
+TEST_F(Matrix, FoldersOfOtherThingsAreNotReplaced) {
+  const auto model = with_grid(4, "group:32", false);
+  const auto& gptq = find_exporter("gptq");
+  EXPECT_THROW(export_model(gptq, model, source_, {}, progress_), Error);
+  EXPECT_TRUE(fs::exists(source_ / "model.safetensors"));
+  const fs::path out = folder_.path() / "gptq";
+  export_model(gptq, model, out, {}, progress_);
+  export_model(find_exporter("awq"), model, out, {}, progress_);
+  EXPECT_EQ(read_json_file(out / "config.json").at("quantization_config").at("quant_method"), "awq");
 }
 
 // The control: one code, one scale, one norm changed are each seen.
