@@ -74,16 +74,17 @@ LowRankFactors low_rank_approximation(const at::Tensor& matrix, std::int64_t ran
   return factors;
 }
 
-LowRankFactors approximate_residue(const at::Tensor& target,
-                                   const std::function<at::Tensor(const at::Tensor&)>& round,
-                                   std::int64_t rank, double lora_scaling, int steps, std::uint64_t seed) {
-  LowRankFactors factors;
+ResidueStart approximate_residue(const at::Tensor& target,
+                                 const std::function<at::Tensor(const at::Tensor&)>& round, std::int64_t rank,
+                                 double lora_scaling, int steps, std::uint64_t seed) {
+  LRQAT_CHECK(steps >= 1);
+  ResidueStart result{{}, target};
   for (int step = 0; step < steps; ++step) {
-    const at::Tensor start =
-        factors.left.defined() ? at::addmm(target, factors.left, factors.right, 1.0, -lora_scaling) : target;
-    factors = low_rank_approximation(target - round(start), rank, lora_scaling, seed);
+    const LowRankFactors& last = result.factors;
+    if (step > 0) result.rounded_from = at::addmm(target, last.left, last.right, 1.0, -lora_scaling);
+    result.factors = low_rank_approximation(target - round(result.rounded_from), rank, lora_scaling, seed);
   }
-  return factors;
+  return result;
 }
 
 }  // namespace lrqat::quant

@@ -22,9 +22,14 @@ struct LowRankFactors {
 LowRankFactors low_rank_approximation(const at::Tensor& matrix, std::int64_t rank, double lora_scaling,
                                       std::uint64_t seed);
 
-// LoftQ: C = 0; `steps` times Q = round(target - C), then C = γ·A·B from the residue target - Q.
-LowRankFactors approximate_residue(const at::Tensor& target,
-                                   const std::function<at::Tensor(const at::Tensor&)>& round,
-                                   std::int64_t rank, double lora_scaling, int steps, std::uint64_t seed);
+struct ResidueStart {
+  LowRankFactors factors;   // of the last step
+  at::Tensor rounded_from;  // target - C of the last step: what round() made the last Q of
+};
+
+// LoftQ: C = 0; `steps` (1 or more) times Q = round(target - C), then C = γ·A·B from the residue target - Q.
+ResidueStart approximate_residue(const at::Tensor& target,
+                                 const std::function<at::Tensor(const at::Tensor&)>& round, std::int64_t rank,
+                                 double lora_scaling, int steps, std::uint64_t seed);
 
 }  // namespace lrqat::quant

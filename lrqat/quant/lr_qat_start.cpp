@@ -92,7 +92,7 @@ std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const at::Ten
     const auto round = [&](const at::Tensor& z) {
       return z.round().clamp_(options.grid.quant_min, options.grid.quant_max);
     };
-    const auto factors = approximate_residue(u, round, options.rank, scaling, start.svd_steps, seed);
+    const auto factors = approximate_residue(u, round, options.rank, scaling, start.svd_steps, seed).factors;
     lora_a = factors.left.contiguous();
     lora_b = factors.right.contiguous();
     u = at::addmm(u, lora_a, lora_b, 1.0, -scaling);

@@ -71,6 +71,11 @@ WeightTile tile_of_codes(const at::Tensor& codes, const at::Tensor& scale, const
   return {half ? values.to(at::kBFloat16) : values, {}};
 }
 
+at::Tensor values_of(const WeightParametrization& weight) {
+  const WeightTile tile = weight.make_tile(0, weight.out_features(), ComputeType::float32);
+  return tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1) : tile.values;
+}
+
 double lsq_gradient_scale(std::int64_t weights, const at::Tensor& scale, int quant_max) {
   const auto sharing = static_cast<double>(weights / scale.numel());
   return 1.0 / std::sqrt(sharing * static_cast<double>(quant_max));

@@ -41,6 +41,9 @@ struct GridShift {
 WeightTile tile_of_codes(const at::Tensor& codes, const at::Tensor& scale, const GridShift& shift,
                          std::int64_t row_begin, std::int64_t row_end, ComputeType compute);
 
+// Ŵ as a whole, float32 [N, K]: for preparing, one layer at a time, and for tests.
+at::Tensor values_of(const WeightParametrization& weight);
+
 // 1 / sqrt(n · quant_max), n weights sharing a scale: LSQ's factor on the gradients of scale and offset.
 double lsq_gradient_scale(std::int64_t weights, const at::Tensor& scale, int quant_max);
 

@@ -7,6 +7,7 @@
 #include "lrqat/quant/integer_weight.h"
 #include "lrqat/quant/l4q_weight.h"
 #include "lrqat/quant/lora_weight.h"
+#include "lrqat/quant/low_rank_approximation.h"
 #include "lrqat/quant/lr_qat_start.h"
 #include "lrqat/quant/lsq_weight.h"
 #include "lrqat/quant/peqa_weight.h"
@@ -175,7 +176,24 @@ quant::PeqaOptions frozen_base(const Recipe& recipe) {
 
 quant::LoraOptions lora_options(const Recipe& recipe) { return {recipe.rank, recipe.lora_alpha}; }
 
+// LoftQ: integers and adapters that together start near to the weight.
+WeightPtr prepare_loftq(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
+  const quant::PeqaOptions options = frozen_base(recipe);
+  const auto prepare = [&](const at::Tensor& from) {
+    return quant::PeqaWeight::prepare(layer, from, options, recipe.range);
+  };
+  const auto round = [&](const at::Tensor& from) { return quant::values_of(*prepare(from)); };
+  if (recipe.lora_alpha <= 0.0) throw UsageError("--init svd needs a --lora-alpha above 0");
+  const quant::ResidueStart start = quant::approximate_residue(
+      weight, round, recipe.rank, recipe.lora_alpha / static_cast<double>(recipe.rank), recipe.svd_steps,
+      layer_seed(recipe.seed, layer));
+  return std::make_shared<quant::LoraWeight>(prepare(start.rounded_from), lora_options(recipe),
+                                             start.factors.left.contiguous(),
+                                             start.factors.right.contiguous());
+}
+
 WeightPtr prepare_qlora(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
+  if (recipe.init == "svd") return prepare_loftq(recipe, layer, weight);
   return quant::LoraWeight::around(
       quant::PeqaWeight::prepare(layer, weight, frozen_base(recipe), recipe.range), lora_options(recipe),
       layer_seed(recipe.seed, layer));

@@ -184,8 +184,9 @@ std::vector<RecipeField> special_fields() {
             fail_value("init", text, "range or svd");
           },
           [](const std::string& text) { return text; },
-          "lr-qat: where adapters start: range (zero), or svd (the rounding residue's best approximation)"),
-      integer_field("svd-steps", &Recipe::svd_steps, 1, "lr-qat: LoftQ iterations of --init svd"),
+          "lr-qat, qlora: where adapters start: range (zero), or svd (the rounding residue's best "
+          "approximation)"),
+      integer_field("svd-steps", &Recipe::svd_steps, 1, "lr-qat, qlora: LoftQ iterations of --init svd"),
       switch_field("faithful-downcast", &Recipe::faithful_downcast,
                    "lr-qat: true: the start equals rounding to nearest, code by code"),
       word_field("weight-dtype", &Recipe::weight_dtype, parse_weight_dtype, weight_dtype_name,

@@ -24,6 +24,7 @@ RUNS = {
     "lsq asymmetric": ["--method", "lsq", "--lr", "1e-3", "--symmetric", "false", "--bits", 2, "--range", "minmax"],
     "peqa": ["--method", "peqa", "--scale-lr", "2e-3", "--granularity", "group:16", "--bits", 3],
     "qlora": ["--method", "qlora", *ADAPTERS],
+    "qlora from the decomposition": ["--method", "qlora", *ADAPTERS, "--init", "svd", "--svd-steps", 2, "--bits", 2],
     "qlora asymmetric": ["--method", "qlora", *ADAPTERS, "--symmetric", "false", "--bits", 3],
 }
 

@@ -6,6 +6,7 @@
 #include "lrqat/quant/integer_weight.h"
 #include "lrqat/quant/lora_weight.h"
 #include "lrqat/quant/low_rank_approximation.h"
+#include "lrqat/quant/lr_qat_start.h"
 #include "lrqat/quant/lsq_weight.h"
 #include "lrqat/quant/peqa_weight.h"
 #include "tests/golden/comparer.h"
@@ -73,10 +74,7 @@ int for_each_case(const std::string& method, const Visit& visit) {
   return count;
 }
 
-at::Tensor values_of(const WeightParametrization& weight) {
-  const auto tile = weight.make_tile(0, weight.out_features(), ComputeType::float32);
-  return tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1) : tile.values;
-}
+using quant::values_of;
 
 void compare_forward(Comparer& comparer, const MethodCase& c, const WeightParametrization& weight,
                      const LinearRun& run) {
@@ -268,7 +266,51 @@ TEST(GoldenOtherMethods, SvdStart) {
     comparer.check(c.name, "Q", c.stored("Q"), values_of(start), kMinMax);
     const auto loop = quant::approximate_residue(
         w, [&](const at::Tensor&) { return values_of(start); }, rank, scaling, 1, 1);
-    comparer.check(c.name, "loop", c.stored("AB"), scaling * at::mm(loop.left, loop.right), kSvdProduct);
+    comparer.check(c.name, "loop", c.stored("AB"), scaling * at::mm(loop.factors.left, loop.factors.right),
+                   kSvdProduct);
+  });
+  EXPECT_GT(cases, 0);
+}
+
+// s·(Φ0 + γAB) of LR-QAT on integers, before rounding: how near to W the start is.
+at::Tensor unrounded_start(const MethodCase& c, std::int64_t rank, double alpha) {
+  const quant::LrQatOptions options{c.grid, c.granularity, quant::Downcast::int4, rank, alpha, c.scale};
+  const auto weight = quant::start_lr_qat("golden", c.stored("W"), options, {true, false, 1}, {}, 1);
+  const quant::Phi0 phi(weight->buffers()[0].second, weight->in_features(), options.downcast, c.grid,
+                        "phi_0");
+  const auto parameters = weight->parameters();
+  const at::Tensor term = c.entry.at("lora_scaling").get<double>() *
+                          at::mm(parameters[0].value.detach(), parameters[1].value.detach());
+  return weight->scale().effective() * (phi.decode(0, weight->out_features()) + term);
+}
+
+// The same outside of the quantizer: integers of W and adapters from what they leave (LoftQ).
+at::Tensor outside_start(const MethodCase& c, std::int64_t rank, double alpha) {
+  const quant::PeqaOptions options{c.grid, c.granularity, c.scale, true};
+  const auto base = [&](const at::Tensor& from) {
+    return quant::PeqaWeight::prepare("golden", from, options, {});
+  };
+  const auto round = [&](const at::Tensor& from) { return values_of(*base(from)); };
+  const auto start = quant::approximate_residue(c.stored("W"), round, rank, c.entry.at("lora_scaling"), 1, 1);
+  return values_of(quant::LoraWeight(base(start.rounded_from), {rank, alpha}, start.factors.left.contiguous(),
+                                     start.factors.right.contiguous()));
+}
+
+// The reference quantizes twice at its start by decomposition, the second time with a range estimated on W -
+// AB, and divides the adapters of square layers by the square roots of scales of rows and of columns (README
+// section 4, item 8): faults. Our starts must differ, and be nearer to the weight.
+TEST(GoldenOtherMethods, SvdStartRoundsOnce) {
+  const int cases = for_each_case("svd_attach", [&](const MethodCase& c) {
+    const at::Tensor w = c.stored("W");
+    const std::int64_t rank = c.entry.at("rank");
+    const double scaling = c.entry.at("lora_scaling"), alpha = scaling * static_cast<double>(rank);
+    const bool integers = c.entry.at("lora_in_integer_domain");
+    const at::Tensor ours = integers ? unrounded_start(c, rank, alpha) : outside_start(c, rank, alpha);
+    const at::Tensor term = scaling * at::mm(c.stored("A"), c.stored("B"));
+    const at::Tensor theirs =
+        integers ? c.per_scale("scale") * (c.stored("W_int") + term) : c.stored("W_hat");
+    const auto distance = [&](const at::Tensor& start) { return (start - w).norm().item<double>(); };
+    EXPECT_LT(distance(ours), 0.99 * distance(theirs)) << c.name;
   });
   EXPECT_GT(cases, 0);
 }
