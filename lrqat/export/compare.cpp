@@ -19,15 +19,11 @@ at::Tensor rows_of(const quant::WeightParametrization& weight, std::int64_t begi
   return (tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1) : tile.values).cpu();
 }
 
-// The largest difference of two values; negative: none at all. Zero of either sign is the same value.
-double value_difference(const WeightPtr& a, const WeightPtr& b) {
-  double largest = -1;
-  for_row_chunks(*a, [&](const at::Tensor& rows, std::int64_t begin) {
-    const at::Tensor other = rows_of(*b, begin, rows.size(0));
-    if (at::equal(rows, other)) return;
-    largest = std::max(largest, (rows - other).abs().max().item<double>());
-  });
-  return largest;
+// Adds what differs between rows of the same shape. Zero of either sign is the same value.
+void add_difference(const at::Tensor& a, const at::Tensor& b, TensorDifference& difference) {
+  if (at::equal(a, b)) return;
+  difference.elements += a.ne(b).sum().item<std::int64_t>();
+  difference.largest_difference = std::max(difference.largest_difference, (a - b).abs().max().item<double>());
 }
 
 struct Tensors {
@@ -51,18 +47,21 @@ Tensors tensors_of(const model::Decoder& decoder) {
   return all;
 }
 
-// The largest difference; negative: none.
-double difference(const std::string& name, const Tensors& a, const Tensors& b) {
-  if (const auto found = a.vectors.find(name); found != a.vectors.end()) {
-    const at::Tensor& other = b.vectors.at(name);
-    return at::equal(found->second, other) ? -1 : (found->second - other).abs().max().item<double>();
+// True where the tensors are the same.
+bool same(const Tensors& a, const Tensors& b, TensorDifference& difference) {
+  difference.what = "values";
+  if (const auto found = a.vectors.find(difference.name); found != a.vectors.end()) {
+    add_difference(found->second, b.vectors.at(difference.name), difference);
+    return difference.elements == 0;
   }
-  const WeightPtr &one = a.matrices.at(name), &other = b.matrices.at(name);
-  if (one->is_quantized() && other->is_quantized()) {
-    if (same_integers(one->convert(), other->convert())) return -1;
-    return std::max(0.0, value_difference(one, other));
-  }
-  return value_difference(one, other);
+  const WeightPtr &one = a.matrices.at(difference.name), &other = b.matrices.at(difference.name);
+  const bool integers = one->is_quantized() && other->is_quantized();
+  if (integers && same_integers(one->convert(), other->convert())) return true;
+  for_row_chunks(*one, [&](const at::Tensor& rows, std::int64_t begin) {
+    add_difference(rows, rows_of(*other, begin, rows.size(0)), difference);
+  });
+  if (integers) difference.what = "integers";
+  return !integers && difference.elements == 0;
 }
 
 }  // namespace
@@ -97,10 +96,10 @@ Comparison compare_models(const model::Decoder& a, const model::Decoder& b, Prog
   Comparison comparison;
   progress.start("compare", static_cast<std::int64_t>(one.names.size()));
   for (const std::string& name : one.names) {
-    const double largest = difference(name, one, other);
-    if (largest >= 0) {
-      comparison.differing.push_back(name);
-      comparison.largest_difference = std::max(comparison.largest_difference, largest);
+    TensorDifference difference{.name = name};
+    if (!same(one, other, difference)) {
+      comparison.largest_difference = std::max(comparison.largest_difference, difference.largest_difference);
+      comparison.differing.push_back(std::move(difference));
     }
     progress.update(++comparison.tensors, name);
   }

@@ -11,10 +11,17 @@
 
 namespace lrqat::exporting {
 
+struct TensorDifference {
+  std::string name;
+  std::string what;               // "integers" where both have them, else "values"
+  std::int64_t elements = 0;      // that differ; 0: only scales of zero codes do
+  double largest_difference = 0;  // of two values
+};
+
 struct Comparison {
   std::int64_t tensors = 0;
-  std::vector<std::string> differing;  // names, in model order
-  double largest_difference = 0;       // of two values
+  std::vector<TensorDifference> differing;  // in model order
+  double largest_difference = 0;
 };
 
 // Codes, zero points and scales that stand for the same weight; a scale for the whole tensor is one a row.

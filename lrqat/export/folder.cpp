@@ -102,6 +102,7 @@ std::int64_t bytes_in(const fs::path& folder) {
 
 void add_warnings(const model::OpenedModel& model, const FolderPlan& plan, const fs::path& folder,
                   ExportReport& report) {
+  report.warnings.insert(report.warnings.end(), plan.warnings.begin(), plan.warnings.end());
   const formats::DType loaded = model::dtype_of(parse_dtype_option(plan.dtype));
   const auto wider = std::count_if(plan.tensors.begin(), plan.tensors.end(), [&](const FolderTensor& tensor) {
     return formats::is_readable_float(tensor.dtype) && tensor.dtype != loaded &&
@@ -216,7 +217,7 @@ ExportReport write_folder(const std::string& format, const model::OpenedModel& m
     report.bit_exact_tensors = comparison.tensors - static_cast<std::int64_t>(comparison.differing.size());
     report.largest_change = comparison.largest_difference;
     if (!comparison.differing.empty() && !plan.may_round) {
-      fail(out.string(), ": tensor \"", comparison.differing.front(),
+      fail(out.string(), ": tensor \"", comparison.differing.front().name,
            "\" read back differs from the model's; nothing was exported (this is a bug in lrqat or a broken "
            "disk)");
     }

@@ -31,6 +31,7 @@ struct FolderPlan {
   // The model's own values differ from the file's by rounding that was asked for; read-back counts instead of
   // failing.
   bool may_round = false;
+  std::vector<std::string> warnings;
 };
 
 // "float16" | "bfloat16" | "float32"; UsageError for anything else.

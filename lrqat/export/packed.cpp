@@ -39,6 +39,7 @@ class Planner {
     }
     plan_.quantization = model::packed_config_to_json(config, skipped_);
     plan_.dtype = dtype(options);
+    add_warnings(config);
     return std::move(plan_);
   }
 
@@ -75,6 +76,17 @@ class Planner {
       return;
     }
     groups_.push_back({scheme, {module}});
+  }
+
+  void add_warnings(const model::PackedConfig& config) {
+    if (layout_.name != "compressed-tensors") return;
+    for (const PackedGroup& group : config.groups) {
+      if (group.scheme.symmetric) continue;
+      plan_.warnings.emplace_back(
+          "transformers with compressed-tensors 0.20 does not load folders with zero points, its own "
+          "neither");
+      return;
+    }
   }
 
   // The type that programs compute in: one that holds the scales.
