@@ -78,6 +78,10 @@ formats::DType dtype_of(at::ScalarType type) {
       return formats::DType::I8;
     case at::kByte:
       return formats::DType::U8;
+    case at::kInt:
+      return formats::DType::I32;
+    case at::kLong:
+      return formats::DType::I64;
     default:
       internal_error(__FILE__, __LINE__, "tensor type", at::toString(type));
   }
