@@ -7,6 +7,7 @@
 #include "lrqat/cli/cli.h"
 #include "lrqat/model/converted.h"
 #include "lrqat/model/open.h"
+#include "lrqat/quant/lora_weight.h"
 
 namespace lrqat::cli {
 namespace {
@@ -15,12 +16,18 @@ struct ConvertFlags {
   std::string run;
   std::string out;
   bool force = false;
+  bool round_adapters = false;
 };
 
 void run_convert(const ConvertFlags& flags, Context& context) {
   const model::OpenedModel model = model::open_model(flags.run);
   if (model.source == nullptr)
     fail(flags.run, ": is a ", model.kind, " model already; --run takes a training run");
+  if (flags.round_adapters) {
+    for (nn::Linear* linear : model.decoder->linears()) {
+      linear->set_weight(quant::merged_by_rounding(linear->name(), linear->weight()));
+    }
+  }
   const auto summary = model::save_converted(*model.decoder, *model.source, flags.out, flags.force);
   Json layers = Json::array();
   for (const model::ConvertedLayer& layer : summary.layers) layers.push_back(model::to_json(layer));
@@ -37,6 +44,8 @@ Action declare_convert(CLI::App& command) {
   command.add_option("--run", flags->run, "the run to convert (its best or last checkpoint)")->required();
   command.add_option("--out", flags->out, "the folder to write: integers and scales as safetensors")
       ->required();
+  command.add_flag("--round-adapters", flags->round_adapters,
+                   "--method qlora: round the sum of integers and adapters to the grid (another model)");
   command.add_flag("--force", flags->force, "replace an existing folder");
   return [flags](Context& context) { run_convert(*flags, context); };
 }

@@ -6,6 +6,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/cli/cli.h"
 #include "lrqat/export/exporter.h"
+#include "lrqat/formats/ggml_codes.h"
 
 namespace lrqat::cli {
 namespace {
@@ -24,7 +25,7 @@ void run_export(const ExportFlags& flags, Context& context) {
     fail(flags.out, " exists: give another --out, or --force to replace it");
   }
   const model::OpenedModel model = model::open_model(flags.model);
-  const auto report = exporter.run(model, flags.out, flags.options, context.progress);
+  const auto report = exporting::export_model(exporter, model, flags.out, flags.options, context.progress);
   for (const std::string& warning : report.warnings) context.progress.message("warning: " + warning);
   if (context.options.json) return context.print_json(exporting::to_json(report));
   std::cout << report.path.string() << ": " << report.bit_exact_tensors << " of " << report.tensors
@@ -41,11 +42,12 @@ Action declare_export(CLI::App& command) {
                   "a converted folder, a run, or any model whose linears are quantized")
       ->required();
   command.add_option("--format", flags->format, "file format: " + exporting::known_exporters())->required();
-  command.add_option("--out", flags->out, "the file to write")->required();
-  command.add_flag("--force", flags->force, "replace an existing file");
+  command.add_option("--out", flags->out, "the file (gguf) or folder to write")->required();
+  command.add_flag("--force", flags->force, "replace an existing file or exported folder");
   command
       .add_option("--linear-type", flags->options.linear_type,
-                  "gguf: quantized linears as auto, q4_0 or q8_0")
+                  "gguf: quantized linears as auto (the smallest type that is exact) or " +
+                      formats::known_code_block_types())
       ->capture_default_str();
   command
       .add_option("--rest-type", flags->options.rest_type,
@@ -53,6 +55,14 @@ Action declare_export(CLI::App& command) {
       ->capture_default_str();
   command.add_option("--matrices", flags->options.matrices,
                      "gguf: f32 writes every matrix as float32 of its exact value, to compare programs");
+  command
+      .add_option(
+          "--dtype", flags->options.dtype,
+          "folders: the type that programs load the model in, auto, float16, bfloat16 or float32; hf: "
+          "also the type of every tensor")
+      ->capture_default_str();
+  command.add_flag("--allow-inexact", flags->options.allow_inexact,
+                   "round scales (hf: weights) that the format does not hold, and say by how much");
   return [flags](Context& context) { run_export(*flags, context); };
 }
 

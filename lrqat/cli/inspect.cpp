@@ -3,18 +3,23 @@
 #include <ATen/ATen.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
 #include <iomanip>
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <sstream>
 #include <unordered_map>
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/sha256.h"
 #include "lrqat/cli/cli.h"
+#include "lrqat/cli/inspect_compare.h"
 #include "lrqat/formats/safetensors.h"
 #include "lrqat/model/converted.h"
 #include "lrqat/model/open.h"
+#include "lrqat/model/packed_config.h"
 #include "lrqat/train/run.h"
 
 namespace lrqat::cli {
@@ -30,6 +35,8 @@ struct Row {
   std::string sha256;           // of the stored bytes; of integers and scales where they are ours
   std::optional<int> num_bits;  // nothing where it holds floats
   std::optional<quant::Granularity> granularity;  // of the scales
+  std::vector<std::int64_t> histogram;            // of codes, from the grid's smallest on; empty: no integers
+  double clipped_fraction = 0;                    // of weights that training or rounding clipped, where known
 
   std::int64_t elements() const {
     std::int64_t count = 1;
@@ -95,20 +102,38 @@ std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
   return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
 }
 
+std::vector<std::int64_t> histogram_of(const at::Tensor& codes, const quant::Grid& grid) {
+  std::vector<std::int64_t> counts(static_cast<std::size_t>(grid.quant_max - grid.quant_min + 1));
+  const std::int8_t* data = codes.const_data_ptr<std::int8_t>();
+  for (std::int64_t i = 0; i < codes.numel(); ++i)
+    ++counts[static_cast<std::size_t>(data[i] - grid.quant_min)];
+  return counts;
+}
+
 // Codes (int8) and scales (float32), whatever file they lie in.
 Row integer_row(const std::string& name, const quant::QuantizedWeight& weight) {
   const at::Tensor codes = weight.weight_int.cpu().contiguous(), scale = weight.scale.cpu().contiguous();
   const bool packed = weight.grid.num_bits <= 4;
   const bool half = at::equal(scale.to(at::kHalf).to(at::kFloat), scale);
   const std::int64_t row_bytes = packed ? (codes.size(1) + 1) / 2 : codes.size(1);
-  const std::int64_t bytes = codes.size(0) * row_bytes + scale.numel() * (half ? 2 : 4);
+  std::int64_t bytes = codes.size(0) * row_bytes + scale.numel() * (half ? 2 : 4);
+  Sha256 sha256;
+  sha256.update(bytes_of(codes)).update(bytes_of(scale));
+  for (const at::Tensor& shift : {weight.zero_point, weight.offset}) {
+    if (!shift.defined()) continue;
+    const at::Tensor plain = shift.cpu().contiguous();
+    sha256.update(bytes_of(plain));
+    bytes += static_cast<std::int64_t>(plain.nbytes());
+  }
   return {.name = name,
           .dtype = packed ? "int4" : "int8",
           .shape = codes.sizes().vec(),
           .bytes = static_cast<std::size_t>(bytes),
-          .sha256 = Sha256().update(bytes_of(codes)).update(bytes_of(scale)).hex_digest(),
+          .sha256 = sha256.hex_digest(),
           .num_bits = weight.grid.num_bits,
-          .granularity = weight.granularity};
+          .granularity = weight.granularity,
+          .histogram = histogram_of(codes, weight.grid),
+          .clipped_fraction = weight.clipped_fraction};
 }
 
 std::unordered_map<std::string, const quant::WeightParametrization*> quantized_weights(
@@ -135,12 +160,12 @@ Row float_row(const formats::WeightSource& source, const std::string& name) {
   return row;
 }
 
-// A run or a converted folder: integers from the model, everything else from the files.
+// A run or a folder of integers: integers from the model, everything else from the files.
 Inspection inspect_quantized(const model::OpenedModel& model) {
   const auto quantized = quantized_weights(*model.decoder);
   std::unordered_map<std::string, Row> stored;
   if (model.source == nullptr) {
-    model::check_converted(model.path, *model.decoder);
+    if (model.kind == "converted") model::check_converted(model.path, *model.decoder);
     for (Row& row : rows_of(formats::ShardedSafetensors(model.path)))
       stored.emplace(row.name, std::move(row));
   }
@@ -160,6 +185,12 @@ Inspection inspect(const fs::path& path) {
   if (!fs::exists(path)) fail(path.string(), ": there is no such file or folder");
   if (train::Run::is_run(path) || model::is_converted_folder(path)) {
     return inspect_quantized(model::open_model(path));
+  }
+  if (model::is_packed_folder(path)) {
+    Inspection inspection = inspect_quantized(model::open_model(path));
+    const fs::path config = path / "config.json";
+    inspection.kind = model::packed_config_from_json(read_json_file(config), config.string())->layout;
+    return inspection;
   }
   if (path.extension() == ".safetensors")
     return {"safetensors", "", rows_of(formats::ShardedSafetensors(path))};
@@ -187,6 +218,10 @@ Json to_json(const Row& row) {
     if (row.granularity->kind == quant::Granularity::Kind::group)
       json["group_size"] = row.granularity->group_size;
   }
+  if (!row.histogram.empty()) {
+    json["histogram"] = row.histogram;
+    json["clipped_fraction"] = row.clipped_fraction;
+  }
   return json;
 }
 
@@ -207,12 +242,34 @@ Json to_json(const Inspection& inspection, const std::string& path) {
   return json;
 }
 
+// Counts as bars of eight heights, at most sixteen of them.
+std::string bars(const std::vector<std::int64_t>& counts) {
+  constexpr std::array kBars{"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
+  const std::size_t per_bar = std::max<std::size_t>(1, counts.size() / 16);
+  std::vector<std::int64_t> sums((counts.size() + per_bar - 1) / per_bar);
+  for (std::size_t i = 0; i < counts.size(); ++i) sums[i / per_bar] += counts[i];
+  const std::int64_t most = std::max<std::int64_t>(1, *std::max_element(sums.begin(), sums.end()));
+  std::string text;
+  for (const std::int64_t sum : sums) text += kBars[static_cast<std::size_t>(sum * 7 / most)];
+  return text;
+}
+
+std::string integers_text(const Row& row) {
+  if (row.histogram.empty()) return {};
+  std::ostringstream text;
+  text << " " << bars(row.histogram);
+  if (row.clipped_fraction > 0) {
+    text << " " << std::setprecision(3) << 100 * row.clipped_fraction << " % clipped";
+  }
+  return text.str();
+}
+
 void print_text(const Inspection& inspection, const Json& json) {
   for (const Row& row : inspection.rows) {
     std::cout << std::left << std::setw(52) << row.name << " " << std::setw(5) << row.dtype << " "
               << std::setw(16) << formats::shape_to_string(row.shape) << " " << std::setw(16)
               << (row.granularity ? concat(*row.num_bits, "-bit ", row.granularity->name()) : "") << " "
-              << row.sha256.substr(0, 12) << "\n";
+              << row.sha256.substr(0, 12) << integers_text(row) << "\n";
   }
   std::cout << inspection.kind << ", " << inspection.rows.size() << " tensors, " << json["weights"]
             << " weights, " << json["bits_per_weight"] << " bits a weight\n";
@@ -223,12 +280,18 @@ void print_text(const Inspection& inspection, const Json& json) {
 
 Action declare_inspect(CLI::App& command) {
   auto path = std::make_shared<std::string>();
-  command
-      .add_option("path", *path,
-                  "a .safetensors or GGUF file, a Hugging Face folder, a converted folder or a run")
-      ->required();
-  return [path](Context& context) {
+  auto compared = std::make_shared<std::vector<std::string>>();
+  auto* option =
+      command.add_option("path", *path,
+                         "a .safetensors or GGUF file, a run, or a folder: Hugging Face, converted, "
+                         "compressed-tensors, GPTQ, AWQ");
+  command.add_option("--compare", *compared, "two models: says tensor by tensor, bit-exactly, what differs")
+      ->expected(2)
+      ->excludes(option);
+  return [path, compared](Context& context) {
     const at::NoGradGuard no_grad;
+    if (!compared->empty()) return run_compare(compared->at(0), compared->at(1), context);
+    if (path->empty()) throw UsageError("inspect takes a path, or --compare A B");
     const Inspection inspection = inspect(*path);
     const Json json = to_json(inspection, *path);
     context.options.json ? context.print_json(json) : print_text(inspection, json);

@@ -15,6 +15,7 @@
 #include "lrqat/cli/recipe_flags.h"
 #include "lrqat/formats/weight_source.h"
 #include "lrqat/model/load.h"
+#include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/train_step.h"
 
@@ -22,7 +23,9 @@ namespace lrqat::cli {
 namespace {
 
 struct Shapes {
-  double weights = 0;                          // of the quantized linears
+  double weights = 0;                          // of the linears
+  double frozen = 0;                           // bytes that training never changes (Φ0, W0, integers)
+  double trained_weights = 0;                  // elements of linears that are trained themselves
   double adapters = 0;                         // elements
   double scales = 0;                           // elements
   double largest = 0;                          // elements of the largest linear
@@ -38,13 +41,18 @@ Shapes shapes_of(const model::Decoder& decoder, const formats::WeightSource& sou
     const std::string tensor = module + ".weight";
     return source.has(tensor) ? static_cast<double>(source.raw(tensor).data.size()) : 0.0;  // a tied head
   };
+  const train::Method& method = train::find_method(recipe.method);
   for (const nn::Linear* linear : decoder.linears()) {
     const auto n = static_cast<double>(linear->out_features()),
                k = static_cast<double>(linear->in_features());
-    recipe.granularity.check(linear->name(), linear->in_features());
-    const auto scale = recipe.granularity.scale_shape(linear->out_features(), linear->in_features());
     out.weights += n * k;
-    out.adapters += static_cast<double>(recipe.rank) * (n + k);
+    const auto own = train::layer_recipe(recipe, linear->name());
+    if (!own) continue;  // stays float, in the file's pages
+    own->granularity.check(linear->name(), linear->in_features());
+    const auto scale = own->granularity.scale_shape(linear->out_features(), linear->in_features());
+    if (method.frozen_bytes != nullptr) out.frozen += method.frozen_bytes(*own) * n * k;
+    if (method.trains_weight) out.trained_weights += n * k;
+    if (method.has_adapters) out.adapters += static_cast<double>(own->rank) * (n + k);
     out.scales += static_cast<double>(scale[0] * scale[1]);
     out.largest = std::max(out.largest, n * k);
     out.linears_stored += stored(linear->name());
@@ -53,23 +61,6 @@ Shapes shapes_of(const model::Decoder& decoder, const formats::WeightSource& sou
   out.head_stored = stored("model.embed_tokens") + stored("lm_head");
   out.num_layers = decoder.num_layers();
   return out;
-}
-
-double phi_bytes(const train::Recipe& recipe) {
-  switch (recipe.phi) {
-    case quant::Downcast::float32:
-      return 4;
-    case quant::Downcast::bfloat16:
-    case quant::Downcast::float16:
-      return 2;
-    case quant::Downcast::fixed_point8:
-      return 1;
-    case quant::Downcast::int4:
-      return 0.5;
-    case quant::Downcast::integer:
-      return recipe.bits <= 4 ? 0.5 : 1;
-  }
-  return 4;
 }
 
 // Floating-point operations a second of a product of the recipe's type, the best of a few.
@@ -89,14 +80,16 @@ double measured_speed(quant::ComputeType compute) {
 Json memory_parts(const train::Recipe& recipe, const Shapes& shapes, const model::Decoder& decoder,
                   std::int64_t kept_blocks) {
   const auto micro_batch = static_cast<double>(recipe.batch_size * recipe.sequence_length);
-  const double trainables = shapes.adapters + (recipe.learn_scale ? shapes.scales : 0.0);
+  const double trainables =
+      shapes.adapters + shapes.trained_weights + (recipe.learn_scale ? shapes.scales : 0.0);
   const auto bytes = [](double value) { return static_cast<std::int64_t>(value); };
   const double block = static_cast<double>(train::kept_bytes_per_token(decoder)) * micro_batch;
   const double borders =
       4.0 * static_cast<double>(decoder.config().hidden_size * shapes.num_layers) * micro_batch;
   constexpr double kLossChunks = 2 * 32.0 * (1 << 20);  // logits of student and teacher (nn::LossOptions)
   constexpr double kProgram = 300e6;                    // LibTorch itself and its threads
-  return {{"phi_0", bytes(phi_bytes(recipe) * shapes.weights)},
+  return {{"phi_0", bytes(shapes.frozen)},
+          {"weights", bytes(4 * shapes.trained_weights)},
           {"adapters", bytes(4 * shapes.adapters)},
           {"scales", bytes(4 * shapes.scales)},
           {"gradients", bytes(4 * trainables)},

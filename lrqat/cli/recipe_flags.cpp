@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "lrqat/train/methods.h"
+
 namespace lrqat::cli {
 namespace {
 
@@ -35,11 +37,15 @@ void add_recipe_flags(CLI::App& command, RecipeFlags& flags) {
 }
 
 train::Recipe resolve_recipe(const RecipeFlags& flags, const CommonOptions& options) {
-  train::Recipe recipe;
-  if (!flags.config.empty()) train::read_recipe(flags.config, recipe);
-  for (const auto& [name, values] : flags.fields) {
-    if (!values.empty()) train::recipe_field(name).parse(recipe, values);
-  }
+  const auto read = [&](train::Recipe recipe) {
+    if (!flags.config.empty()) train::read_recipe(flags.config, recipe);
+    for (const auto& [name, values] : flags.fields) {
+      if (!values.empty()) train::recipe_field(name).parse(recipe, values);
+    }
+    return recipe;
+  };
+  // The method decides what the fields are that nobody sets, so it is looked for first.
+  train::Recipe recipe = read(train::method_defaults(read({}).method));
   if (options.seed_given) recipe.seed = options.seed;
   recipe.model = absolute(recipe.model);
   recipe.eval_data = absolute(recipe.eval_data);

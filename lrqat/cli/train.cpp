@@ -67,7 +67,7 @@ std::unique_ptr<model::Decoder> rounded(const train::Recipe& recipe, const model
                                         const model::LoadOptions& load) {
   auto decoder = model::load_float_model(source, load);
   model::prepare(*decoder, *source, [&](const std::string& name, const at::Tensor& weight) {
-    return train::find_method("rtn").prepare(recipe, name, weight);
+    return train::prepare_layer(train::find_method("rtn"), recipe, name, weight);
   });
   return decoder;
 }

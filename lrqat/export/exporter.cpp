@@ -1,35 +1,153 @@
 #include "lrqat/export/exporter.h"
 
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <iomanip>
+
 #include "lrqat/base/error.h"
+#include "lrqat/model/converted.h"
+#include "lrqat/model/packed_layout.h"
+#include "lrqat/quant/integer_weight.h"
 
 namespace lrqat::exporting {
 namespace {
 
-const std::vector<Exporter>& exporters() {
-  static const std::vector<Exporter> table = {{"gguf", export_gguf}};
-  return table;
+std::string type_name(at::ScalarType type) {
+  return type == at::kHalf ? "float16" : type == at::kBFloat16 ? "bfloat16" : "float32";
+}
+
+// True where the number comes back from the type as it was, and is finite.
+at::Tensor fits(const at::Tensor& scale, at::ScalarType type) {
+  return scale.to(type).to(at::kFloat).eq(scale).logical_and(scale.isfinite());
+}
+
+bool all_fit(const at::Tensor& scale, const std::vector<at::ScalarType>& types) {
+  return types.empty() || std::any_of(types.begin(), types.end(), [&](at::ScalarType type) {
+           return fits(scale, type).all().item<bool>();
+         });
+}
+
+// The first scale that does not fit the widest of the types.
+std::string scale_obstacle(const std::string& format, const at::Tensor& scale,
+                           const std::vector<at::ScalarType>& types) {
+  if (all_fit(scale, types)) return {};
+  const at::ScalarType type = types.back();
+  const at::Tensor bad = scale.masked_select(fits(scale, type).logical_not());
+  return concat("scale ", std::setprecision(9), bad[0].item<float>(), " is not a ", type_name(type),
+                " number, the scale type of ", format, "; train with --scale-type ", type_name(type),
+                ", so that the grid of training is the one that ships, or round it with --allow-inexact");
+}
+
+std::string formats_that_hold(const quant::QuantizedWeight& weight) {
+  std::string names;
+  for (const Exporter& exporter : exporters()) {
+    if (!why_inexact(exporter, weight).empty()) continue;
+    names += (names.empty() ? "" : ", ") + exporter.name;
+  }
+  return concat("formats that hold this layer exactly: ", names, names.empty() ? "" : ", ",
+                "and the converted folder (lrqat convert)");
+}
+
+// The weight with its scales rounded to the type; the largest change of a weight.
+double round_scales(nn::Linear& linear, quant::QuantizedWeight weight, at::ScalarType type) {
+  const at::Tensor rounded = weight.scale.to(type).to(at::kFloat);
+  if (!rounded.isfinite().all().item<bool>()) {
+    fail(linear.name(), ": a scale is beyond the range of ", type_name(type),
+         ", so it cannot be rounded to it");
+  }
+  const std::int64_t per_scale = weight.weight_int.size(1) / weight.scale.size(1);
+  const at::Tensor step = (rounded - weight.scale).abs().repeat_interleave(per_scale, 1);
+  const double change = (model::signed_codes(weight).abs() * step).max().item<double>();
+  weight.scale = rounded;
+  linear.set_weight(std::make_shared<quant::IntegerWeight>(linear.name(), weight));
+  return change;
+}
+
+// Error at the first linear that the format does not hold; with allow_inexact rounds scales instead. The
+// largest change.
+double make_exact(const Exporter& exporter, model::Decoder& decoder, const ExportOptions& options) {
+  const auto types = exporter.scale_types(options);
+  double change = 0;
+  for (nn::Linear* linear : decoder.linears()) {
+    if (!linear->weight()->is_quantized()) continue;
+    quant::QuantizedWeight weight = linear->weight()->convert();
+    if (options.allow_inexact && exporter.obstacle(weight, options).empty() &&
+        !all_fit(weight.scale, types)) {
+      change = std::max(change, round_scales(*linear, std::move(weight), types.back()));
+      continue;
+    }
+    const std::string why = why_inexact(exporter, weight, options);
+    if (!why.empty()) fail(linear->name(), ": ", why, "; ", formats_that_hold(weight));
+  }
+  return change;
 }
 
 }  // namespace
 
 Json to_json(const ExportReport& report) {
-  return {{"format", report.format},    {"path", report.path.string()},
-          {"bytes", report.bytes},      {"bits_per_weight", report.bits_per_weight},
-          {"tensors", report.tensors},  {"bit_exact_tensors", report.bit_exact_tensors},
+  return {{"format", report.format},
+          {"path", report.path.string()},
+          {"bytes", report.bytes},
+          {"bits_per_weight", report.bits_per_weight},
+          {"tensors", report.tensors},
+          {"bit_exact_tensors", report.bit_exact_tensors},
+          {"largest_change", report.largest_change},
           {"warnings", report.warnings}};
+}
+
+const std::vector<Exporter>& exporters() {
+  static const std::vector<Exporter> table = [] {
+    std::vector<Exporter> rows{gguf_exporter()};
+    for (const model::PackedLayout& layout : model::packed_layouts()) {
+      rows.push_back(packed_exporter(layout.name));
+    }
+    rows.push_back(float_exporter());
+    return rows;
+  }();
+  return table;
+}
+
+const Exporter& adapter_exporter() {
+  static const Exporter row = peft_exporter();
+  return row;
 }
 
 std::string known_exporters() {
   std::string names;
-  for (const Exporter& exporter : exporters()) names += (names.empty() ? "" : ", ") + exporter.name;
-  return names;
+  for (const Exporter& exporter : exporters()) names += exporter.name + ", ";
+  return names + adapter_exporter().name;
 }
 
 const Exporter& find_exporter(const std::string& name) {
   for (const Exporter& exporter : exporters()) {
     if (exporter.name == name) return exporter;
   }
+  if (adapter_exporter().name == name) return adapter_exporter();
   throw UsageError(concat("--format \"", name, "\" is not known: use one of ", known_exporters()));
+}
+
+std::string why_inexact(const Exporter& exporter, const quant::QuantizedWeight& weight,
+                        const ExportOptions& options) {
+  const std::string obstacle = exporter.obstacle(weight, options);
+  return obstacle.empty() ? scale_obstacle(exporter.name, weight.scale, exporter.scale_types(options))
+                          : obstacle;
+}
+
+ExportReport export_model(const Exporter& exporter, const model::OpenedModel& model,
+                          const std::filesystem::path& out, const ExportOptions& options,
+                          ProgressReporter& progress) {
+  const at::NoGradGuard no_grad;
+  if (model.kind == "converted") model::check_converted(model.path, *model.decoder);
+  const double change = make_exact(exporter, *model.decoder, options);
+  ExportReport report = exporter.run(model, out, options, progress);
+  report.largest_change = std::max(report.largest_change, change);
+  if (report.largest_change > 0) {
+    report.warnings.push_back(
+        concat("not exact, as --allow-inexact permits: a weight changes by up to ", report.largest_change));
+  }
+  return report;
 }
 
 }  // namespace lrqat::exporting

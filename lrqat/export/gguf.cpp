@@ -8,9 +8,9 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/export/exporter.h"
+#include "lrqat/export/gguf_blocks.h"
 #include "lrqat/export/gguf_read_back.h"
 #include "lrqat/export/gguf_tensors.h"
-#include "lrqat/model/converted.h"
 #include "lrqat/model/tokenizer_files.h"
 
 namespace lrqat::exporting {
@@ -24,9 +24,10 @@ std::uint32_t u32(std::int64_t value) { return static_cast<std::uint32_t>(value)
 // llama.h: enum llama_ftype, of the type that most weights have. Types that it has no name for count as F32.
 std::uint32_t file_type(const std::vector<ExportTensor>& tensors) {
   static const std::map<GgmlType, std::uint32_t> kFileTypes = {
-      {GgmlType::F32, 0},   {GgmlType::F16, 1},   {GgmlType::Q4_0, 2}, {GgmlType::Q4_1, 3},
-      {GgmlType::Q8_0, 7},  {GgmlType::Q5_0, 8},  {GgmlType::Q5_1, 9}, {GgmlType::Q4_K, 14},
-      {GgmlType::Q5_K, 16}, {GgmlType::Q6_K, 18}, {GgmlType::BF16, 32}};
+      {GgmlType::F32, 0},   {GgmlType::F16, 1},   {GgmlType::Q4_0, 2},  {GgmlType::Q4_1, 3},
+      {GgmlType::Q8_0, 7},  {GgmlType::Q5_0, 8},  {GgmlType::Q5_1, 9},  {GgmlType::Q4_K, 14},
+      {GgmlType::Q2_K, 10}, {GgmlType::Q3_K, 11}, {GgmlType::Q5_K, 16}, {GgmlType::Q6_K, 18},
+      {GgmlType::BF16, 32}};
   std::map<GgmlType, std::int64_t> weights;
   for (const ExportTensor& tensor : tensors) {
     if (tensor.shape.size() == 2) weights[tensor.type] += tensor.shape[0] * tensor.shape[1];
@@ -97,6 +98,12 @@ void add_warnings(const std::vector<ExportTensor>& tensors, const ExportOptions&
   if (!any_codes && options.matrices.empty()) {
     report.warnings.emplace_back("no linear of this model is quantized: the file holds the float model");
   }
+  if (std::any_of(tensors.begin(), tensors.end(),
+                  [](const ExportTensor& tensor) { return tensor.type == GgmlType::Q2_0; })) {
+    report.warnings.emplace_back(
+        "Q2_0 blocks need llama.cpp of August 2026 or later (commit fcfe6389); --linear-type q4_0 is what "
+        "older builds read");
+  }
   if (report.bit_exact_tensors < report.tensors) {
     report.warnings.push_back(concat(report.tensors - report.bit_exact_tensors,
                                      " tensors that were not trained are rounded to ", options.rest_type,
@@ -112,13 +119,12 @@ void check_target(const fs::path& out) {
     fail(out.string(), " is a folder: --out takes the name of a file, like model.gguf");
 }
 
-}  // namespace
-
+// The file is read back and compared before it gets its name; a tensor that differs, other than by the
+// rounding that rest_type asks for, is an Error and leaves nothing.
 ExportReport export_gguf(const model::OpenedModel& model, const fs::path& out, const ExportOptions& options,
                          ProgressReporter& progress) {
   const at::NoGradGuard no_grad;
   check_target(out);
-  if (model.kind == "converted") model::check_converted(model.path, *model.decoder);
   const std::vector<ExportTensor> tensors = gguf_tensors(*model.decoder, options);
   // Under this name until it is verified.
   fs::path unverified = out;
@@ -140,6 +146,19 @@ ExportReport export_gguf(const model::OpenedModel& model, const fs::path& out, c
   }
   add_warnings(tensors, options, report);
   return report;
+}
+
+}  // namespace
+
+Exporter gguf_exporter() {
+  const auto is_float = [](const ExportOptions& options) { return !options.matrices.empty(); };
+  return {"gguf", export_gguf,
+          [is_float](const quant::QuantizedWeight& weight, const ExportOptions& options) {
+            return is_float(options) ? std::string() : block_obstacle(weight, options.linear_type);
+          },
+          [is_float](const ExportOptions& options) {
+            return is_float(options) ? std::vector<at::ScalarType>{} : std::vector{at::kHalf};
+          }};
 }
 
 }  // namespace lrqat::exporting

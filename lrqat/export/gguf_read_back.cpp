@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "lrqat/base/error.h"
-#include "lrqat/base/half.h"
+#include "lrqat/export/gguf_blocks.h"
 #include "lrqat/formats/ggml_blocks.h"
 #include "lrqat/formats/gguf.h"
 
@@ -16,7 +16,6 @@ namespace {
 namespace fs = std::filesystem;
 using formats::GgmlType;
 
-constexpr std::int64_t kBlock = 32;        // of Q4_0 and Q8_0
 constexpr std::int64_t kRowsAtOnce = 256;  // of values that are made to be compared
 
 // Equal bits. The product of a scale and code 0 may be zero of either sign in a weight that is in training.
@@ -45,26 +44,12 @@ std::int64_t row_of_other_values(const formats::GgufTensor& stored, const Export
 
 // The first row whose codes or scales differ; -1: none. Values alone would not see a code whose scale is 0.
 std::int64_t row_of_other_codes(const formats::GgufTensor& stored, const ExportTensor& tensor) {
-  const quant::QuantizedWeight weight = tensor.codes();
-  const at::Tensor codes = weight.weight_int.cpu().contiguous(), scale = weight.scale.cpu().contiguous();
-  const std::int64_t rows = codes.size(0), cols = codes.size(1), groups = scale.size(1);
-  const std::int64_t blocks = cols / kBlock, blocks_per_scale = blocks / groups;
-  const std::size_t row_bytes = formats::ggml_row_bytes(stored.type, cols);
-  std::vector<std::int8_t> row_codes(static_cast<std::size_t>(cols));
-  std::vector<std::uint16_t> words(static_cast<std::size_t>(blocks));
-  for (std::int64_t row = 0; row < rows; ++row) {
+  const BlockRows blocks(tensor.codes());
+  const formats::CodeBlockType& type = *formats::find_code_block_type(stored.type);
+  const std::size_t row_bytes = formats::ggml_row_bytes(stored.type, blocks.cols());
+  for (std::int64_t row = 0; row < blocks.rows(); ++row) {
     const std::byte* data = stored.data.data() + static_cast<std::size_t>(row) * row_bytes;
-    stored.type == GgmlType::Q4_0 ? formats::decode_q4_0(data, row_codes, words)
-                                  : formats::decode_q8_0(data, row_codes, words);
-    const std::int64_t source = tensor.row_of ? tensor.row_of(row) : row;
-    if (!std::equal(row_codes.begin(), row_codes.end(),
-                    codes.const_data_ptr<std::int8_t>() + source * cols)) {
-      return row;
-    }
-    const float* scales = scale.const_data_ptr<float>() + (scale.size(0) == 1 ? 0 : source) * groups;
-    for (std::int64_t b = 0; b < blocks; ++b) {
-      if (float16_to_float(words[static_cast<std::size_t>(b)]) != scales[b / blocks_per_scale]) return row;
-    }
+    if (!blocks.equals(type, tensor.row_of ? tensor.row_of(row) : row, data)) return row;
   }
   return -1;
 }

@@ -3,12 +3,10 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <cmath>
-#include <iomanip>
 #include <span>
 
 #include "lrqat/base/error.h"
-#include "lrqat/base/half.h"
+#include "lrqat/export/gguf_blocks.h"
 #include "lrqat/formats/ggml_blocks.h"
 #include "lrqat/formats/gguf_names.h"
 #include "lrqat/quant/float_weight.h"
@@ -20,7 +18,6 @@ using formats::GgmlType;
 using quant::QuantizedWeight;
 using WeightPtr = std::shared_ptr<quant::WeightParametrization>;
 
-constexpr std::int64_t kBlock = 32;        // of Q4_0 and Q8_0
 constexpr std::int64_t kRowsAtOnce = 256;  // of values that are made to be written or compared
 
 GgmlType parse_rest_type(const std::string& name) {
@@ -31,16 +28,9 @@ GgmlType parse_rest_type(const std::string& name) {
   throw UsageError(concat("--rest-type \"", name, "\" is not known: use keep, f32, f16, bf16 or q8_0"));
 }
 
-GgmlType block_type(const std::string& linear_type, int num_bits) {
-  if (linear_type == "auto") return num_bits <= 4 ? GgmlType::Q4_0 : GgmlType::Q8_0;
-  if (linear_type == "q4_0") return GgmlType::Q4_0;
-  if (linear_type == "q8_0") return GgmlType::Q8_0;
-  throw UsageError(concat("--linear-type \"", linear_type, "\" is not known: use auto, q4_0 or q8_0"));
-}
-
 // Also those values that this model has no tensor for.
 void check_options(const ExportOptions& options) {
-  block_type(options.linear_type, 4);
+  if (options.linear_type != "auto") choose_block_type({}, options.linear_type);
   if (options.rest_type != "keep") parse_rest_type(options.rest_type);
   if (!options.matrices.empty() && options.matrices != "f32") {
     throw UsageError(concat("--matrices \"", options.matrices, "\" is not known: f32 is"));
@@ -66,50 +56,12 @@ at::Tensor gather_rows(const quant::WeightParametrization& weight, const ExportT
   return at::cat(rows, 0);
 }
 
-void check_scales(const std::string& layer, const at::Tensor& scales) {
-  const at::Tensor values = scales.cpu().contiguous();
-  for (const float value :
-       std::span(values.const_data_ptr<float>(), static_cast<std::size_t>(values.numel()))) {
-    if (float16_to_float(float_to_float16(value)) == value && std::isfinite(value)) continue;
-    fail(layer, ": scale ", std::setprecision(9), value,
-         " is not a float16 number, the scale type of GGUF; the converted folder (lrqat convert) holds it; "
-         "for "
-         "GGUF train with --scale-type float16, so that the grid of training is the one that ships");
-  }
-}
-
-void check_blocks(const std::string& layer, const QuantizedWeight& weight, GgmlType type) {
-  const std::int64_t cols = weight.weight_int.size(1);
-  const auto name = formats::ggml_type_name(type);
-  if (cols % kBlock != 0) {
-    fail(layer, ": in_features ", cols, " is not a multiple of ", kBlock, ", the block of ", name,
-         "; the converted folder (lrqat convert) holds this model");
-  }
-  const std::int64_t group = weight.granularity.group_size;
-  if (weight.granularity.kind == quant::Granularity::Kind::group && group % kBlock != 0) {
-    fail(layer, ": groups of ", group, " weights are not a multiple of ", kBlock, ", the block of ", name,
-         "; train with a group size that is, or use the converted folder (lrqat convert)");
-  }
-  if (type == GgmlType::Q4_0 && weight.grid.num_bits > 4) {
-    fail(layer, ": ", weight.grid.num_bits, "-bit codes do not fit Q4_0; use --linear-type q8_0");
-  }
-}
-
 void write_codes(const ExportTensor& tensor, const ByteSink& sink) {
-  const QuantizedWeight quantized = tensor.codes();
-  const at::Tensor codes = quantized.weight_int.cpu().contiguous();
-  const at::Tensor scale = quantized.scale.cpu().contiguous();
-  const std::int64_t rows = codes.size(0), cols = codes.size(1), groups = scale.size(1);
-  std::vector<std::byte> row(formats::ggml_row_bytes(tensor.type, cols));
-  std::vector<std::uint16_t> words(static_cast<std::size_t>(groups));
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const std::int64_t source = tensor.row_of ? tensor.row_of(r) : r;
-    const float* row_scales = scale.const_data_ptr<float>() + (scale.size(0) == 1 ? 0 : source) * groups;
-    std::transform(row_scales, row_scales + groups, words.begin(), float_to_float16);
-    const std::span<const std::int8_t> row_codes(codes.const_data_ptr<std::int8_t>() + source * cols,
-                                                 static_cast<std::size_t>(cols));
-    tensor.type == GgmlType::Q4_0 ? formats::encode_q4_0(row_codes, words, row.data())
-                                  : formats::encode_q8_0(row_codes, words, row.data());
+  const BlockRows blocks(tensor.codes());
+  const formats::CodeBlockType& type = *formats::find_code_block_type(tensor.type);
+  std::vector<std::byte> row(formats::ggml_row_bytes(tensor.type, blocks.cols()));
+  for (std::int64_t r = 0; r < blocks.rows(); ++r) {
+    blocks.encode(type, tensor.row_of ? tensor.row_of(r) : r, row.data());
     sink(row);
   }
 }
@@ -257,9 +209,9 @@ class Planner {
 
   void codes(const std::string& module, const WeightPtr& weight, const std::string& linear_type) {
     const QuantizedWeight quantized = weight->convert();
-    const GgmlType type = block_type(linear_type, quantized.grid.num_bits);
-    check_blocks(module, quantized, type);
-    check_scales(module, quantized.scale);
+    const std::string obstacle = block_obstacle(quantized, linear_type);
+    if (!obstacle.empty()) fail(module, ": ", obstacle);
+    const GgmlType type = choose_block_type(quantized, linear_type).type;
     ExportTensor& tensor = values_tensor(module, weight, type);
     tensor.codes = [weight] { return weight->convert(); };
     tensor.write = [copy = tensor](const ByteSink& sink) { write_codes(copy, sink); };

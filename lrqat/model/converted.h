@@ -2,7 +2,10 @@
 // every export start from. The layout is described in docs/converted-format.md:
 //   config.json         the model's config with a "quantization_config" of quant_method "lrqat"
 //   model.safetensors   <linear>.weight_packed (two 4-bit codes a byte) or <linear>.weight_int, and
-//                       <linear>.weight_scale; every other tensor exactly as the source holds it
+//                       <linear>.weight_scale; <linear>.weight_zero_point (int8) where the grid is
+//                       asymmetric, <linear>.weight_offset (float32) where it has a float offset, both shaped
+//                       like the scales; every other tensor exactly as the source holds it. The value of a
+//                       weight is weight_scale * (code - weight_zero_point) + weight_offset
 //   tokenizer           the source's tokenizer files, or tokenizer.gguf (vocabulary only)
 // N out_features, K in_features.
 #pragma once
@@ -23,6 +26,8 @@ struct ConvertedLayer {
   quant::Grid grid;
   quant::Granularity granularity;
   double clipped_fraction = 0.0;
+  bool has_zero_point = false;
+  bool has_offset = false;
 };
 
 struct ConvertedSummary {
@@ -32,7 +37,8 @@ struct ConvertedSummary {
   std::string sha256;
 };
 
-Json to_json(const ConvertedLayer& layer);  // name, num_bits, granularity, group_size, clipped_fraction
+// name, num_bits, granularity, group_size, clipped_fraction; zero_point and offset where they are there
+Json to_json(const ConvertedLayer& layer);
 
 // The sha256 and the layers of a decoder, without writing anything. Error where no linear is quantized.
 ConvertedSummary summarize(const Decoder& decoder);

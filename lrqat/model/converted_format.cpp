@@ -36,6 +36,8 @@ ConvertedLayer layer_from_json(const Json& json, const std::string& where) {
   if (kind == "group") kind += concat(":", json_get<std::int64_t>(json, "group_size", inside));
   layer.granularity = quant::Granularity::parse(kind);
   layer.clipped_fraction = json_get_or<double>(json, "clipped_fraction", 0.0, inside);
+  layer.has_zero_point = json_get_or<bool>(json, "zero_point", false, inside);
+  layer.has_offset = json_get_or<bool>(json, "offset", false, inside);
   return layer;
 }
 
@@ -50,11 +52,14 @@ std::vector<ConvertedLayer> list_from_json(const Json& json, const char* key, co
 }  // namespace
 
 Json to_json(const ConvertedLayer& layer) {
-  return {{"name", layer.name},
-          {"num_bits", layer.grid.num_bits},
-          {"granularity", kind_name(layer.granularity)},
-          {"group_size", layer.granularity.group_size},
-          {"clipped_fraction", layer.clipped_fraction}};
+  Json json{{"name", layer.name},
+            {"num_bits", layer.grid.num_bits},
+            {"granularity", kind_name(layer.granularity)},
+            {"group_size", layer.granularity.group_size},
+            {"clipped_fraction", layer.clipped_fraction}};
+  if (layer.has_zero_point) json["zero_point"] = true;
+  if (layer.has_offset) json["offset"] = true;
+  return json;
 }
 
 std::string integer_suffix(bool packed) { return packed ? ".weight_packed" : ".weight_int"; }
@@ -73,6 +78,10 @@ formats::DType dtype_of(at::ScalarType type) {
       return formats::DType::I8;
     case at::kByte:
       return formats::DType::U8;
+    case at::kInt:
+      return formats::DType::I32;
+    case at::kLong:
+      return formats::DType::I64;
     default:
       internal_error(__FILE__, __LINE__, "tensor type", at::toString(type));
   }
@@ -92,6 +101,8 @@ StoredIntegers to_stored(const quant::QuantizedWeight& weight) {
   }
   const at::Tensor scale = weight.scale.cpu().contiguous(), half = scale.to(at::kHalf);
   stored.scale = at::equal(half.to(at::kFloat), scale) ? half : scale;
+  if (weight.zero_point.defined()) stored.zero_point = weight.zero_point.to(at::kChar).cpu().contiguous();
+  if (weight.offset.defined()) stored.offset = weight.offset.cpu().contiguous();
   return stored;
 }
 
@@ -103,7 +114,8 @@ quant::QuantizedWeight from_stored(const StoredIntegers& stored, const Converted
     kernels::unpack_int4(stored.integers.const_data_ptr<std::uint8_t>(), codes.size(0), in_features,
                          codes.data_ptr<std::int8_t>());
   }
-  return {layer.grid, layer.granularity, codes, stored.scale.to(at::kFloat), layer.clipped_fraction};
+  return {layer.grid,        layer.granularity, codes, stored.scale.to(at::kFloat), layer.clipped_fraction,
+          stored.zero_point, stored.offset};
 }
 
 Json to_json(const QuantizationConfig& config) {

@@ -19,7 +19,9 @@ inline constexpr int kConvertedVersion = 1;
 struct StoredIntegers {
   bool packed = false;  // weight_packed uint8 [N, ceil(K/2)], else weight_int int8 [N, K]
   at::Tensor integers;
-  at::Tensor scale;  // float16 where that is exact, else float32
+  at::Tensor scale;       // float16 where that is exact, else float32
+  at::Tensor zero_point;  // int8 or undefined
+  at::Tensor offset;      // float32 or undefined
 };
 
 std::string integer_suffix(bool packed);  // ".weight_packed" or ".weight_int"

@@ -66,9 +66,12 @@ class ConvertedReader {
       fail(tensors_->path().string(), ": tensor \"", module,
            ".weight_scale\" holds numbers that are not finite");
     }
+    read_shift(module, layer, stored);
     quant::QuantizedWeight quantized = from_stored(stored, layer, shape[1]);
     quantized.weight_int = quantized.weight_int.to(device_);
     quantized.scale = quantized.scale.to(device_);
+    if (layer.has_zero_point) quantized.zero_point = quantized.zero_point.to(device_);
+    if (layer.has_offset) quantized.offset = quantized.offset.to(device_);
     auto result = std::make_shared<quant::IntegerWeight>(module, quantized);
     tensors_->release(module + integer_suffix(stored.packed));
     return result;
@@ -91,6 +94,18 @@ class ConvertedReader {
     }
   }
 
+  // Where the grid lies, of a layer whose grid does not lie around zero.
+  void read_shift(const std::string& module, const ConvertedLayer& layer, StoredIntegers& stored) const {
+    const std::vector<std::int64_t> shape = stored.scale.sizes().vec();
+    if (layer.has_zero_point) stored.zero_point = mapped(module + ".weight_zero_point", shape, {DType::I8});
+    if (!layer.has_offset) return;
+    stored.offset = mapped(module + ".weight_offset", shape, {DType::F32});
+    if (!stored.offset.isfinite().all().item<bool>()) {
+      fail(tensors_->path().string(), ": tensor \"", module,
+           ".weight_offset\" holds numbers that are not finite");
+    }
+  }
+
   // A tensor that nothing reads belongs to another config: half of a mixed-up folder.
   void check_names() const {
     std::unordered_set<std::string> known;
@@ -102,6 +117,8 @@ class ConvertedReader {
       } else {
         known.insert(module + integer_suffix(is_packed(layer->second.grid)));
         known.insert(module + ".weight_scale");
+        if (layer->second.has_zero_point) known.insert(module + ".weight_zero_point");
+        if (layer->second.has_offset) known.insert(module + ".weight_offset");
       }
     }
     for (const std::string& name : tensors_->names()) {

@@ -4,6 +4,8 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/model/converted.h"
+#include "lrqat/model/load_packed.h"
+#include "lrqat/model/packed_config.h"
 #include "lrqat/model/tokenizer_files.h"
 
 namespace lrqat::model {
@@ -13,6 +15,10 @@ namespace fs = std::filesystem;
 
 OpenedModel open_converted(const fs::path& path, const LoadOptions& options) {
   return {"converted", path, load_converted(path, options), nullptr, path};
+}
+
+OpenedModel open_packed(const fs::path& path, const LoadOptions& options) {
+  return {"packed", path, load_packed(path, options), nullptr, path};
 }
 
 // The last row: its errors say what a model can be.
@@ -26,6 +32,7 @@ OpenedModel open_float(const fs::path& path, const LoadOptions& options) {
 std::vector<ModelOpener>& openers() {
   static std::vector<ModelOpener> table = {
       {"converted", is_converted_folder, open_converted},
+      {"packed", is_packed_folder, open_packed},
       {"float", [](const fs::path&) { return true; }, open_float},
   };
   return table;

@@ -1,5 +1,5 @@
-// Opens whatever --model names: a Hugging Face folder, a GGUF file, a converted folder, and, once the trainer
-// has added its row, a run.
+// Opens whatever --model names: a Hugging Face folder, a GGUF file, a converted folder, a folder of
+// compressed-tensors, GPTQ or AWQ, and, once the trainer has added its row, a run.
 #pragma once
 
 #include <filesystem>
@@ -22,10 +22,11 @@ struct OpenedModel {
         source(std::move(weights)),
         tokenizer_path(std::move(tokenizer_at)) {}
 
-  std::string kind;  // "huggingface", "gguf", "converted", "run"
+  std::string kind;  // "huggingface", "gguf", "converted", "packed", "run"
   std::filesystem::path path;
   std::unique_ptr<Decoder> decoder;
-  // The float weights that the decoder reads or was made from; null for a converted folder.
+  // The float weights that the decoder reads or was made from; null for folders of
+  // integers (converted, packed).
   SharedSource source;
   // Where the tokenizer lies, a path for load_model_tokenizer.
   std::filesystem::path tokenizer_path;

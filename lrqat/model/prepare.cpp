@@ -13,7 +13,9 @@ void prepare(Decoder& decoder, const formats::WeightSource& source, const Weight
   std::int64_t done = 0;
   for (nn::Linear* linear : linears) {
     const std::string tensor = linear->name() + ".weight";
-    linear->set_weight(factory(linear->name(), read_tensor(source, tensor).to(decoder.device())));
+    if (auto weight = factory(linear->name(), read_tensor(source, tensor).to(decoder.device()))) {
+      linear->set_weight(std::move(weight));
+    }
     source.release(tensor);
     release_free_memory();
     progress.update(++done, linear->name());

@@ -16,7 +16,7 @@
 namespace lrqat::model {
 
 // Makes the new weight of linear `name` from weight, float32 [N, K] on the decoder's device. The tensor
-// belongs to the factory: it may write to it.
+// belongs to the factory: it may write to it. Null: the linear stays as it is.
 using WeightFactory =
     std::function<std::shared_ptr<quant::WeightParametrization>(const std::string& name, at::Tensor weight)>;
 

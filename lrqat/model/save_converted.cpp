@@ -23,6 +23,15 @@ std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
   return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
 }
 
+// Why there are no integers, where a weight knows more than that it is float.
+[[noreturn]] void fail_nothing_quantized(const Decoder& decoder) {
+  for (const nn::Linear* linear : decoder.linears()) {
+    const std::string obstacle = linear->weight()->obstacle();
+    if (!obstacle.empty()) fail("nothing to convert: ", linear->name(), ": ", obstacle);
+  }
+  fail("nothing to convert: no linear of this model is quantized");
+}
+
 // Feeds the layers' integers to one checksum, layer after layer.
 class Checksum {
  public:
@@ -31,6 +40,9 @@ class Checksum {
     sha256_.update(std::as_bytes(std::span(head.data(), head.size())));
     sha256_.update(bytes_of(weight.weight_int.cpu().contiguous()));
     sha256_.update(bytes_of(weight.scale.cpu().contiguous()));
+    if (weight.zero_point.defined())
+      sha256_.update(bytes_of(weight.zero_point.to(at::kChar).cpu().contiguous()));
+    if (weight.offset.defined()) sha256_.update(bytes_of(weight.offset.cpu().contiguous()));
   }
   std::string hex_digest() { return sha256_.hex_digest(); }
 
@@ -39,7 +51,12 @@ class Checksum {
 };
 
 ConvertedLayer describe(const std::string& name, const quant::QuantizedWeight& weight) {
-  return {name, weight.grid, weight.granularity, weight.clipped_fraction};
+  return {name,
+          weight.grid,
+          weight.granularity,
+          weight.clipped_fraction,
+          weight.zero_point.defined(),
+          weight.offset.defined()};
 }
 
 // Q8_0 blocks as what they are: 8-bit integers with a float16 scale for 32 of them along a row.
@@ -91,7 +108,7 @@ class ConvertedWriter {
     for (const nn::Linear* linear : decoder.linears()) {
       if (linear->weight()->is_quantized()) quantized_.emplace(linear->name(), linear);
     }
-    if (quantized_.empty()) fail("nothing to convert: no linear of this model is quantized");
+    if (quantized_.empty()) fail_nothing_quantized(decoder);
     for (const auto& tensor : formats::expected_tensors(source.config())) add(tensor.name);
   }
 
@@ -133,6 +150,8 @@ class ConvertedWriter {
       (trained ? config_.converted.layers : config_.blocks).push_back(describe(module, weight));
       declare(module + integer_suffix(stored.packed), stored.integers);
       declare(module + ".weight_scale", stored.scale);
+      if (stored.zero_point.defined()) declare(module + ".weight_zero_point", stored.zero_point);
+      if (stored.offset.defined()) declare(module + ".weight_offset", stored.offset);
     }
     actions_.push_back([this, module, make = std::move(make), trained](Writer& writer) {
       const quant::QuantizedWeight weight = make();
@@ -140,6 +159,9 @@ class ConvertedWriter {
       const StoredIntegers stored = to_stored(weight);
       writer.write(module + integer_suffix(stored.packed), bytes_of(stored.integers));
       writer.write(module + ".weight_scale", bytes_of(stored.scale));
+      if (stored.zero_point.defined())
+        writer.write(module + ".weight_zero_point", bytes_of(stored.zero_point));
+      if (stored.offset.defined()) writer.write(module + ".weight_offset", bytes_of(stored.offset));
       source_.release(module + ".weight");
     });
   }
@@ -211,7 +233,7 @@ ConvertedSummary summarize(const Decoder& decoder) {
     summary.layers.push_back(describe(linear->name(), weight));
     checksum.add(linear->name(), weight);
   }
-  if (summary.layers.empty()) fail("nothing to convert: no linear of this model is quantized");
+  if (summary.layers.empty()) fail_nothing_quantized(decoder);
   summary.sha256 = checksum.hex_digest();
   return summary;
 }

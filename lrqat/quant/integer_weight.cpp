@@ -25,6 +25,15 @@ Phi0 store_codes(const std::string& name, const QuantizedWeight& weight) {
   return Phi0::store(weight.weight_int.to(at::kFloat), Downcast::integer, weight.grid);
 }
 
+// A tensor that must be shaped like the scales, or undefined.
+at::Tensor per_scale(const std::string& name, const char* what, const at::Tensor& tensor,
+                     const at::Tensor& scale) {
+  if (tensor.defined() && tensor.sizes() != scale.sizes()) {
+    fail(name, ": ", what, " has shape ", tensor.sizes(), ", expected that of the scales, ", scale.sizes());
+  }
+  return tensor;
+}
+
 }  // namespace
 
 IntegerWeight::IntegerWeight(const std::string& name, const QuantizedWeight& weight)
@@ -32,10 +41,13 @@ IntegerWeight::IntegerWeight(const std::string& name, const QuantizedWeight& wei
       granularity_(weight.granularity),
       phi_0_(store_codes(name, weight)),
       scale_(weight.scale.to(at::kFloat).contiguous()),
+      shift_{per_scale(name, "zero_point", weight.zero_point, weight.scale),
+             per_scale(name, "offset", weight.offset, weight.scale)},
       clipped_fraction_(weight.clipped_fraction) {}
 
 WeightTile IntegerWeight::make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const {
-  return quantized_tile(phi_0_, {}, grid_, scale_, row_begin, row_end, compute);
+  if (!shift_.defined()) return quantized_tile(phi_0_, {}, grid_, scale_, row_begin, row_end, compute);
+  return tile_of_codes(phi_0_.decode(row_begin, row_end), scale_, shift_, row_begin, row_end, compute);
 }
 
 std::optional<OperandSource> IntegerWeight::operand_source(ComputeType compute) const {
@@ -44,12 +56,37 @@ std::optional<OperandSource> IntegerWeight::operand_source(ComputeType compute) 
 
 QuantizedWeight IntegerWeight::convert() const {
   TileTensors tile = low_rank_tile(phi_0_, {}, grid_, scale_, 0, out_features(), {.codes = true});
-  return {grid_, granularity_, std::move(tile.codes), scale_.clone(), clipped_fraction_};
+  return {grid_,          granularity_,      std::move(tile.codes),
+          scale_.clone(), clipped_fraction_, shift_.zero_point,
+          shift_.offset};
 }
 
 std::int64_t IntegerWeight::resident_bytes() const {
-  return static_cast<std::int64_t>(phi_0_.tensor().nbytes() + scale_.nbytes());
+  const auto bytes = [](const at::Tensor& tensor) { return tensor.defined() ? tensor.nbytes() : 0; };
+  return static_cast<std::int64_t>(phi_0_.tensor().nbytes() + scale_.nbytes() + bytes(shift_.zero_point) +
+                                   bytes(shift_.offset));
 }
+
+namespace {
+
+// Fills weight_int and clipped_fraction of a result that has everything else.
+QuantizedWeight round_on(QuantizedWeight result, const at::Tensor& weight) {
+  result.weight_int = at::empty(weight.sizes(), weight.options().dtype(at::kChar));
+  std::int64_t clipped = 0;
+  for_each_tile(weight.size(0), weight.size(1), [&](std::int64_t begin, std::int64_t end) {
+    const at::Tensor rounded = divide_rows_by_scale(weight, result.scale, begin, end).round_();
+    if (result.zero_point.defined()) {
+      grouped(rounded, result.scale).add_(rows_of(result.zero_point, begin, end));
+    }
+    const at::Tensor codes = rounded.clamp(result.grid.quant_min, result.grid.quant_max);
+    clipped += codes.ne(rounded).sum().item<std::int64_t>();
+    result.weight_int.slice(0, begin, end).copy_(codes);
+  });
+  result.clipped_fraction = static_cast<double>(clipped) / static_cast<double>(weight.numel());
+  return result;
+}
+
+}  // namespace
 
 QuantizedWeight round_to_nearest(const std::string& name, const at::Tensor& weight, const Grid& grid,
                                  const Granularity& granularity, const RangeEstimator& estimator,
@@ -57,17 +94,18 @@ QuantizedWeight round_to_nearest(const std::string& name, const at::Tensor& weig
   granularity.check(name, weight.size(1));
   check_finite(name, weight);
   const ScaleParameter start(estimator.estimate(weight, grid, granularity), scale_options);
-  QuantizedWeight result{grid, granularity, at::empty(weight.sizes(), weight.options().dtype(at::kChar)),
-                         start.effective(), 0.0};
-  std::int64_t clipped = 0;
-  for_each_tile(weight.size(0), weight.size(1), [&](std::int64_t begin, std::int64_t end) {
-    const at::Tensor rounded = divide_rows_by_scale(weight, result.scale, begin, end).round_();
-    const at::Tensor codes = rounded.clamp(grid.quant_min, grid.quant_max);
-    clipped += codes.ne(rounded).sum().item<std::int64_t>();
-    result.weight_int.slice(0, begin, end).copy_(codes);
-  });
-  result.clipped_fraction = static_cast<double>(clipped) / static_cast<double>(weight.numel());
-  return result;
+  return round_on({grid, granularity, {}, start.effective(), 0.0}, weight);
+}
+
+QuantizedWeight round_to_nearest_asymmetric(const std::string& name, const at::Tensor& weight,
+                                            const Grid& grid, const Granularity& granularity,
+                                            const RangeEstimator& estimator,
+                                            const ScaleOptions& scale_options) {
+  granularity.check(name, weight.size(1));
+  check_finite(name, weight);
+  const AsymmetricRange range = estimator.estimate_asymmetric(weight, grid, granularity);
+  const ScaleParameter start(range.scale, scale_options);
+  return round_on({grid, granularity, {}, start.effective(), 0.0, range.zero_point(grid)}, weight);
 }
 
 }  // namespace lrqat::quant

@@ -1,6 +1,6 @@
-// A converted weight: frozen integers and scales, Ŵ = s·q. What LR-QAT leaves behind, what round-to-nearest
-// makes, and what converted folders and quantized files hold. Codes of at most 4 bits are kept two a byte. N
-// out_features, K in_features, G scales a row.
+// A converted weight: frozen integers and scales, Ŵ = s·q, or s·(q - zero_point) + offset where the grid is
+// shifted. What training leaves behind, what round-to-nearest makes, and what converted folders and quantized
+// files hold. Codes of at most 4 bits are kept two a byte. N out_features, K in_features, G scales a row.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,6 +8,7 @@
 #include "lrqat/quant/low_rank_tile_op.h"
 #include "lrqat/quant/range_estimator.h"
 #include "lrqat/quant/scale_parameter.h"
+#include "lrqat/quant/tile_math.h"
 #include "lrqat/quant/weight_parametrization.h"
 
 namespace lrqat::quant {
@@ -31,6 +32,7 @@ class IntegerWeight final : public WeightParametrization {
   Granularity granularity_;
   Phi0 phi_0_;
   at::Tensor scale_;
+  GridShift shift_;
   double clipped_fraction_;
 };
 
@@ -39,5 +41,10 @@ class IntegerWeight final : public WeightParametrization {
 QuantizedWeight round_to_nearest(const std::string& name, const at::Tensor& weight, const Grid& grid,
                                  const Granularity& granularity, const RangeEstimator& estimator,
                                  const ScaleOptions& scale_options);
+// On an asymmetric grid: q = clip(round(W / s) + z), with a whole zero point z a scale.
+QuantizedWeight round_to_nearest_asymmetric(const std::string& name, const at::Tensor& weight,
+                                            const Grid& grid, const Granularity& granularity,
+                                            const RangeEstimator& estimator,
+                                            const ScaleOptions& scale_options);
 
 }  // namespace lrqat::quant

@@ -58,12 +58,13 @@ std::shared_ptr<LrQatWeight> LrQatWeight::prepare(const std::string& name, const
 }
 
 LrQatWeight::LrQatWeight(const LrQatOptions& options, Phi0 phi_0, ScaleParameter scale, at::Tensor lora_a,
-                         at::Tensor lora_b)
+                         at::Tensor lora_b, at::Tensor zero_point)
     : options_(options),
       phi_0_(std::move(phi_0)),
       scale_(std::move(scale)),
       lora_a_(std::move(lora_a)),
-      lora_b_(std::move(lora_b)) {
+      lora_b_(std::move(lora_b)),
+      shift_{std::move(zero_point), {}} {
   LRQAT_CHECK(lora_a_.sizes() == at::IntArrayRef({out_features(), options_.rank}) && lora_a_.is_contiguous());
   LRQAT_CHECK(lora_b_.sizes() == at::IntArrayRef({options_.rank, in_features()}) && lora_b_.is_contiguous());
   const auto shape = options_.granularity.scale_shape(out_features(), in_features());
@@ -80,6 +81,10 @@ TileTensors LrQatWeight::tile(std::int64_t row_begin, std::int64_t row_end, cons
 }
 
 WeightTile LrQatWeight::make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const {
+  if (shift_.defined()) {
+    return tile_of_codes(tile(row_begin, row_end, {.codes = true}).codes, scale_.effective(), shift_,
+                         row_begin, row_end, compute);
+  }
   return quantized_tile(phi_0_, term_of(options_, lora_a_, lora_b_), options_.grid, scale_.effective(),
                         row_begin, row_end, compute);
 }
@@ -94,6 +99,7 @@ std::vector<Parameter> LrQatWeight::parameters() const {
 std::vector<std::pair<std::string, at::Tensor>> LrQatWeight::buffers() const {
   std::vector<std::pair<std::string, at::Tensor>> buffers{{"phi_0", phi_0_.tensor()}};
   if (!options_.scale.learn) buffers.emplace_back("scale", scale_.value());
+  if (shift_.zero_point.defined()) buffers.emplace_back("zero_point", shift_.zero_point);
   return buffers;
 }
 
@@ -109,8 +115,14 @@ void LrQatWeight::add_scale_gradient(const at::Tensor& grad_scale, std::int64_t 
 void LrQatWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end,
                                     const at::Tensor& grad_weight, at::TensorList grads) const {
   const TileTensors codes = tile(row_begin, row_end, {.codes = true, .mask = true});
-  const at::Tensor grad_scale = low_rank_tile_gradient(codes, scale_.effective(), row_begin, row_end,
-                                                       grad_weight);  // grad_weight is dZ now
+  at::Tensor shifted;  // what ds = Σ G ⊙ (q - z) has besides Σ G ⊙ q
+  if (shift_.defined()) {
+    shifted = sum_of_groups(grouped(grad_weight, scale_.value()))
+                  .mul_(rows_of(shift_.zero_point, row_begin, row_end).squeeze(2));
+  }
+  at::Tensor grad_scale = low_rank_tile_gradient(codes, scale_.effective(), row_begin, row_end,
+                                                 grad_weight);  // grad_weight is dZ now
+  if (shifted.defined()) grad_scale.sub_(shifted);
   const double scaling = options_.lora_alpha / static_cast<double>(options_.rank);
   at::Tensor grad_a = grads[0].slice(0, row_begin, row_end);
   at::Tensor grad_b = grads[1];
@@ -129,6 +141,7 @@ QuantizedWeight LrQatWeight::convert() const {
   result.grid = options_.grid;
   result.granularity = options_.granularity;
   result.scale = scale_.effective().clone();
+  result.zero_point = shift_.zero_point;
   result.weight_int = at::empty({out_features(), in_features()}, at::kChar);
   std::int64_t clipped = 0;
   for_each_tile(out_features(), in_features(), [&](std::int64_t begin, std::int64_t end) {

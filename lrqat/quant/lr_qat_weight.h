@@ -15,6 +15,7 @@
 #include "lrqat/quant/low_rank_tile_op.h"
 #include "lrqat/quant/range_estimator.h"
 #include "lrqat/quant/scale_parameter.h"
+#include "lrqat/quant/tile_math.h"
 #include "lrqat/quant/weight_parametrization.h"
 
 namespace lrqat::quant {
@@ -38,8 +39,10 @@ class LrQatWeight final : public WeightParametrization {
                                               std::uint64_t seed);
 
   // From the parts (a checkpoint). lora_a [N, R], lora_b [R, K], scale: all float32 leaves.
+  // zero_point, of an asymmetric grid (int8, shaped like the scale): Ŵ = s·(q - zero_point), Φ0 holds
+  // φ(W / s0 + zero_point); lr_qat_start.h makes such weights.
   LrQatWeight(const LrQatOptions& options, Phi0 phi_0, ScaleParameter scale, at::Tensor lora_a,
-              at::Tensor lora_b);
+              at::Tensor lora_b, at::Tensor zero_point = {});
 
   std::int64_t out_features() const override { return phi_0_.out_features(); }
   std::int64_t in_features() const override { return phi_0_.in_features(); }
@@ -75,6 +78,7 @@ class LrQatWeight final : public WeightParametrization {
   ScaleParameter scale_;
   at::Tensor lora_a_;
   at::Tensor lora_b_;
+  GridShift shift_;
 };
 
 }  // namespace lrqat::quant

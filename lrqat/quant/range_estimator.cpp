@@ -6,6 +6,8 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <tuple>
+#include <utility>
 
 #include "lrqat/base/error.h"
 #include "lrqat/kernels/range_search.h"
@@ -27,19 +29,47 @@ float percentile_of(std::vector<float> values, double percent) {
   return static_cast<float>(a + (b - a) * (position - static_cast<double>(low)));
 }
 
-float minmax_scale(const float* weight, std::int64_t count, float quant_max, double percentile) {
+struct Range {
   float low = 0.0F;
   float high = 0.0F;
+};
+
+Range range_of(const float* weight, std::int64_t count, double percentile) {
   if (percentile > 0.0) {
     const std::vector<float> values(weight, weight + count);
-    low = percentile_of(values, percentile);
-    high = percentile_of(values, 100.0 - percentile);
-  } else {
-    const auto [min, max] = std::minmax_element(weight, weight + count);
-    low = *min;
-    high = *max;
+    return {percentile_of(values, percentile), percentile_of(values, 100.0 - percentile)};
   }
-  return std::max(-std::min(low, 0.0F), std::max(high, kSmallestMaximum)) / quant_max;
+  const auto [min, max] = std::minmax_element(weight, weight + count);
+  return {*min, *max};
+}
+
+// The same with zero inside, so that zero is a value of every grid.
+Range range_around_zero(const float* weight, std::int64_t count, double percentile) {
+  const Range range = range_of(weight, count, percentile);
+  return {std::min(range.low, 0.0F), std::max(range.high, kSmallestMaximum)};
+}
+
+float minmax_scale(const float* weight, std::int64_t count, float quant_max, double percentile) {
+  const Range range = range_around_zero(weight, count, percentile);
+  return std::max(-range.low, range.high) / quant_max;
+}
+
+// max(|min W / quant_min|, |max W / quant_max|): the extremes on the grid's ends.
+float l4q_scale(const float* weight, std::int64_t count, const Grid& grid) {
+  const Range range = range_of(weight, count, 0.0);
+  const float scale = std::max(std::fabs(range.low / static_cast<float>(grid.quant_min)),
+                               std::fabs(range.high / static_cast<float>(grid.quant_max)));
+  return std::max(scale, kSmallestMaximum / static_cast<float>(grid.quant_max));
+}
+
+// max(|μ - 3σ|, |μ + 3σ|) / 2^(b-1)
+float lsq_plus_scale(const float* weight, std::int64_t count, const Grid& grid) {
+  double sum = 0.0, squares = 0.0;
+  for (std::int64_t k = 0; k < count; ++k) sum += weight[k];
+  const double mean = sum / static_cast<double>(count);
+  for (std::int64_t k = 0; k < count; ++k) squares += (weight[k] - mean) * (weight[k] - mean);
+  const double reach = std::fabs(mean) + 3.0 * std::sqrt(squares / static_cast<double>(count));
+  return std::max(static_cast<float>(reach), kSmallestMaximum) / static_cast<float>(-grid.quant_min);
 }
 
 // Brent's bounded scalar minimisation (golden section with parabolic steps; Brent 1973 ch. 5, the algorithm
@@ -128,11 +158,65 @@ float lp_scale(const float* weight, std::int64_t count, const Grid& grid, const 
   return static_cast<float>((largest + estimator.margin) * best / kCandidates) / quant_max;
 }
 
+// Scale and zero point, not rounded, of a grid that covers [low, high].
+std::pair<float, float> cover(const Range& range, float steps) {
+  const float scale = (range.high - range.low) / steps;
+  return {scale, -range.low / scale};
+}
+
+// [low, high] shrunk to i percent, the i that minimises the L_p rounding error; the zero point is rounded for
+// each.
+std::pair<float, float> lp_cover(const float* weight, std::int64_t count, float steps,
+                                 const RangeEstimator& estimator) {
+  const Range range = range_around_zero(weight, count, 0.0);
+  const float largest = std::max(-range.low, range.high);
+  std::vector<float> row(weight,
+                         weight + count);  // w / max|w|, so that powers of tiny errors do not underflow
+  for (float& value : row) value /= largest;
+  std::pair<float, float> best = cover(range, steps);
+  double smallest = std::numeric_limits<double>::infinity();
+  for (int i = 1; i <= kCandidates; ++i) {
+    const float share = static_cast<float>(i) / kCandidates;
+    const auto [scale, zero] = cover({range.low * share, range.high * share}, steps);
+    const float z = std::rint(zero);
+    const double error =
+        kernels::rounding_error(row.data(), count, scale / largest, -z, steps - z, estimator.p);
+    if (error < smallest) {
+      smallest = error;
+      best = {scale, zero};
+    }
+  }
+  return best;
+}
+
+float scale_of(const float* weight, std::int64_t count, const Grid& grid, const RangeEstimator& estimator) {
+  switch (estimator.kind) {
+    case RangeEstimator::Kind::minmax:
+      return minmax_scale(weight, count, static_cast<float>(grid.quant_max), estimator.percentile);
+    case RangeEstimator::Kind::lp:
+      return lp_scale(weight, count, grid, estimator);
+    case RangeEstimator::Kind::l4q:
+      return l4q_scale(weight, count, grid);
+    case RangeEstimator::Kind::lsq_plus:
+      return lsq_plus_scale(weight, count, grid);
+  }
+  internal_error(__FILE__, __LINE__, "range estimator", "");
+}
+
 }  // namespace
+
+at::Tensor AsymmetricRange::zero_point(const Grid& grid) const {
+  const int steps = (1 << grid.num_bits) - 1;
+  return (zero_float.round().clamp_(0, steps) - (1 << (grid.num_bits - 1))).to(at::kChar);
+}
 
 RangeEstimator RangeEstimator::parse(std::string_view text) {
   RangeEstimator estimator;
   if (text == "minmax") return estimator;
+  if (text == "l4q" || text == "lsq+") {
+    estimator.kind = text == "l4q" ? Kind::l4q : Kind::lsq_plus;
+    return estimator;
+  }
   estimator.kind = Kind::lp;
   estimator.p = 2.0;
   if (text == "mse") return estimator;
@@ -146,10 +230,23 @@ RangeEstimator RangeEstimator::parse(std::string_view text) {
     }
   }
   throw UsageError(
-      concat("--range \"", text, "\" is not known: use minmax, mse or lp:P with P in (0, 20], as lp:3.5"));
+      concat("--range \"", text,
+             "\" is not known: use minmax, mse, lp:P with P in (0, 20], as lp:3.5, l4q or lsq+"));
 }
 
-std::string RangeEstimator::name() const { return kind == Kind::minmax ? "minmax" : concat("lp:", p); }
+std::string RangeEstimator::name() const {
+  switch (kind) {
+    case Kind::minmax:
+      return "minmax";
+    case Kind::lp:
+      return concat("lp:", p);
+    case Kind::l4q:
+      return "l4q";
+    case Kind::lsq_plus:
+      return "lsq+";
+  }
+  internal_error(__FILE__, __LINE__, "range estimator", "");
+}
 
 at::Tensor RangeEstimator::estimate(const at::Tensor& weight, const Grid& grid,
                                     const Granularity& granularity) const {
@@ -161,13 +258,35 @@ at::Tensor RangeEstimator::estimate(const at::Tensor& weight, const Grid& grid,
   const float* data = rows.const_data_ptr<float>();
   auto* out = scale.mutable_data_ptr<float>();
   at::parallel_for(0, scale.numel(), 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      out[i] = kind == Kind::minmax
-                   ? minmax_scale(data + i * count, count, static_cast<float>(grid.quant_max), percentile)
-                   : lp_scale(data + i * count, count, grid, *this);
-    }
+    for (std::int64_t i = begin; i < end; ++i) out[i] = scale_of(data + i * count, count, grid, *this);
   });
   return scale.to(weight.device());
+}
+
+AsymmetricRange RangeEstimator::estimate_asymmetric(const at::Tensor& weight, const Grid& grid,
+                                                    const Granularity& granularity) const {
+  LRQAT_CHECK(weight.dim() == 2 && weight.scalar_type() == at::kFloat);
+  if (kind != Kind::minmax && kind != Kind::lp) {
+    throw UsageError(concat("--range ", name(),
+                            " is for symmetric grids: use minmax, mse or lp:P with "
+                            "--symmetric false"));
+  }
+  const at::Tensor rows = weight.to(at::kCPU).contiguous();
+  const auto shape = granularity.scale_shape(rows.size(0), rows.size(1));
+  const at::Tensor scale = at::empty({shape[0], shape[1]}, at::kFloat), zero = at::empty_like(scale);
+  const std::int64_t count = rows.numel() / scale.numel();
+  const auto steps = static_cast<float>((1 << grid.num_bits) - 1);
+  const float* data = rows.const_data_ptr<float>();
+  auto *scales = scale.mutable_data_ptr<float>(), *zeros = zero.mutable_data_ptr<float>();
+  at::parallel_for(0, scale.numel(), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const float* w = data + i * count;
+      std::tie(scales[i], zeros[i]) = kind == Kind::lp
+                                          ? lp_cover(w, count, steps, *this)
+                                          : cover(range_around_zero(w, count, percentile), steps);
+    }
+  });
+  return {scale.to(weight.device()), zero.to(weight.device())};
 }
 
 }  // namespace lrqat::quant

@@ -28,8 +28,9 @@ struct WeightTile {
   at::Tensor row_scale;
 };
 
-// What a parameter is, which decides its learning rate.
-enum class ParameterKind { adapter, scale };
+// What a parameter is, which decides its learning rate: `weight` and `adapter` take the recipe's lr and
+// weight decay; `scale` (offsets too) takes scale-lr and no decay.
+enum class ParameterKind { adapter, weight, scale };
 
 struct Parameter {
   std::string name;  // "lora_a", "lora_b", "scale": the name on disk, after the layer's
@@ -37,13 +38,16 @@ struct Parameter {
   ParameterKind kind;
 };
 
-// The only form in which integers leave a parametrisation: value = scale * weight_int.
+// The only form in which integers leave a parametrisation:
+// value = scale * (weight_int - zero_point) + offset.
 struct QuantizedWeight {
   Grid grid;
   Granularity granularity;
   at::Tensor weight_int;  // int8 [N, K], codes
   at::Tensor scale;       // float32 [1, 1], [N, 1] or [N, K / group_size]
   double clipped_fraction = 0.0;
+  at::Tensor zero_point{};  // int8, shaped like scale; undefined: 0 (a symmetric grid)
+  at::Tensor offset{};      // float32, shaped like scale; undefined: 0. No integer format holds another one.
 };
 
 // What the backward pass of a linear layer y = x Ŵᵀ has.
@@ -89,6 +93,8 @@ class WeightParametrization {
 
   // True where convert() has an answer.
   virtual bool is_quantized() const { return false; }
+  // Why convert() has no answer, for the user, where there is more to say than that the weight is float.
+  virtual std::string obstacle() const { return {}; }
   virtual QuantizedWeight convert() const;
 
   // Bytes that this weight keeps in memory (parameters included, gradients and optimiser state not).

@@ -3,7 +3,15 @@
 #include <ATen/ATen.h>
 
 #include "lrqat/base/error.h"
+#include "lrqat/quant/float_weight.h"
 #include "lrqat/quant/integer_weight.h"
+#include "lrqat/quant/l4q_weight.h"
+#include "lrqat/quant/lora_weight.h"
+#include "lrqat/quant/low_rank_approximation.h"
+#include "lrqat/quant/lr_qat_start.h"
+#include "lrqat/quant/lsq_weight.h"
+#include "lrqat/quant/peqa_weight.h"
+#include "lrqat/train/layer_recipe.h"
 
 namespace lrqat::train {
 namespace {
@@ -17,42 +25,230 @@ std::uint64_t layer_seed(std::uint64_t seed, const std::string& layer) {
   return hash;
 }
 
-const at::Tensor& tensor_of(const NamedTensors& tensors, const std::string& layer, const std::string& name) {
-  const auto found = tensors.find(name);
-  if (found == tensors.end()) fail("the run holds no tensor \"", layer, ".", name, "\"");
-  return found->second;
+quant::Grid grid_of(const Recipe& recipe) { return quant::Grid::signed_symmetric(recipe.bits); }
+
+// "scale" as a parameter or a buffer of the run.
+quant::ScaleParameter scale_of(const quant::ScaleOptions& options, const SavedLayer& saved) {
+  return quant::ScaleParameter::from_value(saved.at("scale"), options);
+}
+
+// --- lr-qat
+
+double lr_qat_bytes(const Recipe& recipe) {
+  switch (recipe.phi) {
+    case quant::Downcast::float32:
+      return 4;
+    case quant::Downcast::bfloat16:
+    case quant::Downcast::float16:
+      return 2;
+    case quant::Downcast::fixed_point8:
+      return 1;
+    case quant::Downcast::int4:
+      return 0.5;
+    case quant::Downcast::integer:
+      return recipe.bits <= 4 ? 0.5 : 1;
+  }
+  return 4;
 }
 
 WeightPtr prepare_lr_qat(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
-  return quant::LrQatWeight::prepare(layer, weight, recipe.lr_qat_options(), recipe.range,
-                                     layer_seed(recipe.seed, layer));
+  const quant::LrQatOptions options = recipe.lr_qat_options();
+  const std::uint64_t seed = layer_seed(recipe.seed, layer);
+  const quant::LrQatStart start{recipe.symmetric, recipe.faithful_downcast,
+                                recipe.init == "svd" ? recipe.svd_steps : 0};
+  if (start.symmetric && !start.faithful && start.svd_steps == 0) {
+    return quant::LrQatWeight::prepare(layer, weight, options, recipe.range, seed);
+  }
+  return quant::start_lr_qat(layer, weight, options, start, recipe.range, seed);
 }
 
-WeightPtr restore_lr_qat(const Recipe& recipe, const std::string& layer, const NamedTensors& tensors) {
+WeightPtr restore_lr_qat(const Recipe& recipe, const SavedLayer& saved) {
   const quant::LrQatOptions options = recipe.lr_qat_options();
-  const at::Tensor& lora_b = tensor_of(tensors, layer, "lora_b");
-  const at::Tensor& phi_0 = tensor_of(tensors, layer, "phi_0");
   return std::make_shared<quant::LrQatWeight>(
-      options, quant::Phi0(phi_0, lora_b.size(1), options.downcast, options.grid, layer),
-      quant::ScaleParameter::from_value(tensor_of(tensors, layer, "scale"), options.scale),
-      tensor_of(tensors, layer, "lora_a"), lora_b);
+      options, quant::Phi0(saved.at("phi_0"), saved.in_features, options.downcast, options.grid, saved.name),
+      scale_of(options.scale, saved), saved.at("lora_a"), saved.at("lora_b"),
+      recipe.symmetric ? at::Tensor() : saved.at("zero_point"));
 }
+
+// --- l4q
+
+quant::L4qOptions l4q_options(const Recipe& recipe) {
+  quant::L4qOptions options;
+  options.grid = grid_of(recipe);
+  options.granularity = recipe.granularity;
+  options.storage = recipe.weight_dtype;
+  options.rank = recipe.rank;
+  options.lora_alpha = recipe.lora_alpha;
+  options.scale = recipe.scale_options();
+  options.learn_offset = recipe.learn_offset;
+  options.asymmetric_start = !recipe.symmetric;
+  options.gradient_scaling = recipe.gradient_scaling;
+  return options;
+}
+
+WeightPtr prepare_l4q(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
+  return quant::L4qWeight::prepare(layer, weight, l4q_options(recipe), recipe.range,
+                                   layer_seed(recipe.seed, layer));
+}
+
+WeightPtr restore_l4q(const Recipe& recipe, const SavedLayer& saved) {
+  const quant::L4qOptions options = l4q_options(recipe);
+  const at::Tensor offset = options.learn_offset ? saved.at("offset") : at::Tensor();
+  return std::make_shared<quant::L4qWeight>(options, saved.at("weight"), scale_of(options.scale, saved),
+                                            offset, saved.at("lora_a"), saved.at("lora_b"));
+}
+
+double l4q_bytes(const Recipe& recipe) { return static_cast<double>(at::elementSize(recipe.weight_dtype)); }
+
+// The paper's recipe.
+void l4q_defaults(Recipe& recipe) {
+  recipe.range = quant::RangeEstimator::parse("l4q");
+  recipe.rank = 4;
+  recipe.lora_alpha = 4.0;
+  recipe.lr = 1e-4;
+  recipe.scale_lr = 1e-4;
+  recipe.weight_decay = 0.01;
+  recipe.beta2 = 0.999;
+  recipe.schedule = ScheduleKind::cosine;
+}
+
+// --- lsq
+
+quant::LsqOptions lsq_options(const Recipe& recipe) {
+  quant::LsqOptions options;
+  options.grid = grid_of(recipe);
+  options.granularity = recipe.granularity;
+  options.scale = recipe.scale_options();
+  options.symmetric = recipe.symmetric;
+  options.gradient_scaling = recipe.gradient_scaling;
+  return options;
+}
+
+WeightPtr prepare_lsq(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
+  return quant::LsqWeight::prepare(layer, weight, lsq_options(recipe), recipe.range);
+}
+
+WeightPtr restore_lsq(const Recipe& recipe, const SavedLayer& saved) {
+  const quant::LsqOptions options = lsq_options(recipe);
+  const at::Tensor zero = options.symmetric ? at::Tensor() : saved.at("zero_float");
+  return std::make_shared<quant::LsqWeight>(options, saved.at("weight"), scale_of(options.scale, saved),
+                                            zero);
+}
+
+void lsq_defaults(Recipe& recipe) {
+  recipe.lr = 1e-5;
+  recipe.weight_decay = 0.1;
+}
+
+// --- peqa
+
+quant::PeqaOptions peqa_options(const Recipe& recipe) {
+  return {grid_of(recipe), recipe.granularity, recipe.scale_options(), recipe.symmetric};
+}
+
+std::shared_ptr<quant::PeqaWeight> restore_codes(const quant::PeqaOptions& options, const SavedLayer& saved) {
+  const at::Tensor zero = options.symmetric ? at::Tensor() : saved.at("zero_point");
+  return std::make_shared<quant::PeqaWeight>(
+      options,
+      quant::Phi0(saved.at("codes"), saved.in_features, quant::Downcast::integer, options.grid, saved.name),
+      scale_of(options.scale, saved), zero);
+}
+
+WeightPtr prepare_peqa(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
+  if (!recipe.learn_scale)
+    throw UsageError("--method peqa trains the scales alone: --learn-scale must be true");
+  return quant::PeqaWeight::prepare(layer, weight, peqa_options(recipe), recipe.range);
+}
+
+WeightPtr restore_peqa(const Recipe& recipe, const SavedLayer& saved) {
+  return restore_codes(peqa_options(recipe), saved);
+}
+
+double integer_bytes(const Recipe& recipe) { return recipe.bits <= 4 ? 0.5 : 1; }
+
+// --- qlora and lora
+
+quant::PeqaOptions frozen_base(const Recipe& recipe) {
+  quant::PeqaOptions options = peqa_options(recipe);
+  options.scale.learn = false;
+  return options;
+}
+
+quant::LoraOptions lora_options(const Recipe& recipe) { return {recipe.rank, recipe.lora_alpha}; }
+
+// LoftQ: integers and adapters that together start near to the weight.
+WeightPtr prepare_loftq(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
+  const quant::PeqaOptions options = frozen_base(recipe);
+  const auto prepare = [&](const at::Tensor& from) {
+    return quant::PeqaWeight::prepare(layer, from, options, recipe.range);
+  };
+  const auto round = [&](const at::Tensor& from) { return quant::values_of(*prepare(from)); };
+  if (recipe.lora_alpha <= 0.0) throw UsageError("--init svd needs a --lora-alpha above 0");
+  const quant::ResidueStart start = quant::approximate_residue(
+      weight, round, recipe.rank, recipe.lora_alpha / static_cast<double>(recipe.rank), recipe.svd_steps,
+      layer_seed(recipe.seed, layer));
+  return std::make_shared<quant::LoraWeight>(prepare(start.rounded_from), lora_options(recipe),
+                                             start.factors.left.contiguous(),
+                                             start.factors.right.contiguous());
+}
+
+WeightPtr prepare_qlora(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
+  if (recipe.init == "svd") return prepare_loftq(recipe, layer, weight);
+  return quant::LoraWeight::around(
+      quant::PeqaWeight::prepare(layer, weight, frozen_base(recipe), recipe.range), lora_options(recipe),
+      layer_seed(recipe.seed, layer));
+}
+
+WeightPtr restore_qlora(const Recipe& recipe, const SavedLayer& saved) {
+  return std::make_shared<quant::LoraWeight>(restore_codes(frozen_base(recipe), saved), lora_options(recipe),
+                                             saved.at("lora_a"), saved.at("lora_b"));
+}
+
+WeightPtr prepare_lora(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
+  quant::check_finite(layer, weight);
+  return quant::LoraWeight::around(std::make_shared<quant::FloatWeight>(weight.to(recipe.weight_dtype)),
+                                   lora_options(recipe), layer_seed(recipe.seed, layer));
+}
+
+WeightPtr restore_lora(const Recipe& recipe, const SavedLayer& saved) {
+  return std::make_shared<quant::LoraWeight>(std::make_shared<quant::FloatWeight>(saved.at("weight")),
+                                             lora_options(recipe), saved.at("lora_a"), saved.at("lora_b"));
+}
+
+// In bfloat16 the sum of a weight and a small adapter is the weight.
+void lora_defaults(Recipe& recipe) {
+  recipe.lr = 2e-4;
+  recipe.compute_dtype = "float32";
+}
+
+// --- rtn
 
 WeightPtr prepare_rtn(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
+  const auto round = recipe.symmetric ? quant::round_to_nearest : quant::round_to_nearest_asymmetric;
   return std::make_shared<quant::IntegerWeight>(
-      layer, quant::round_to_nearest(layer, weight, quant::Grid::signed_symmetric(recipe.bits),
-                                     recipe.granularity, recipe.range, recipe.scale_options()));
+      layer, round(layer, weight, grid_of(recipe), recipe.granularity, recipe.range, recipe.scale_options()));
 }
 
 const std::vector<Method>& methods() {
   static const std::vector<Method> table = {
-      {"lr-qat", true, prepare_lr_qat, restore_lr_qat},
-      {"rtn", false, prepare_rtn, nullptr},
+      {"lr-qat", true, prepare_lr_qat, restore_lr_qat, nullptr, lr_qat_bytes, true, false},
+      {"l4q", true, prepare_l4q, restore_l4q, l4q_defaults, l4q_bytes, true, false},
+      {"lsq", true, prepare_lsq, restore_lsq, lsq_defaults, nullptr, false, true},
+      {"peqa", true, prepare_peqa, restore_peqa, nullptr, integer_bytes, false, false},
+      {"qlora", true, prepare_qlora, restore_qlora, lora_defaults, integer_bytes, true, false},
+      {"lora", true, prepare_lora, restore_lora, lora_defaults, l4q_bytes, true, false},
+      {"rtn", false, prepare_rtn, nullptr, nullptr, integer_bytes, false, false},
   };
   return table;
 }
 
 }  // namespace
+
+const at::Tensor& SavedLayer::at(const std::string& tensor) const {
+  const auto found = tensors.find(tensor);
+  if (found == tensors.end()) fail("the run holds no tensor \"", name, ".", tensor, "\"");
+  return found->second;
+}
 
 std::string known_methods() {
   std::string names;
@@ -68,5 +264,24 @@ const Method& find_method(const std::string& name) {
 }
 
 std::string parse_method(const std::string& name) { return find_method(name).name; }
+
+Recipe method_defaults(const std::string& name) {
+  const Method& method = find_method(name);
+  Recipe recipe;
+  recipe.method = name;
+  if (method.defaults != nullptr) method.defaults(recipe);
+  return recipe;
+}
+
+WeightPtr prepare_layer(const Method& method, const Recipe& recipe, const std::string& layer,
+                        const at::Tensor& weight) {
+  const std::optional<Recipe> own = layer_recipe(recipe, layer);
+  return own ? method.prepare(*own, layer, weight) : nullptr;
+}
+
+WeightPtr restore_layer(const Method& method, const Recipe& recipe, const SavedLayer& saved) {
+  const std::optional<Recipe> own = layer_recipe(recipe, saved.name);
+  return own ? method.restore(*own, saved) : nullptr;
+}
 
 }  // namespace lrqat::train

@@ -16,6 +16,14 @@ namespace lrqat::train {
 
 using NamedTensors = std::map<std::string, at::Tensor>;
 
+// What a run holds of one linear.
+struct SavedLayer {
+  std::string name;
+  std::int64_t in_features = 0;
+  NamedTensors tensors;
+  const at::Tensor& at(const std::string& tensor) const;  // Error where it is missing
+};
+
 struct Method {
   std::string name;
   bool trains;  // false: nothing to learn, a run of it takes no steps
@@ -25,13 +33,28 @@ struct Method {
       prepare;
   // From buffers() and parameters() by their names in the parametrisation ("phi_0", "lora_a"); null where
   // prepare() makes the same again.
-  std::function<std::shared_ptr<quant::WeightParametrization>(const Recipe&, const std::string& layer,
-                                                              const NamedTensors& tensors)>
-      restore;
+  std::function<std::shared_ptr<quant::WeightParametrization>(const Recipe&, const SavedLayer&)> restore;
+  // Sets the fields whose usual value is another one with this method; null: none.
+  void (*defaults)(Recipe&) = nullptr;
+  // For estimates: bytes of frozen storage a weight, what is trained.
+  double (*frozen_bytes)(const Recipe&) = nullptr;  // null: nothing is kept besides the trainables
+  bool has_adapters = false;
+  bool trains_weight = false;
 };
 
 const Method& find_method(const std::string& name);  // UsageError that lists the names
 std::string parse_method(const std::string& name);   // the name itself, checked
-std::string known_methods();                         // "lr-qat, rtn"
+std::string known_methods();                         // "lr-qat, l4q, …"
+
+// The defaults of a recipe with this method: what fields have that nobody sets.
+Recipe method_defaults(const std::string& name);
+
+// The method's weight for one linear, overrides applied; null where the linear stays float.
+std::shared_ptr<quant::WeightParametrization> prepare_layer(const Method& method, const Recipe& recipe,
+                                                            const std::string& layer,
+                                                            const at::Tensor& weight);
+// The same from a run's tensors.
+std::shared_ptr<quant::WeightParametrization> restore_layer(const Method& method, const Recipe& recipe,
+                                                            const SavedLayer& saved);
 
 }  // namespace lrqat::train

@@ -46,7 +46,7 @@ void restore_student(const Run& run, model::Decoder& decoder, const model::Share
     model::prepare(
         decoder, *source,
         [&](const std::string& name, const at::Tensor& weight) {
-          return method.prepare(run.recipe(), name, weight);
+          return prepare_layer(method, run.recipe(), name, weight);
         },
         progress);
     return;
@@ -59,8 +59,9 @@ void restore_student(const Run& run, model::Decoder& decoder, const model::Share
   auto tensors = load_tensors(run.path() / "prepared.safetensors");
   tensors.merge(load_tensors(run.checkpoint(best ? "best" : "last") / "trainables.safetensors"));
   for (nn::Linear* linear : decoder.linears()) {
-    linear->set_weight(
-        method.restore(run.recipe(), linear->name(), take_layer(tensors, linear->name(), decoder.device())));
+    const SavedLayer saved{linear->name(), linear->in_features(),
+                           take_layer(tensors, linear->name(), decoder.device())};
+    if (auto weight = restore_layer(method, run.recipe(), saved)) linear->set_weight(std::move(weight));
   }
   if (!tensors.empty())
     fail(run.path().string(), ": tensor \"", tensors.begin()->first, "\" belongs to no linear");

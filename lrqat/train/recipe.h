@@ -3,6 +3,8 @@
 // the same things.
 #pragma once
 
+#include <c10/core/ScalarType.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -37,6 +39,14 @@ struct Recipe {
   quant::ScaleDomain scale_domain = quant::ScaleDomain::linear;
   quant::ScaleType scale_type = quant::ScaleType::float16;
   bool learn_scale = true;
+  bool symmetric = true;           // false: grids with zero points (l4q: a float offset)
+  bool faithful_downcast = false;  // lr-qat: the start equals plain rounding, code by code
+  std::string init = "range";      // lr-qat: range, or svd: A·B starts as the rounding residue's best rank R
+  int svd_steps = 1;
+  at::ScalarType weight_dtype = at::kBFloat16;  // l4q, lora: how the frozen weight is kept
+  bool learn_offset = false;                    // l4q: b is trained, which no integer format holds
+  bool gradient_scaling = true;                 // l4q, lsq: LSQ's factor on the gradients of scales
+  std::vector<std::string> overrides;           // of single linears (layer_recipe.h)
 
   std::int64_t steps = 1000;
   std::int64_t batch_size = 4;

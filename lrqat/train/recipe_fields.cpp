@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "lrqat/base/error.h"
+#include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/recipe.h"
 
@@ -97,6 +98,29 @@ RecipeField word_field(const std::string& name, T Recipe::*member, const Parse& 
           [=](Recipe& r, const Values& v) { r.*member = parse(v.at(0)); }};
 }
 
+RecipeField switch_field(const std::string& name, bool Recipe::*member, const std::string& help) {
+  return {name,
+          help,
+          false,
+          false,
+          [=](const Recipe& r) { return Values{r.*member ? "true" : "false"}; },
+          [=](Recipe& r, const Values& v) {
+            if (v.at(0) != "true" && v.at(0) != "false") fail_value(name, v.at(0), "true or false");
+            r.*member = v.at(0) == "true";
+          }};
+}
+
+at::ScalarType parse_weight_dtype(const std::string& text) {
+  if (text == "bfloat16") return at::kBFloat16;
+  if (text == "float16") return at::kHalf;
+  if (text == "float32") return at::kFloat;
+  fail_value("weight-dtype", text, "bfloat16, float16 or float32");
+}
+
+std::string weight_dtype_name(at::ScalarType type) {
+  return type == at::kBFloat16 ? "bfloat16" : type == at::kHalf ? "float16" : "float32";
+}
+
 Checkpointing parse_checkpointing(const std::string& text) {
   if (text == "none") return Checkpointing::none;
   if (text == "block") return Checkpointing::block;
@@ -138,16 +162,45 @@ std::vector<RecipeField> method_fields() {
                  "adapters are scaled by lora-alpha / rank"),
       word_field(
           "range", &Recipe::range, quant::RangeEstimator::parse,
-          [](const quant::RangeEstimator& e) { return e.name(); }, "first scale: minmax, mse or lp:P"),
+          [](const quant::RangeEstimator& e) { return e.name(); },
+          "first scale: minmax, mse, lp:P, l4q or lsq+"),
       word_field("scale-domain", &Recipe::scale_domain, quant::parse_scale_domain, quant::scale_domain_name,
                  "scales are learned in the linear or the log domain"),
       word_field("scale-type", &Recipe::scale_type, quant::parse_scale_type, quant::scale_type_name,
                  "scales are rounded to what the export stores: float16, bfloat16 or float32"),
-      {"learn-scale", "true: scales are trained", false, false,
-       [](const Recipe& r) { return Values{r.learn_scale ? "true" : "false"}; },
+      switch_field("learn-scale", &Recipe::learn_scale, "true: scales are trained"),
+      switch_field("symmetric", &Recipe::symmetric,
+                   "false: grids with zero points (l4q: with a float offset)"),
+  };
+}
+
+// Of some methods only.
+std::vector<RecipeField> special_fields() {
+  return {
+      word_field(
+          "init", &Recipe::init,
+          [](const std::string& text) {
+            if (text == "range" || text == "svd") return text;
+            fail_value("init", text, "range or svd");
+          },
+          [](const std::string& text) { return text; },
+          "lr-qat, qlora: where adapters start: range (zero), or svd (the rounding residue's best "
+          "approximation)"),
+      integer_field("svd-steps", &Recipe::svd_steps, 1, "lr-qat, qlora: LoftQ iterations of --init svd"),
+      switch_field("faithful-downcast", &Recipe::faithful_downcast,
+                   "lr-qat: true: the start equals rounding to nearest, code by code"),
+      word_field("weight-dtype", &Recipe::weight_dtype, parse_weight_dtype, weight_dtype_name,
+                 "l4q, lora: how the frozen weight is kept: bfloat16, float16 or float32"),
+      switch_field("learn-offset", &Recipe::learn_offset,
+                   "l4q: true: the offset b is trained, which no integer format holds"),
+      switch_field("gradient-scaling", &Recipe::gradient_scaling,
+                   "l4q, lsq: true: gradients of scales times 1 / sqrt(weights a scale * quant_max)"),
+      {"overrides",
+       "of single linears: \"PATTERN key=value …\" or \"PATTERN skip\", as \"*.down_proj bits=8\"", true,
+       true, [](const Recipe& r) { return r.overrides; },
        [](Recipe& r, const Values& v) {
-         if (v.at(0) != "true" && v.at(0) != "false") fail_value("learn-scale", v.at(0), "true or false");
-         r.learn_scale = v.at(0) == "true";
+         for (const std::string& text : v) check_override(text);
+         r.overrides = v;
        }},
   };
 }
@@ -199,7 +252,8 @@ std::vector<RecipeField> running_fields() {
 
 std::vector<RecipeField> make_fields() {
   std::vector<RecipeField> all;
-  for (const auto& part : {input_fields(), method_fields(), training_fields(), running_fields()}) {
+  for (const auto& part :
+       {input_fields(), method_fields(), special_fields(), training_fields(), running_fields()}) {
     all.insert(all.end(), part.begin(), part.end());
   }
   return all;

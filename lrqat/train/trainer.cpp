@@ -14,6 +14,7 @@
 #include "lrqat/model/load.h"
 #include "lrqat/model/prepare.h"
 #include "lrqat/model/tokenizer_files.h"
+#include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/metrics.h"
 #include "lrqat/train/run.h"
@@ -95,10 +96,13 @@ class Trainer {
 
   void prepare_student(const formats::WeightSource& source) {
     const Method& method = find_method(recipe_.method);
+    std::vector<std::string> names;
+    for (const nn::Linear* linear : student_->linears()) names.push_back(linear->name());
+    check_overrides_match(recipe_, names);
     model::prepare(
         *student_, source,
         [&](const std::string& name, const at::Tensor& weight) {
-          return method.prepare(recipe_, name, weight);
+          return prepare_layer(method, recipe_, name, weight);
         },
         progress_);
     run_.save_prepared(*student_);

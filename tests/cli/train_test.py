@@ -124,7 +124,7 @@ def refusals(folder):
         (1, ["train", "--resume", "--out", folder / "none"], "not a training run"),
         (2, ["train", *arguments, "--bits", "5", "--out", folder / "x"], "--bits 5 is not supported"),
         (2, ["train", *arguments, "--phi", "float8", "--out", folder / "x"], "fixed_point8"),
-        (2, ["train", *arguments, "--method", "magic", "--out", folder / "x"], "lr-qat, rtn"),
+        (2, ["train", *arguments, "--method", "magic", "--out", folder / "x"], "lr-qat, l4q, lsq, peqa, qlora, lora, rtn"),
         (2, ["train", *arguments, "--lr", "fast", "--out", folder / "x"], '--lr "fast"'),
         (1, ["train", *arguments, "--granularity", "group:48", "--out", folder / "x"], "sizes that would work here: 8, 16, 32, 64"),
         (2, ["train", *arguments, "--config", folder / "bad.toml", "--out", folder / "x"], "bad.toml:2"),

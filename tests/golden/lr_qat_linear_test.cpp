@@ -230,31 +230,29 @@ TEST(GoldenLrQatLinear, ConvertedCodesAreTheTrainedOnes) {
   RecordProperty("wrapped", wrapped);
 }
 
-// Asymmetric grids are not offered yet. The reference runs them without its zero point, so that everything
-// below zero becomes code 0. Honouring it, clip(round(Z) + z, 0, 15) - z, is the signed grid shifted by z,
-// which Grid holds: that gives other codes, and values that are nearer to s·Z.
+// The reference runs asymmetric grids without their zero point, so that everything below zero becomes code 0:
+// a fault. We honour it, clip(round(Z) + z, 0, 15) - z: other codes, and values that are nearer to s·Z.
 TEST(GoldenLrQatLinear, AsymmetricCasesIgnoreTheZeroPoint) {
   const GoldenFile file("lr_qat_linear");
   for (const Json& entry : file.cases()) {
     const LrQatCase c(file, entry);
     if (!c.asymmetric()) continue;
-    const at::Tensor scale0 = c.stored("scale0").view(c.delta.sizes()).expand({c.u.size(0), 1});
-    const at::Tensor scale = c.weight()->scale().effective().expand({c.u.size(0), 1}).contiguous();
-    const bool tensor = c.options.granularity.kind == quant::Granularity::Kind::tensor;
-    const at::Tensor w = c.stored("W");
-    const at::Tensor low = tensor ? w.min().expand({w.size(0)}) : std::get<0>(w.min(1));
-    const at::Tensor zero_point = (-low.clamp_max(0.0) / scale0.squeeze(1)).round().clamp(0, 15);
-    std::vector<at::Tensor> rows;
-    for (std::int64_t n = 0; n < c.u.size(0); ++n) {
-      const int z = zero_point[n].item<int>();
-      rows.push_back(
-          low_rank_tile(c.phi_0, c.term(), {4, -z, 15 - z}, scale, n, n + 1, {.values = true}).values);
-    }
-    const at::Tensor exact =
-        scale * (c.u + c.options.lora_alpha / c.options.rank * at::mm(c.lora_a, c.lora_b));
-    const double ours = (at::cat(rows) - exact).abs().mean().item<double>();
-    const double theirs = (c.stored("W_hat") - exact).abs().mean().item<double>();
-    EXPECT_LT(3 * ours, theirs) << c.name;
+    quant::LrQatOptions options = c.options;
+    options.grid = quant::Grid::signed_symmetric(c.options.grid.num_bits);
+    const auto range =
+        quant::RangeEstimator{}.estimate_asymmetric(c.stored("W"), options.grid, options.granularity);
+    const at::Tensor zero_point = range.zero_point(options.grid);
+    const at::Tensor u = c.u + zero_point;
+    const quant::LrQatWeight weight(options, quant::Phi0::store(u, options.downcast, options.grid),
+                                    quant::ScaleParameter::from_value(c.delta.clone(), options.scale),
+                                    c.lora_a.clone(), c.lora_b.clone(), zero_point);
+    const at::Tensor ours = weight.make_tile(0, u.size(0), ComputeType::float32).values;
+    const at::Tensor exact = weight.scale().effective() *
+                             (c.u + c.options.lora_alpha / c.options.rank * at::mm(c.lora_a, c.lora_b));
+    EXPECT_FALSE(at::allclose(ours, c.stored("W_hat"))) << c.name;
+    EXPECT_LT(3 * (ours - exact).abs().mean().item<double>(),
+              (c.stored("W_hat") - exact).abs().mean().item<double>())
+        << c.name;
   }
 }
 

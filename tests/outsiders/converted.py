@@ -23,7 +23,7 @@ def columns_of(name, config):
 
 
 def read(folder):
-    """config, {Hugging Face name: float32 values}, names of the trained matrices. Values of integers are scale * code."""
+    """config, {Hugging Face name: float32 values}, names of the trained matrices. Values of integers are scale * (code - zero_point)."""
     config = json.loads((folder / "config.json").read_text())
     quantization = config["quantization_config"]
     assert quantization["quant_method"] == "lrqat"
@@ -41,6 +41,10 @@ def read(folder):
             scale = file.get_tensor(name + ".weight_scale").astype(np.float32)
             names.discard(name + ".weight_scale")
             per_scale = codes.shape[1] // scale.shape[1]
+            if layer.get("zero_point"):
+                zero = file.get_tensor(name + ".weight_zero_point")
+                codes = codes.astype(np.int32) - np.repeat(zero, per_scale, axis=1)
+                names.discard(name + ".weight_zero_point")
             values[name + ".weight"] = codes.astype(np.float32) * np.repeat(scale, per_scale, axis=1)
         for name in names:
             values[name] = file.get_tensor(name).astype(np.float32)

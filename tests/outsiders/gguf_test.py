@@ -86,7 +86,7 @@ def every_width(folder):
     for bits, granularity, types, options in (
             (4, "channel", {"Q4_0"}, ()), (4, "group:32", {"Q4_0"}, ()), (4, "tensor", {"Q8_0"}, ("--linear-type", "q8_0")),
             (3, "channel", {"Q4_0"}, ()), (3, "group:32", {"Q8_0"}, ("--linear-type", "q8_0")),
-            (2, "tensor", {"Q4_0"}, ()), (8, "channel", {"Q8_0"}, ()), (8, "group:32", {"Q8_0"}, ()),
+            (2, "tensor", {"Q4_0"}, ("--linear-type", "q4_0")), (8, "channel", {"Q8_0"}, ()), (8, "group:32", {"Q8_0"}, ()),
             (4, "channel", {"F32"}, ("--matrices", "f32"))):
         work = folder / f"{bits}-{granularity.replace(':', '')}-{len(options)}-{min(types)}"
         model = support.converted(TINY, work, "--bits", bits, "--granularity", granularity)

@@ -1,0 +1,232 @@
+#include "lrqat/export/folder.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "lrqat/base/error.h"
+#include "lrqat/base/file.h"
+#include "lrqat/export/compare.h"
+#include "lrqat/formats/safetensors.h"
+#include "lrqat/model/converted_format.h"
+#include "lrqat/model/tokenizer_files.h"
+#include "lrqat/quant/float_weight.h"
+
+namespace lrqat::exporting {
+namespace {
+
+namespace fs = std::filesystem;
+using WeightPtr = std::shared_ptr<quant::WeightParametrization>;
+
+constexpr const char* kMark = "lrqat_export";  // metadata of the safetensors file: a folder that we made
+constexpr const char* kGenerationConfig = "generation_config.json";
+
+at::Tensor values_of_rows(const quant::WeightParametrization& weight, std::int64_t begin, std::int64_t end) {
+  const quant::WeightTile tile = weight.make_tile(begin, end, quant::ComputeType::float32);
+  return (tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1) : tile.values)
+      .cpu()
+      .contiguous();
+}
+
+at::ScalarType smallest_exact(bool half, bool bfloat16) {
+  return half ? at::kHalf : bfloat16 ? at::kBFloat16 : at::kFloat;
+}
+
+// How a float matrix is kept: as it is stored, or the smallest type that loses nothing.
+at::ScalarType kept_type(const quant::WeightParametrization& weight) {
+  if (const auto* plain = dynamic_cast<const quant::FloatWeight*>(&weight)) {
+    if (at::isFloatingType(plain->weight().scalar_type())) return plain->weight().scalar_type();
+  }
+  bool half = true, bfloat16 = true;
+  for_row_chunks(weight, [&](const at::Tensor& rows, std::int64_t) {
+    half = half && is_exact_in(rows, at::kHalf);
+    bfloat16 = bfloat16 && is_exact_in(rows, at::kBFloat16);
+  });
+  return smallest_exact(half, bfloat16);
+}
+
+// --force must not cost anybody a folder of something else.
+void check_replaceable(const fs::path& out) {
+  if (!fs::exists(out)) return;
+  if (!fs::is_directory(out)) fail(out.string(), " is a file: --out takes the name of a folder");
+  if (fs::is_empty(out)) return;
+  const bool has_tensors =
+      fs::exists(out / "model.safetensors") || fs::exists(out / "model.safetensors.index.json");
+  if (has_tensors && formats::ShardedSafetensors(out).metadata().contains(kMark)) return;
+  fail(out.string(), ": is not a folder that lrqat export made, so it is not replaced; give another --out");
+}
+
+// The config.json that the model comes from, where there is one: it may hold keys that ModelConfig does not.
+fs::path folder_of(const model::OpenedModel& model) {
+  const fs::path path = model.source != nullptr ? fs::path(model.source->path()) : model.path;
+  return fs::is_regular_file(path / "config.json") ? path : fs::path();
+}
+
+Json config_of(const model::OpenedModel& model, const FolderPlan& plan) {
+  const fs::path folder = folder_of(model);
+  Json json = folder.empty() ? formats::config_to_json(model.decoder->config())
+                             : read_json_file(folder / "config.json");
+  json.erase("quantization_config");
+  if (!plan.quantization.is_null()) json["quantization_config"] = plan.quantization;
+  json["dtype"] = json["torch_dtype"] = plan.dtype;
+  return json;
+}
+
+void write_tensors(const fs::path& folder, const std::string& format, const FolderPlan& plan,
+                   ProgressReporter& progress) {
+  std::vector<formats::TensorDeclaration> declared;
+  for (const FolderTensor& tensor : plan.tensors)
+    declared.push_back({tensor.name, tensor.dtype, tensor.shape});
+  formats::ShardedSafetensorsWriter writer(folder, declared, {{"format", "pt"}, {kMark, format}});
+  progress.start("export", static_cast<std::int64_t>(plan.tensors.size()));
+  std::int64_t count = 0;
+  for (const FolderTensor& tensor : plan.tensors) {
+    tensor.write([&](const at::Tensor& part) {
+      LRQAT_CHECK(part.is_contiguous() && part.device().is_cpu() &&
+                      model::dtype_of(part.scalar_type()) == tensor.dtype,
+                  tensor.name);
+      writer.write(tensor.name, {static_cast<const std::byte*>(part.const_data_ptr()), part.nbytes()});
+    });
+    progress.update(++count, tensor.name);
+  }
+  writer.finish();
+  progress.finish();
+}
+
+std::int64_t bytes_in(const fs::path& folder) {
+  std::int64_t bytes = 0;
+  for (const auto& entry : fs::directory_iterator(folder))
+    bytes += static_cast<std::int64_t>(entry.file_size());
+  return bytes;
+}
+
+void add_warnings(const model::OpenedModel& model, const FolderPlan& plan, const fs::path& folder,
+                  ExportReport& report) {
+  report.warnings.insert(report.warnings.end(), plan.warnings.begin(), plan.warnings.end());
+  const formats::DType loaded = model::dtype_of(parse_dtype_option(plan.dtype));
+  const auto wider = std::count_if(plan.tensors.begin(), plan.tensors.end(), [&](const FolderTensor& tensor) {
+    return formats::is_readable_float(tensor.dtype) && tensor.dtype != loaded &&
+           loaded != formats::DType::F32;
+  });
+  if (wider > 0) {
+    report.warnings.push_back(concat(wider, " tensors are stored in another type than ", plan.dtype,
+                                     ", in which programs will load them; --dtype float32 avoids rounding"));
+  }
+  if (fs::exists(folder / "tokenizer.gguf")) {
+    report.warnings.emplace_back(
+        "the tokenizer comes from a GGUF file and is kept as tokenizer.gguf, which "
+        "lrqat reads but transformers does not");
+  }
+  const auto linears = model.decoder->linears();
+  if (std::none_of(linears.begin(), linears.end(),
+                   [](const nn::Linear* linear) { return linear->weight()->is_quantized(); })) {
+    report.warnings.emplace_back("no linear of this model is quantized: the folder holds the float model");
+  }
+}
+
+double tensor_bits(const FolderPlan& plan, const model::Decoder& decoder) {
+  std::uint64_t bytes = 0;
+  for (const FolderTensor& tensor : plan.tensors) {
+    bytes += formats::declared_bytes({tensor.name, tensor.dtype, tensor.shape});
+  }
+  std::int64_t weights = 0;
+  for (const auto& tensor : formats::expected_tensors(decoder.config())) {
+    weights += formats::shape_product(tensor.shape).value();
+  }
+  return 8.0 * static_cast<double>(bytes) / static_cast<double>(weights);
+}
+
+}  // namespace
+
+at::ScalarType parse_dtype_option(const std::string& name) {
+  for (const at::ScalarType type : {at::kHalf, at::kBFloat16, at::kFloat}) {
+    if (dtype_option_name(type) == name) return type;
+  }
+  throw UsageError(concat("--dtype \"", name, "\" is not known: use auto, float16, bfloat16 or float32"));
+}
+
+std::string dtype_option_name(at::ScalarType type) {
+  return type == at::kHalf ? "float16" : type == at::kBFloat16 ? "bfloat16" : "float32";
+}
+
+bool is_exact_in(const at::Tensor& values, at::ScalarType type) {
+  return type == at::kFloat || at::equal(values.to(type).to(at::kFloat), values);
+}
+
+void for_row_chunks(const quant::WeightParametrization& weight,
+                    const std::function<void(const at::Tensor& rows, std::int64_t begin)>& visit) {
+  const std::int64_t step = std::max<std::int64_t>(1, (1 << 20) / weight.in_features());
+  for (std::int64_t begin = 0; begin < weight.out_features(); begin += step) {
+    visit(values_of_rows(weight, begin, std::min(begin + step, weight.out_features())), begin);
+  }
+}
+
+FolderTensor float_matrix(const std::string& name, WeightPtr weight, const at::ScalarType* type) {
+  const at::ScalarType stored = type != nullptr ? *type : kept_type(*weight);
+  return {name,
+          model::dtype_of(stored),
+          {weight->out_features(), weight->in_features()},
+          [weight, stored](const FolderSink& sink) {
+            for_row_chunks(*weight, [&](const at::Tensor& rows, std::int64_t) { sink(rows.to(stored)); });
+          }};
+}
+
+FolderTensor float_vector(const std::string& name, const at::Tensor& values, const at::ScalarType* type) {
+  const at::Tensor plain = values.detach().cpu().to(at::kFloat).contiguous();
+  const at::ScalarType stored =
+      type != nullptr ? *type
+                      : smallest_exact(is_exact_in(plain, at::kHalf), is_exact_in(plain, at::kBFloat16));
+  return {name, model::dtype_of(stored), plain.sizes().vec(),
+          [plain, stored](const FolderSink& sink) { sink(plain.to(stored)); }};
+}
+
+void for_each_tensor(const model::Decoder& decoder,
+                     const std::function<void(const std::string&, const WeightPtr&)>& matrix,
+                     const std::function<void(const std::string&, const at::Tensor&)>& vector) {
+  matrix("model.embed_tokens", decoder.embedding().weight());
+  for (std::int64_t i = 0; i < decoder.num_layers(); ++i) {
+    const model::DecoderLayer& layer = decoder.layer(i);
+    const std::string prefix = concat("model.layers.", i, ".");
+    vector(prefix + "input_layernorm.weight", layer.input_layernorm().weight);
+    vector(prefix + "post_attention_layernorm.weight", layer.post_attention_layernorm().weight);
+    for (const nn::Linear* linear : layer.linears()) {
+      matrix(linear->name(), linear->weight());
+      if (linear->bias().defined()) vector(linear->name() + ".bias", linear->bias());
+    }
+  }
+  vector("model.norm.weight", decoder.norm().weight);
+  if (!decoder.config().tie_word_embeddings) matrix("lm_head", decoder.lm_head().weight());
+}
+
+ExportReport write_folder(const std::string& format, const model::OpenedModel& model, const FolderPlan& plan,
+                          const fs::path& out, ProgressReporter& progress) {
+  check_replaceable(out);
+  AtomicDirectory folder(out, true);
+  ExportReport report{.format = format, .path = out};
+  write_tensors(folder.path(), format, plan, progress);
+  write_text_file(folder.path() / "config.json", config_of(model, plan).dump(2) + "\n");
+  model::copy_tokenizer(model.tokenizer_path, folder.path());
+  const fs::path from = folder_of(model);
+  if (!from.empty() && fs::is_regular_file(from / kGenerationConfig)) {
+    fs::copy_file(from / kGenerationConfig, folder.path() / kGenerationConfig);
+  }
+  {
+    const model::OpenedModel written = model::open_model(folder.path());
+    const Comparison comparison = compare_models(*model.decoder, *written.decoder, progress);
+    report.tensors = comparison.tensors;
+    report.bit_exact_tensors = comparison.tensors - static_cast<std::int64_t>(comparison.differing.size());
+    report.largest_change = comparison.largest_difference;
+    if (!comparison.differing.empty() && !plan.may_round) {
+      fail(out.string(), ": tensor \"", comparison.differing.front().name,
+           "\" read back differs from the model's; nothing was exported (this is a bug in lrqat or a broken "
+           "disk)");
+    }
+  }
+  add_warnings(model, plan, folder.path(), report);
+  report.bits_per_weight = tensor_bits(plan, *model.decoder);
+  report.bytes = bytes_in(folder.path());
+  folder.commit();
+  return report;
+}
+
+}  // namespace lrqat::exporting

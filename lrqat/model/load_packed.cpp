@@ -1,0 +1,106 @@
+#include "lrqat/model/load_packed.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "lrqat/base/error.h"
+#include "lrqat/model/build.h"
+#include "lrqat/model/folder_tensors.h"
+#include "lrqat/model/packed_config.h"
+#include "lrqat/quant/integer_weight.h"
+
+namespace lrqat::model {
+namespace {
+
+namespace fs = std::filesystem;
+
+class PackedReader {
+ public:
+  PackedReader(const fs::path& folder, const formats::ModelConfig& config, PackedConfig packed,
+               at::Device device)
+      : tensors_(folder, device),
+        packed_(std::move(packed)),
+        layout_(packed_layout(packed_.layout)),
+        device_(device) {
+    for (const auto& tensor : formats::expected_tensors(config)) shapes_.emplace(tensor.name, tensor.shape);
+    check_names();
+  }
+
+  std::shared_ptr<quant::WeightParametrization> weight(const std::string& module) const {
+    const std::vector<std::int64_t>& shape = shapes_.at(module + ".weight");
+    if (!tensors_.has(module + layout_.marker)) return tensors_.float_weight(module + ".weight", shape);
+    quant::QuantizedWeight weight = unpack(module, shape);
+    weight.weight_int = weight.weight_int.to(device_);
+    weight.scale = weight.scale.to(device_);
+    if (weight.zero_point.defined()) weight.zero_point = weight.zero_point.to(device_);
+    auto result = std::make_shared<quant::IntegerWeight>(module, weight);
+    tensors_.release(module + layout_.marker);
+    return result;
+  }
+
+  at::Tensor vector(const std::string& name) const { return tensors_.vector(name, shapes_.at(name)); }
+
+ private:
+  quant::QuantizedWeight unpack(const std::string& module, const std::vector<std::int64_t>& shape) const {
+    const PackedScheme& scheme = packed_.scheme_of(module, tensors_.where());
+    const TensorLookup lookup = [&](const std::string& suffix, const std::vector<std::int64_t>& expected,
+                                    const std::vector<formats::DType>& allowed) {
+      return tensors_.finite(module + suffix, expected, allowed);
+    };
+    try {
+      return from_unsigned(layout_.unpack(lookup, scheme, shape[0], shape[1]));
+    } catch (const Error& error) {
+      fail(tensors_.where(), ": ", module, ": ", error.what());
+    }
+  }
+
+  // Biases that GPTQ's writers add to every linear: nothing where they are zero.
+  bool is_zero_bias(const std::string& name) const {
+    if (!name.ends_with(".bias")) return false;
+    const auto weight = shapes_.find(name.substr(0, name.size() - 5) + ".weight");
+    return weight != shapes_.end() && tensors_.vector(name, {weight->second[0]}).eq(0).all().item<bool>();
+  }
+
+  // Buffers of old writers that say nothing which config.json does not.
+  static bool is_buffer(const std::string& name) { return name.ends_with(".rotary_emb.inv_freq"); }
+
+  void check_names() const {
+    for (const std::string& name : tensors_.names()) {
+      if (shapes_.contains(name) || is_packed_tensor(name) || is_buffer(name) || is_zero_bias(name)) continue;
+      fail(tensors_.where(), ": tensor \"", name, "\" has no place in a ", layout_.name,
+           " model of this config");
+    }
+  }
+
+  bool is_packed_tensor(const std::string& name) const {
+    return std::any_of(layout_.suffixes.begin(), layout_.suffixes.end(), [&](const std::string& suffix) {
+      return name.ends_with(suffix) &&
+             shapes_.contains(name.substr(0, name.size() - suffix.size()) + ".weight");
+    });
+  }
+
+  FolderTensors tensors_;
+  PackedConfig packed_;
+  const PackedLayout& layout_;
+  at::Device device_;
+  std::unordered_map<std::string, std::vector<std::int64_t>> shapes_;
+};
+
+}  // namespace
+
+std::unique_ptr<Decoder> load_packed(const fs::path& folder, const LoadOptions& options) {
+  const std::string where = (folder / "config.json").string();
+  const Json json = read_json_file(folder / "config.json");
+  const formats::ModelConfig config = formats::config_from_json(json, where);
+  auto packed = packed_config_from_json(json, where);
+  LRQAT_CHECK(packed.has_value(), where);
+  const PackedReader reader(folder, config, std::move(*packed), options.device);
+  return build_decoder(config,
+                       {[&](const std::string& module) { return reader.weight(module); },
+                        [&](const std::string& tensor) { return reader.vector(tensor); }},
+                       options.compute);
+}
+
+}  // namespace lrqat::model

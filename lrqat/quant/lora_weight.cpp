@@ -1,0 +1,104 @@
+#include "lrqat/quant/lora_weight.h"
+
+#include <ATen/ATen.h>
+
+#include "lrqat/base/error.h"
+#include "lrqat/quant/float_weight.h"
+#include "lrqat/quant/integer_weight.h"
+#include "lrqat/quant/tile_math.h"
+
+namespace lrqat::quant {
+
+std::shared_ptr<LoraWeight> LoraWeight::around(std::shared_ptr<WeightParametrization> base,
+                                               const LoraOptions& options, std::uint64_t seed) {
+  if (options.rank <= 0)
+    throw UsageError(concat("--rank ", options.rank, ": adapters need a rank of at least 1"));
+  const auto on_device = at::TensorOptions(at::kFloat).device(base->device());
+  const at::Tensor lora_a = at::zeros({base->out_features(), options.rank}, on_device);
+  const at::Tensor lora_b = kaiming_uniform_rows(options.rank, base->in_features(), seed).to(base->device());
+  return std::make_shared<LoraWeight>(std::move(base), options, lora_a, lora_b);
+}
+
+LoraWeight::LoraWeight(std::shared_ptr<WeightParametrization> base, const LoraOptions& options,
+                       at::Tensor lora_a, at::Tensor lora_b)
+    : base_(std::move(base)), options_(options), lora_a_(std::move(lora_a)), lora_b_(std::move(lora_b)) {
+  LRQAT_CHECK(lora_a_.sizes() == at::IntArrayRef({out_features(), options_.rank}) && lora_a_.is_contiguous());
+  LRQAT_CHECK(lora_b_.sizes() == at::IntArrayRef({options_.rank, in_features()}) && lora_b_.is_contiguous());
+  lora_a_.set_requires_grad(true);
+  lora_b_.set_requires_grad(true);
+}
+
+WeightTile LoraWeight::make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const {
+  const WeightTile tile = base_->make_tile(row_begin, row_end, ComputeType::float32);
+  const at::Tensor values = tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1)
+                                                     : tile.values.clone(at::MemoryFormat::Contiguous);
+  add_low_rank_rows(values, lora_a_, lora_b_, lora_scaling(), row_begin);
+  return {compute == ComputeType::bfloat16 ? values.to(at::kBFloat16) : values, {}};
+}
+
+std::vector<Parameter> LoraWeight::parameters() const {
+  std::vector<Parameter> parameters{{"lora_a", lora_a_, ParameterKind::adapter},
+                                    {"lora_b", lora_b_, ParameterKind::adapter}};
+  for (const Parameter& parameter : base_->parameters()) parameters.push_back(parameter);
+  return parameters;
+}
+
+std::vector<std::pair<std::string, at::Tensor>> LoraWeight::buffers() const {
+  if (const auto* plain = dynamic_cast<const FloatWeight*>(base_.get())) return {{"weight", plain->weight()}};
+  return base_->buffers();
+}
+
+void LoraWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end,
+                                   const at::Tensor& grad_weight, at::TensorList grads) const {
+  const at::Tensor a = lora_a_.detach().slice(0, row_begin, row_end);
+  at::Tensor grad_a = grads[0].slice(0, row_begin, row_end), grad_b = grads[1];
+  grad_a.addmm_(grad_weight, lora_b_.detach().t(), 1.0, lora_scaling());
+  grad_b.addmm_(a.t(), grad_weight, 1.0, lora_scaling());
+  base_->add_tile_gradient(row_begin, row_end, grad_weight, grads.slice(2));
+}
+
+bool LoraWeight::add_gradient_from_activations(const at::Tensor& x, const at::Tensor& grad_output,
+                                               const at::Tensor&, at::TensorList grads) const {
+  if (grads.size() > 2) return false;  // the base's output is not known apart
+  at::Tensor grad_a = grads[0], grad_b = grads[1];
+  grad_a.addmm_(grad_output.t(), at::mm(x, lora_b_.detach().t()), 1.0, lora_scaling());
+  grad_b.addmm_(at::mm(grad_output, lora_a_.detach()).t(), x, 1.0, lora_scaling());
+  return true;
+}
+
+std::string LoraWeight::obstacle() const {
+  if (!base_->is_quantized()) {
+    return "a float weight with adapters: LoRA trains no integers; lrqat export --format peft or hf holds it";
+  }
+  return "the adapters of --method qlora stay in float beside the integers, so that no integers are this "
+         "model; "
+         "lrqat export --format peft holds both, lrqat convert --round-adapters rounds their sum to the grid "
+         "once "
+         "more (another, usually worse model), --method lr-qat or l4q trains adapters that are absorbed "
+         "exactly";
+}
+
+std::int64_t LoraWeight::resident_bytes() const {
+  return base_->resident_bytes() + static_cast<std::int64_t>(lora_a_.nbytes() + lora_b_.nbytes());
+}
+
+std::shared_ptr<WeightParametrization> merged_by_rounding(
+    const std::string& layer, const std::shared_ptr<WeightParametrization>& weight) {
+  const auto* lora = dynamic_cast<const LoraWeight*>(weight.get());
+  if (lora == nullptr || !lora->base()->is_quantized()) return weight;
+  QuantizedWeight result = lora->base()->convert();
+  std::int64_t clipped = 0;
+  for_each_tile(weight->out_features(), weight->in_features(), [&](std::int64_t begin, std::int64_t end) {
+    const at::Tensor values = weight->make_tile(begin, end, ComputeType::float32).values;
+    at::Tensor rounded = (grouped(values, result.scale) / rows_of(result.scale, begin, end)).round_();
+    if (result.zero_point.defined()) rounded.add_(rows_of(result.zero_point, begin, end));
+    const at::Tensor codes = rounded.clamp(result.grid.quant_min, result.grid.quant_max);
+    clipped += codes.ne(rounded).sum().item<std::int64_t>();
+    result.weight_int.slice(0, begin, end).copy_(codes.view(values.sizes()));
+  });
+  result.clipped_fraction =
+      static_cast<double>(clipped) / static_cast<double>(weight->out_features() * weight->in_features());
+  return std::make_shared<IntegerWeight>(layer, result);
+}
+
+}  // namespace lrqat::quant

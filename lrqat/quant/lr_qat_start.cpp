@@ -1,0 +1,110 @@
+#include "lrqat/quant/lr_qat_start.h"
+
+#include <ATen/ATen.h>
+
+#include "lrqat/base/error.h"
+#include "lrqat/quant/low_rank_approximation.h"
+#include "lrqat/quant/tile_math.h"
+
+namespace lrqat::quant {
+namespace {
+
+// The neighbour of each value on the way to `target`, among the numbers of a 16-bit float type: its bits less
+// one are nearer to zero, plus one further away.
+at::Tensor next_towards(const at::Tensor& values, const at::Tensor& target, at::ScalarType type) {
+  const at::Tensor bits = values.to(type).view(at::kShort);
+  const at::Tensor step = at::where(target.abs().lt(values.abs()), -1, 1).to(at::kShort);
+  return (bits + step).view(type).to(at::kFloat);
+}
+
+// One unit of φ towards the target.
+at::Tensor moved(const at::Tensor& values, const at::Tensor& target, Downcast downcast, const Grid& grid) {
+  switch (downcast) {
+    case Downcast::bfloat16:
+      return next_towards(values, target, at::kBFloat16);
+    case Downcast::float16:
+      return next_towards(values, target, at::kHalf);
+    case Downcast::fixed_point8:
+      return values + (target - values).sign() / static_cast<double>(1 << (8 - grid.num_bits));
+    case Downcast::float32:
+    case Downcast::int4:
+    case Downcast::integer:
+      return target;  // these store the code of u, or u itself: nothing ever moves
+  }
+  internal_error(__FILE__, __LINE__, "downcast", "");
+}
+
+// W/s0 of an asymmetric grid relative to its middle.
+at::Tensor add_zero_point(const at::Tensor& u, const at::Tensor& zero_point) {
+  if (!zero_point.defined()) return u;
+  return (grouped(u, zero_point) + rows_of(zero_point, 0, u.size(0))).view(u.sizes());
+}
+
+struct Start {
+  at::Tensor scale;       // before snapping
+  at::Tensor zero_point;  // int8 or undefined
+};
+
+Start estimate(const at::Tensor& weight, const LrQatOptions& options, bool symmetric,
+               const RangeEstimator& estimator) {
+  if (symmetric) return {estimator.estimate(weight, options.grid, options.granularity), {}};
+  const AsymmetricRange range = estimator.estimate_asymmetric(weight, options.grid, options.granularity);
+  return {range.scale, range.zero_point(options.grid)};
+}
+
+void check_start(const std::string& name, const at::Tensor& weight, const LrQatOptions& options,
+                 const LrQatStart& start) {
+  if (options.rank <= 0)
+    throw UsageError(concat("--rank ", options.rank, ": LR-QAT needs a rank of at least 1"));
+  if (start.faithful && start.svd_steps > 0) {
+    throw UsageError(
+        "--faithful-downcast true is for adapters that start at zero: not together with --init svd");
+  }
+  if (start.svd_steps > 0 && options.lora_alpha <= 0.0)
+    throw UsageError("--init svd needs a --lora-alpha above 0");
+  options.granularity.check(name, weight.size(1));
+  check_finite(name, weight);
+}
+
+}  // namespace
+
+void store_faithfully(Phi0& phi_0, std::int64_t row_begin, const at::Tensor& u, Downcast downcast,
+                      const Grid& grid) {
+  phi_0.store_rows(row_begin, u);
+  if (downcast == Downcast::float32 || downcast == Downcast::int4 || downcast == Downcast::integer) return;
+  const at::Tensor code = u.round().clamp_(grid.quant_min, grid.quant_max);
+  const at::Tensor stored = phi_0.decode(row_begin, row_begin + u.size(0));
+  const at::Tensor wrong = stored.round().clamp_(grid.quant_min, grid.quant_max).ne(code);
+  phi_0.store_rows(row_begin, at::where(wrong, moved(stored, code, downcast, grid), stored));
+}
+
+std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const at::Tensor& weight,
+                                          const LrQatOptions& options, const LrQatStart& start,
+                                          const RangeEstimator& estimator, std::uint64_t seed) {
+  check_start(name, weight, options, start);
+  const Start grid = estimate(weight, options, start.symmetric, estimator);
+  const ScaleParameter scale(grid.scale, options.scale);
+  at::Tensor u = add_zero_point(divide_by_scale(weight, scale.effective()), grid.zero_point);
+  at::Tensor lora_a = at::zeros({weight.size(0), options.rank}, weight.options());
+  at::Tensor lora_b = kaiming_uniform_rows(options.rank, weight.size(1), seed).to(weight.device());
+  if (start.svd_steps > 0) {
+    const double scaling = options.lora_alpha / static_cast<double>(options.rank);
+    const auto round = [&](const at::Tensor& z) {
+      return z.round().clamp_(options.grid.quant_min, options.grid.quant_max);
+    };
+    const auto factors = approximate_residue(u, round, options.rank, scaling, start.svd_steps, seed).factors;
+    lora_a = factors.left.contiguous();
+    lora_b = factors.right.contiguous();
+    u = at::addmm(u, lora_a, lora_b, 1.0, -scaling);
+  }
+  Phi0 phi_0 =
+      Phi0::allocate(weight.size(0), weight.size(1), options.downcast, options.grid, weight.device());
+  for_each_tile(weight.size(0), weight.size(1), [&](std::int64_t begin, std::int64_t end) {
+    const at::Tensor rows = u.slice(0, begin, end);
+    start.faithful ? store_faithfully(phi_0, begin, rows, options.downcast, options.grid)
+                   : phi_0.store_rows(begin, rows);
+  });
+  return std::make_shared<LrQatWeight>(options, std::move(phi_0), scale, lora_a, lora_b, grid.zero_point);
+}
+
+}  // namespace lrqat::quant

@@ -1,0 +1,94 @@
+#include "lrqat/quant/tile_math.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <cmath>
+
+#include "lrqat/base/error.h"
+#include "lrqat/base/random.h"
+#include "lrqat/kernels/low_rank_sum.h"
+
+namespace lrqat::quant {
+
+at::Tensor rows_of(const at::Tensor& per_scale, std::int64_t row_begin, std::int64_t row_end) {
+  return (per_scale.size(0) == 1 ? per_scale : per_scale.slice(0, row_begin, row_end)).unsqueeze(2);
+}
+
+at::Tensor grouped(const at::Tensor& tile, const at::Tensor& per_scale) {
+  return tile.view({tile.size(0), per_scale.size(1), -1});
+}
+
+at::Tensor sum_of_groups(const at::Tensor& grouped_terms) { return grouped_terms.sum(2); }
+
+void add_per_scale_gradient(const at::Tensor& sums, std::int64_t row_begin, const at::Tensor& grad) {
+  if (grad.size(0) == 1) {
+    at::Tensor(grad).add_(sums.sum(0, true));
+  } else {
+    grad.slice(0, row_begin, row_begin + sums.size(0)).add_(sums);
+  }
+}
+
+void add_per_scale_gradient(const ScaleParameter& scale, const at::Tensor& sums, std::int64_t row_begin,
+                            const at::Tensor& grad) {
+  const bool shared = scale.value().size(0) == 1;
+  scale.add_gradient(shared ? sums.sum(0, true) : sums, shared ? 0 : row_begin, grad);
+}
+
+void add_low_rank_rows(const at::Tensor& values, const at::Tensor& lora_a, const at::Tensor& lora_b,
+                       double lora_scaling, std::int64_t row_begin) {
+  const at::Tensor a = lora_a.detach().slice(0, row_begin, row_begin + values.size(0));
+  if (!values.is_cpu()) {
+    at::Tensor(values).addmm_(a, lora_b.detach(), 1.0, lora_scaling);
+    return;
+  }
+  LRQAT_CHECK(values.is_contiguous() && a.is_contiguous() && lora_b.is_contiguous());
+  constexpr std::int64_t kGrainRows = 16;
+  at::parallel_for(0, values.size(0), kGrainRows, [&](std::int64_t begin, std::int64_t end) {
+    kernels::LowRankSum sum;
+    sum.rows = end - begin;
+    sum.cols = values.size(1);
+    sum.rank = a.size(1);
+    sum.lora_a = a.const_data_ptr<float>() + begin * sum.rank;
+    sum.lora_b = lora_b.const_data_ptr<float>();
+    sum.lora_scaling = static_cast<float>(lora_scaling);
+    kernels::low_rank_sum(sum, values.mutable_data_ptr<float>() + begin * sum.cols);
+  });
+}
+
+WeightTile tile_of_codes(const at::Tensor& codes, const at::Tensor& scale, const GridShift& shift,
+                         std::int64_t row_begin, std::int64_t row_end, ComputeType compute) {
+  at::Tensor values = grouped(codes, scale).to(at::kFloat);
+  if (shift.zero_point.defined()) values = values - rows_of(shift.zero_point, row_begin, row_end);
+  const bool half = compute == ComputeType::bfloat16;
+  const at::Tensor s = rows_of(scale, row_begin, row_end);
+  if (half && scale.size(1) == 1 && !shift.offset.defined()) {
+    return {values.view(codes.sizes()).to(at::kBFloat16), s.view({-1}).expand({row_end - row_begin})};
+  }
+  values = values * s;
+  if (shift.offset.defined()) values.add_(rows_of(shift.offset, row_begin, row_end));
+  values = values.view(codes.sizes());
+  return {half ? values.to(at::kBFloat16) : values, {}};
+}
+
+at::Tensor values_of(const WeightParametrization& weight) {
+  const WeightTile tile = weight.make_tile(0, weight.out_features(), ComputeType::float32);
+  return tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1) : tile.values;
+}
+
+double lsq_gradient_scale(std::int64_t weights, const at::Tensor& scale, int quant_max) {
+  const auto sharing = static_cast<double>(weights / scale.numel());
+  return 1.0 / std::sqrt(sharing * static_cast<double>(quant_max));
+}
+
+at::Tensor kaiming_uniform_rows(std::int64_t rank, std::int64_t in_features, std::uint64_t seed) {
+  at::Tensor lora_b = at::empty({rank, in_features}, at::kFloat);
+  Random random(seed);
+  const double bound = 1.0 / std::sqrt(static_cast<double>(in_features));
+  auto* values = lora_b.mutable_data_ptr<float>();
+  for (std::int64_t i = 0; i < lora_b.numel(); ++i)
+    values[i] = static_cast<float>((2.0 * random.uniform() - 1.0) * bound);
+  return lora_b;
+}
+
+}  // namespace lrqat::quant

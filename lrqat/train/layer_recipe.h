@@ -1,0 +1,28 @@
+// What a recipe says about single linears: `overrides`, a list of
+//     "PATTERN key=value …"   the linears that PATTERN names take these fields of the recipe
+//     "PATTERN skip"          they stay float
+// PATTERN is matched against the whole name (model.layers.0.mlp.down_proj); * stands for any characters, ?
+// for one. Later overrides win.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lrqat/train/recipe.h"
+
+namespace lrqat::train {
+
+// The recipe of one linear; nothing: it stays float.
+std::optional<Recipe> layer_recipe(const Recipe& recipe, const std::string& layer);
+
+// UsageError naming the override that has no such form, names a field that is not a layer's own, or gives it
+// a value that it does not take.
+void check_override(const std::string& text);
+
+// UsageError naming an override whose pattern matches none of the linears.
+void check_overrides_match(const Recipe& recipe, const std::vector<std::string>& layers);
+
+bool matches_pattern(const std::string& pattern, const std::string& name);
+
+}  // namespace lrqat::train

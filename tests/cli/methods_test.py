@@ -1,0 +1,180 @@
+"""Every method as a user runs it on the tiny model: the loss falls, a killed run resumes bit for bit, what comes out is
+what was trained, and what a method cannot give is refused with a message that says what to do."""
+
+import json
+import signal
+import subprocess
+import time
+
+from tests.support import LRQAT, lrqat, lrqat_json, main, text_file, tiny_model
+
+STEPS = ["--steps", 24, "--batch-size", 2, "--sequence-length", 32, "--warmup", 0, "--schedule", "constant",
+         "--compute-dtype", "float32", "--threads", 1]
+ADAPTERS = ["--rank", 4, "--lora-alpha", 8, "--lr", "2e-2"]
+# name: flags; learning rates that move something within 24 steps
+RUNS = {
+    "lr-qat": [*ADAPTERS, "--lora-alpha", 64],
+    "lr-qat asymmetric, 2 bits, integer φ from the decomposition": [
+        *ADAPTERS, "--lora-alpha", 64, "--bits", 2, "--symmetric", "false", "--phi", "integer", "--init", "svd"],
+    "lr-qat faithful, groups": [*ADAPTERS, "--lora-alpha", 64, "--granularity", "group:32", "--faithful-downcast", "true"],
+    "l4q": ["--method", "l4q", *ADAPTERS],
+    "l4q with an offset, groups, 3 bits": [
+        "--method", "l4q", *ADAPTERS, "--bits", 3, "--granularity", "group:32", "--learn-offset", "true", "--scale-lr", "1e-3"],
+    "lsq": ["--method", "lsq", "--lr", "1e-3"],
+    "lsq asymmetric": ["--method", "lsq", "--lr", "1e-3", "--symmetric", "false", "--bits", 2, "--range", "minmax"],
+    "peqa": ["--method", "peqa", "--scale-lr", "2e-3", "--granularity", "group:16", "--bits", 3],
+    "qlora": ["--method", "qlora", *ADAPTERS],
+    "qlora from the decomposition": ["--method", "qlora", *ADAPTERS, "--init", "svd", "--svd-steps", 2, "--bits", 2],
+    "qlora asymmetric": ["--method", "qlora", *ADAPTERS, "--symmetric", "false", "--bits", 3],
+}
+
+
+def base(folder, flags):
+    return ["--model", tiny_model(folder), "--data", text_file(folder), *STEPS, *flags]
+
+
+def state(run):
+    index = json.loads((run / "checkpoints" / "index.json").read_text())
+    checkpoint = run / "checkpoints" / index["last"]
+    record = json.loads((checkpoint / "state.json").read_text())
+    record.pop("seconds")
+    return [(checkpoint / name).read_bytes() for name in ("trainables.safetensors", "optimizer.safetensors")], record
+
+
+def losses(run):
+    return [json.loads(line)["train/loss"] for line in (run / "metrics.jsonl").read_text().splitlines()
+            if "train/loss" in json.loads(line)]
+
+
+def kill_when_half_done(arguments, run):
+    process = subprocess.Popen([LRQAT, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if (run / "metrics.jsonl").exists() and len(losses(run)) >= 8:
+            break
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() != 0, "the run ended before it was killed"
+
+
+def check_run(folder, name, flags):
+    run, killed = folder / "run", folder / "killed"
+    lrqat("train", *base(folder, flags), "--out", run)
+    values = losses(run)
+    assert sum(values[-6:]) < sum(values[:6]) - 0.05, (name, values)
+    kill_when_half_done(["train", *base(folder, flags), "--save-every", 1, "--out", killed], killed)
+    lrqat("train", "--out", killed, "--resume", "--threads", 1)
+    assert state(killed) == state(run), f"{name}: a resumed run differs from a straight one"
+    return run
+
+
+def perplexity(folder, model):
+    return lrqat_json("perplexity", "--model", model, "--data", text_file(folder), "--context", 64,
+                      "--compute-dtype", "float32", "--threads", 1)["nll"]
+
+
+def check_converted(folder, name, run, arguments=()):
+    converted = folder / "converted"
+    document = lrqat_json("convert", "--run", run, "--out", converted, *arguments)
+    inspected = lrqat_json("inspect", converted)
+    assert inspected["sha256"] == document["sha256"], name
+    if not arguments:
+        assert lrqat_json("inspect", run)["sha256"] == document["sha256"], name
+        assert perplexity(folder, converted) == perplexity(folder, run), name
+    return converted, document
+
+
+def export(folder, converted):
+    document = lrqat_json("export", "--model", converted, "--format", "gguf", "--out", folder / "m.gguf")
+    assert document["bit_exact_tensors"] == document["tensors"] == 21, document
+    # the same integers and scales: equal up to float32 sums in another order
+    assert abs(perplexity(folder, folder / "m.gguf") - perplexity(folder, converted)) < 1e-5
+
+
+def make_test(name, flags):
+    def test(folder):
+        run = check_run(folder, name, flags)
+        if "qlora" in name:
+            return check_qlora(folder, name, run)
+        converted, document = check_converted(folder, name, run)
+        layer = document["layers"][0]
+        assert layer.get("zero_point", False) == ("asymmetric" in name), layer
+        assert layer.get("offset", False) == ("offset" in name), layer
+        if "offset" in name or ("groups of 16" in name or "peqa" in name):
+            _, stderr = lrqat("export", "--model", converted, "--format", "gguf", "--out", folder / "m.gguf", expect=1)
+            assert ("float offset" if "offset" in name else "multiple of 32") in stderr, stderr
+            assert "lrqat convert" in stderr and not (folder / "m.gguf").exists(), stderr
+        else:
+            export(folder, converted)
+    test.__name__ = name
+    return test
+
+
+def check_qlora(folder, name, run):
+    _, stderr = lrqat("convert", "--run", run, "--out", folder / "converted", expect=1)
+    assert "--round-adapters" in stderr and "float" in stderr, stderr
+    peft = lrqat_json("export", "--model", run, "--format", "peft", "--out", folder / "peft")
+    assert peft["bit_exact_tensors"] == peft["tensors"] == 21 + 28, peft
+    converted, _ = check_converted(folder, name, run, ["--round-adapters"])
+    _, stderr = lrqat("export", "--model", converted, "--format", "peft", "--out", folder / "none", expect=1)
+    assert "--method qlora" in stderr and not (folder / "none").exists(), stderr
+    assert perplexity(folder, converted) > perplexity(folder, run), "rounding the adapters away costs something"
+    export(folder, converted)
+
+
+def lora_is_a_float_model(folder):
+    run = check_run(folder, "lora", ["--method", "lora", *ADAPTERS])
+    _, stderr = lrqat("convert", "--run", run, "--out", folder / "converted", expect=1)
+    assert "LoRA trains no integers" in stderr, stderr
+
+
+def overrides_per_layer(folder):
+    run = folder / "run"
+    flags = [*ADAPTERS, "--overrides", "*.down_proj bits=8 granularity=group:32", "*.layers.0.self_attn.* skip",
+             "model.layers.1.self_attn.q_proj rank=2 phi=float16 bits=3"]
+    lrqat("train", *base(folder, flags), "--out", run)
+    converted, document = check_converted(folder, "overrides", run)
+    layers = {layer["name"]: (layer["num_bits"], layer["granularity"]) for layer in document["layers"]}
+    assert len(layers) == 10 and not any("layers.0.self_attn" in name for name in layers), layers
+    assert layers["model.layers.1.mlp.down_proj"] == (8, "group")
+    assert layers["model.layers.1.self_attn.q_proj"] == (3, "channel")
+    assert layers["model.layers.0.mlp.up_proj"] == (4, "channel")
+    assert "down_proj bits=8" in (run / "recipe.toml").read_text()
+    export(folder, converted)
+    rtn = folder / "rtn"
+    lrqat("train", *base(folder, ["--method", "rtn", "--overrides", "*.down_proj skip"]), "--out", rtn)
+    assert len(lrqat_json("convert", "--run", rtn, "--out", folder / "c")["layers"]) == 12
+    for text, message in [("*.nothing bits=2", "matches no linear"), ("*.q_proj", "PATTERN key=value"),
+                          ("*.q_proj bits=5", "--bits 5"), ("*.q_proj lr=1", "not a field of a single layer"),
+                          ("*.q_proj bits=2 skip", "PATTERN skip")]:
+        _, stderr = lrqat("train", *base(folder, ["--overrides", text]), "--out", folder / "x", expect=2)
+        assert message in stderr, (text, stderr)
+    assert not (folder / "x").exists()
+
+
+def methods_have_their_own_defaults(folder):
+    lrqat("train", *base(folder, ["--method", "l4q", "--rank", 2]), "--steps", 1, "--out", folder / "l4q")
+    recipe = (folder / "l4q" / "recipe.toml").read_text()
+    for line in ('range = "l4q"', "rank = 2", "weight-decay = 0.01", 'schedule = "constant"'):
+        assert line in recipe, (line, recipe)
+    for name, flags in RUNS.items():
+        plan = lrqat_json("plan", *base(folder, flags))
+        assert plan["peak_memory_bytes"] >= sum(plan["parts"].values()) > 0, name
+        assert (plan["parts"]["weights"] > 0) == ("lsq" in name), (name, plan)
+        assert (plan["parts"]["phi_0"] > 0) == ("lsq" not in name), (name, plan)
+
+
+def refusals(folder):
+    for flags, message in [(["--method", "l4q", "--symmetric", "false"], "--learn-offset true"),
+                           (["--init", "svd", "--faithful-downcast", "true"], "not together with --init svd"),
+                           (["--init", "magic"], "range or svd"),
+                           (["--range", "l4q", "--symmetric", "false"], "is for symmetric grids"),
+                           (["--method", "peqa", "--learn-scale", "false"], "--learn-scale must be true"),
+                           (["--weight-dtype", "int8"], "bfloat16, float16 or float32")]:
+        _, stderr = lrqat("train", *base(folder, flags), "--out", folder / "x", expect=2)
+        assert message in stderr, (flags, stderr)
+    assert not (folder / "x").exists()
+
+
+main([*(make_test(name, flags) for name, flags in RUNS.items()), lora_is_a_float_model, overrides_per_layer,
+      methods_have_their_own_defaults, refusals])
