@@ -127,6 +127,19 @@ LRQAT_INLINE void scale_values(const LowRankTile& t, const ScaleView& scale, std
   }
 }
 
+// q <- q - z: a whole number below 2^9, exact in bfloat16 too.
+LRQAT_INLINE void subtract_zero_points(const LowRankTile& t, const ScaleView& scale, std::int64_t row,
+                                       std::int64_t col, std::int64_t count, float* q) {
+  const std::int8_t* z = scale.zero_point + row * scale.row_stride;
+  const std::int64_t first = t.col_begin + col;
+  std::int64_t group = first < scale.group_size ? 0 : first / scale.group_size;
+  for (std::int64_t j = 0; j < count; ++group) {
+    const std::int64_t end = std::min(count, (group + 1) * scale.group_size - first);
+    const auto shift = static_cast<float>(z[group]);
+    for (; j < end; ++j) q[j] = q[j] - shift;
+  }
+}
+
 LRQAT_INLINE void append_clipped(const TileOutput& out, std::int64_t row, std::int64_t col,
                                  std::int64_t count, const float* rounded, const float* q) {
   for (std::int64_t begin = 0; begin < count; begin += 16) {
@@ -145,10 +158,8 @@ LRQAT_INLINE void append_clipped(const TileOutput& out, std::int64_t row, std::i
 // What is written of one row of a block: q and the unclipped value that it came from.
 LRQAT_INLINE void write_row(const LowRankTile& t, const ScaleView& scale, const TileOutput& out,
                             std::int64_t row, std::int64_t col, std::int64_t count, const float* rounded,
-                            const float* q) {
+                            float* q) {
   const std::int64_t at = row * t.cols + col;
-  if (out.values != nullptr)
-    scale_values(t, scale, row, col, count, q, out.values + row * out.values_stride + col);
   if (out.bfloat16_codes != nullptr) {
     for (std::int64_t j = 0; j < count; ++j) {
       out.bfloat16_codes[at + j] = t.is_float
@@ -169,6 +180,9 @@ LRQAT_INLINE void write_row(const LowRankTile& t, const ScaleView& scale, const 
     out.clipped[row] += clipped;
   }
   if (out.clipped_entries != nullptr) append_clipped(out, row, col, count, rounded, q);
+  if (scale.zero_point != nullptr) subtract_zero_points(t, scale, row, col, count, q);
+  if (out.values != nullptr)
+    scale_values(t, scale, row, col, count, q, out.values + row * out.values_stride + col);
 }
 
 LRQAT_INLINE std::uint32_t bfloat16_pair(float low, float high) {

@@ -45,10 +45,12 @@ struct LowRankTile {
 
 // Scales of the tile's rows: scale of (n, k) is data[n * row_stride + k / group_size]. A scale shared by all
 // rows has row_stride 0; one scale a row has group_size = cols.
+// Where there are zero points, laid out like the scales, the operand forms hold q - z instead of q.
 struct ScaleView {
   const float* data = nullptr;
   std::int64_t row_stride = 0;
   std::int64_t group_size = 0;
+  const std::int8_t* zero_point = nullptr;
 };
 
 // A clipped entry of the weight.

@@ -53,9 +53,10 @@ void low_rank_tile_ref(const LowRankTile& t, const ScaleView& scale, const TileO
       const float q = t.is_float ? phi : std::clamp(rounded, t.quant_min, t.quant_max);
       const bool inside = t.is_float || (t.quant_min <= rounded && rounded <= t.quant_max);
       const std::int64_t at = n * t.cols + k;
-      const auto scaled = [&] {
-        return scale.data[n * scale.row_stride + (t.col_begin + k) / scale.group_size] * q;
-      };
+      const std::int64_t group =
+          n * scale.row_stride + (t.col_begin + k) / std::max<std::int64_t>(scale.group_size, 1);
+      const float shifted = scale.zero_point == nullptr ? q : q - static_cast<float>(scale.zero_point[group]);
+      const auto scaled = [&] { return scale.data[group] * shifted; };
       if (out.codes != nullptr) out.codes[at] = static_cast<std::int8_t>(q);
       if (out.mask != nullptr) out.mask[at] = inside ? 1 : 0;
       if (out.clipped != nullptr) out.clipped[n] += inside ? 0 : 1;
@@ -63,9 +64,10 @@ void low_rank_tile_ref(const LowRankTile& t, const ScaleView& scale, const TileO
       if (out.values != nullptr) out.values[n * out.values_stride + k] = scaled();
       if (out.transposed != nullptr) out.transposed[k * out.transposed_stride + n] = scaled();
       if (out.transposed_pairs != nullptr)
-        half(out.transposed_pairs[k / 2 * out.transposed_stride + n], k, out.scaled_pairs ? scaled() : q);
+        half(out.transposed_pairs[k / 2 * out.transposed_stride + n], k,
+             out.scaled_pairs ? scaled() : shifted);
       if (out.row_pairs != nullptr)
-        half(out.row_pairs[n / 2 * out.row_pairs_stride + k], n, out.scaled_pairs ? scaled() : q);
+        half(out.row_pairs[n / 2 * out.row_pairs_stride + k], n, out.scaled_pairs ? scaled() : shifted);
       if (out.clipped_entries != nullptr && !inside) {
         out.clipped_entries->push_back(
             {out.first_row + static_cast<std::int32_t>(n), out.first_col + static_cast<std::int32_t>(k)});

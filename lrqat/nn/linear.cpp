@@ -190,12 +190,16 @@ at::Tensor Linear::forward(const at::Tensor& x) const {
   return y.view(shape);
 }
 
+std::optional<quant::OperandSource> Linear::operand_source() const {
+  return nn::operand_source(*weight_, compute_);
+}
+
 at::Tensor Linear::multiply(const at::Tensor& x2d) const {
   return nn::multiply(*weight_, x2d.to(scalar_type(compute_)), compute_);
 }
 
 at::Tensor Linear::multiply_transposed(const at::Tensor& grad) const {
-  const auto source = operand_source(*weight_, compute_);
+  const auto source = operand_source();
   if (!source) return multiply_all_transposed(*weight_, grad, compute_);
   return quant::block_multiply_transposed(gradient_operand(grad.contiguous(), source, compute_), *source,
                                           nullptr);

@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "lrqat/quant/weight_parametrization.h"
@@ -26,6 +27,9 @@ class Linear {
   // N]):
   at::Tensor multiply(const at::Tensor& x2d) const;              // x Ŵᵀ, without bias, float32 [T, N]
   at::Tensor multiply_transposed(const at::Tensor& grad) const;  // grad Ŵ, float32 [T, K]
+
+  // Ŵ for block products in this layer's compute type, where there are any (quant/block_product.h).
+  std::optional<quant::OperandSource> operand_source() const;
 
   const std::string& name() const { return name_; }
   const at::Tensor& bias() const { return bias_; }

@@ -10,6 +10,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/nn/softmax_rows.h"
+#include "lrqat/quant/block_product.h"
 
 namespace lrqat::nn {
 namespace {
@@ -69,11 +70,24 @@ class Chunk {
   bool distills() const { return teacher_hidden_.defined(); }
   double weight() const { return distills() ? in_.distillation->weight : 0.0; }
 
+  // A tile of the head: for block products where the head has them, else as a matrix operand.
+  struct HeadTile {
+    std::optional<quant::OperandSource> source;
+    WeightTile operand;
+  };
+
   template <typename Visit>
   void for_each_tile(const Linear& head, const Visit& visit) const {
+    const auto source = head.operand_source();
     for (std::int64_t begin = 0; begin < vocabulary_; begin += kTileColumns) {
       const std::int64_t end = std::min(begin + kTileColumns, vocabulary_);
-      visit(begin, end, head.weight()->make_tile(begin, end, head.compute()));
+      HeadTile tile;
+      if (source) {
+        tile.source = source->rows(begin, end);
+      } else {
+        tile.operand = head.weight()->make_tile(begin, end, head.compute());
+      }
+      visit(begin, end, tile);
     }
   }
 
@@ -82,14 +96,13 @@ class Chunk {
     const bool narrow = head.compute() == ComputeType::bfloat16;
     const at::Tensor operand = narrow ? hidden.to(at::kBFloat16) : hidden;
     std::vector<RunningLogSumExp> running(kernels_ ? static_cast<std::size_t>(rows_) : 0);
-    for_each_tile(head, [&](std::int64_t begin, std::int64_t end, const WeightTile& tile) {
+    for_each_tile(head, [&](std::int64_t begin, std::int64_t end, const HeadTile& tile) {
       at::Tensor part = logits.slice(1, begin, end);
-      if (narrow) {
-        part.copy_(at::mm(operand, tile.values.t()));
+      if (tile.source) {
+        quant::block_multiply_out(operand, *tile.source, part);
       } else {
-        at::mm_out(part, operand, tile.values.t());
+        multiply(operand, tile.operand, part);
       }
-      if (tile.row_scale.defined()) part.mul_(tile.row_scale);
       if (head.bias().defined()) part.add_(head.bias().slice(0, begin, end));
       if (kernels_) update(part, running);
     });
@@ -98,6 +111,15 @@ class Chunk {
     float* out = lse.data_ptr<float>();
     for (const RunningLogSumExp& row : running) *out++ = row.maximum + std::log(row.sum);
     return lse;
+  }
+
+  static void multiply(const at::Tensor& operand, const WeightTile& tile, at::Tensor& part) {
+    if (operand.scalar_type() == at::kBFloat16) {
+      part.copy_(at::mm(operand, tile.values.t()));
+    } else {
+      at::mm_out(part, operand, tile.values.t());
+    }
+    if (tile.row_scale.defined()) part.mul_(tile.row_scale);
   }
 
   void update(const at::Tensor& part, std::vector<RunningLogSumExp>& running) const {
@@ -117,11 +139,15 @@ class Chunk {
       divergence_only();
       return;
     }
-    for_each_tile(*in_.head, [&](std::int64_t begin, std::int64_t end, const WeightTile& tile) {
+    for_each_tile(*in_.head, [&](std::int64_t begin, std::int64_t end, const HeadTile& tile) {
       at::Tensor part = logits_.slice(1, begin, end);
       make_gradient(part, begin, end);
       subtract_one_hot(part, index, one_hot, begin, end);
-      multiply_back(part, tile, grad_hidden, begin == 0);
+      if (tile.source) {
+        multiply_back(part, *tile.source, grad_hidden, begin == 0);
+      } else {
+        multiply_back(part, tile.operand, grad_hidden, begin == 0);
+      }
     });
   }
 
@@ -175,6 +201,15 @@ class Chunk {
       if (column[row] >= begin && column[row] < end)
         z[row * part.stride(0) + column[row] - begin] -= value[row];
     }
+  }
+
+  void multiply_back(at::Tensor part, const quant::OperandSource& tile, at::Tensor& grad_hidden,
+                     bool first) const {
+    if (in_.head->compute() == ComputeType::bfloat16) {
+      if (tile.row_scale.defined()) part.mul_(tile.row_scale);
+      part = part.to(at::kBFloat16);
+    }
+    quant::block_multiply_transposed_out(part, tile, grad_hidden, !first, nullptr);
   }
 
   void multiply_back(at::Tensor part, const WeightTile& tile, at::Tensor& grad_hidden, bool first) const {

@@ -138,8 +138,14 @@ bool block_products(ComputeType compute) {
 void allow_block_products(bool allow) { allowed.store(allow); }
 
 at::Tensor block_multiply(const at::Tensor& x, const OperandSource& weight) {
+  at::Tensor y = at::empty({x.size(0), weight.weight.rows}, x.options().dtype(at::kFloat));
+  block_multiply_out(x, weight, y);
+  return y;
+}
+
+void block_multiply_out(const at::Tensor& x, const OperandSource& weight, const at::Tensor& y) {
   const std::int64_t tokens = x.size(0), n_all = weight.weight.rows, k_all = weight.weight.cols;
-  at::Tensor y = at::empty({tokens, n_all}, x.options().dtype(at::kFloat));
+  const std::int64_t x_stride = x.stride(0), y_stride = y.stride(0);
   auto* out = y.mutable_data_ptr<float>();
   with_operand(x.scalar_type(), [&](auto types) {
     using Types = decltype(types);
@@ -157,21 +163,28 @@ at::Tensor block_multiply(const at::Tensor& x, const OperandSource& weight) {
         weight.make(n0, n1, k0, k1, output);
         for (std::int64_t t = 0; t < tokens; t += kTokens) {
           const std::int64_t rows = std::min(kTokens, tokens - t);
-          float* c = out + t * n_all + n0;
-          product(rows, width, k1 - k0, left + t * k_all + k0, k_all, block, width, c, n_all, k0 > 0);
-          if (scales && k1 == k_all) scale_columns(c, rows, n_all, width, scale + n0);
+          float* c = out + t * y_stride + n0;
+          product(rows, width, k1 - k0, left + t * x_stride + k0, x_stride, block, width, c, y_stride,
+                  k0 > 0);
+          if (scales && k1 == k_all) scale_columns(c, rows, y_stride, width, scale + n0);
         }
       }
       at::native::cpublas::brgemm_release(Types::kPack == 2);
     });
   });
-  return y;
 }
 
 at::Tensor block_multiply_transposed(const at::Tensor& grad, const OperandSource& weight,
                                      ClippedLists* clipped) {
+  at::Tensor grad_x = at::empty({grad.size(0), weight.weight.cols}, grad.options().dtype(at::kFloat));
+  block_multiply_transposed_out(grad, weight, grad_x, false, clipped);
+  return grad_x;
+}
+
+void block_multiply_transposed_out(const at::Tensor& grad, const OperandSource& weight,
+                                   const at::Tensor& grad_x, bool add, ClippedLists* clipped) {
   const std::int64_t tokens = grad.size(0), n_all = weight.weight.rows, k_all = weight.weight.cols;
-  at::Tensor grad_x = at::empty({tokens, k_all}, grad.options().dtype(at::kFloat));
+  const std::int64_t stride = grad.stride(0), x_stride = grad_x.stride(0);
   auto* out = grad_x.mutable_data_ptr<float>();
   const std::int64_t piece = piece_size(k_all, kWidth);
   if (clipped != nullptr) clipped->assign((k_all + piece - 1) / piece, {});
@@ -189,15 +202,14 @@ at::Tensor block_multiply_transposed(const at::Tensor& grad, const OperandSource
         if (clipped != nullptr) output.clipped_entries = &(*clipped)[k0 / piece];
         weight.make(n0, n1, k0, k1, output);
         for (std::int64_t t = 0; t < tokens; t += kTokens) {
-          product(std::min(kTokens, tokens - t), width, n1 - n0, left + t * n_all + n0, n_all, block, width,
-                  out + t * k_all + k0, k_all, n0 > 0);
+          product(std::min(kTokens, tokens - t), width, n1 - n0, left + t * stride + n0, stride, block, width,
+                  out + t * x_stride + k0, x_stride, add || n0 > 0);
         }
       }
       if (clipped != nullptr) sort_by_row((*clipped)[k0 / piece]);
       at::native::cpublas::brgemm_release(Types::kPack == 2);
     });
   });
-  return grad_x;
 }
 
 ClippedLists clipped_entries(const OperandSource& weight) {

@@ -24,11 +24,17 @@ void allow_block_products(bool allow);
 
 // x Ŵᵀ, float32 [T, N]. x [T, K], float32 or bfloat16, contiguous. N and K even for bfloat16.
 at::Tensor block_multiply(const at::Tensor& x, const OperandSource& weight);
+// The same into `out`, which may be a strided view: columns adjacent.
+void block_multiply_out(const at::Tensor& x, const OperandSource& weight, const at::Tensor& out);
 
 // grad Ŵ, float32 [T, K]; grad [T, N], float32, or bfloat16 and multiplied by row_scale already. `clipped`,
 // where not null, receives the clipped entries of Ŵ.
 at::Tensor block_multiply_transposed(const at::Tensor& grad, const OperandSource& weight,
                                      ClippedLists* clipped);
+
+// out = grad Ŵ, or out += grad Ŵ; grad and out may be strided views with adjacent columns.
+void block_multiply_transposed_out(const at::Tensor& grad, const OperandSource& weight, const at::Tensor& out,
+                                   bool add, ClippedLists* clipped);
 
 // The clipped entries alone.
 ClippedLists clipped_entries(const OperandSource& weight);

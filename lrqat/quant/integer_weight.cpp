@@ -51,7 +51,8 @@ WeightTile IntegerWeight::make_tile(std::int64_t row_begin, std::int64_t row_end
 }
 
 std::optional<OperandSource> IntegerWeight::operand_source(ComputeType compute) const {
-  return low_rank_operand(phi_0_, {}, grid_, scale_, compute);
+  if (shift_.offset.defined()) return std::nullopt;
+  return low_rank_operand(phi_0_, {}, grid_, scale_, compute, shift_.zero_point);
 }
 
 QuantizedWeight IntegerWeight::convert() const {

@@ -57,9 +57,9 @@ void LoraWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end,
   base_->add_tile_gradient(row_begin, row_end, grad_weight, grads.slice(2));
 }
 
-bool LoraWeight::add_gradient_from_activations(const at::Tensor& x, const at::Tensor& grad_output,
-                                               const at::Tensor&, at::TensorList grads) const {
+bool LoraWeight::add_gradient_from_activations(const LinearGradient& linear, at::TensorList grads) const {
   if (grads.size() > 2) return false;  // the base's output is not known apart
+  const at::Tensor x = linear.x.to(at::kFloat), &grad_output = linear.grad_output;
   at::Tensor grad_a = grads[0], grad_b = grads[1];
   grad_a.addmm_(grad_output.t(), at::mm(x, lora_b_.detach().t()), 1.0, lora_scaling());
   grad_b.addmm_(at::mm(grad_output, lora_a_.detach()).t(), x, 1.0, lora_scaling());

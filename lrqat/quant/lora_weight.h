@@ -42,8 +42,7 @@ class LoraWeight final : public WeightParametrization {
   void add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
                          at::TensorList grads) const override;
   // Without dL/dŴ where the base trains nothing: dA = γ dyᵀ (x Bᵀ), dB = γ (dy A)ᵀ x.
-  bool add_gradient_from_activations(const at::Tensor& x, const at::Tensor& grad_output,
-                                     const at::Tensor& output, at::TensorList grads) const override;
+  bool add_gradient_from_activations(const LinearGradient& linear, at::TensorList grads) const override;
   std::string obstacle() const override;
   std::int64_t resident_bytes() const override;
 

@@ -125,7 +125,8 @@ WeightTile quantized_tile(const Phi0& phi_0, const LowRankTerm& term, const Grid
 }
 
 std::optional<OperandSource> low_rank_operand(const Phi0& phi_0, const LowRankTerm& term, const Grid& grid,
-                                              const at::Tensor& scale, ComputeType compute) {
+                                              const at::Tensor& scale, ComputeType compute,
+                                              const at::Tensor& zero_point) {
   const std::int64_t n = phi_0.out_features(), k = phi_0.in_features();
   if (!phi_0.tensor().is_cpu()) return std::nullopt;
   if (compute == ComputeType::bfloat16 && (n % 2 != 0 || k % 2 != 0)) return std::nullopt;
@@ -133,6 +134,12 @@ std::optional<OperandSource> low_rank_operand(const Phi0& phi_0, const LowRankTe
   source.weight = kernel_input(phi_0, term, grid, 0, n);
   source.scale = scale_view(scale, 0, k);
   source.storage = {phi_0.tensor(), scale, term.lora_a, term.lora_b};
+  if (zero_point.defined()) {
+    const at::Tensor z = zero_point.contiguous();
+    LRQAT_CHECK(z.scalar_type() == at::kChar && z.sizes() == scale.sizes());
+    source.scale.zero_point = z.const_data_ptr<std::int8_t>();
+    source.storage.push_back(z);
+  }
   if (scale.size(1) > 1) {
     source.scaled_pairs = true;
   } else {

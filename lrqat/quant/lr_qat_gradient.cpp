@@ -147,6 +147,8 @@ bool LrQatWeight::add_low_rank_gradient(const LinearGradient& linear, at::Tensor
 bool LrQatWeight::add_blockwise_gradient(const LinearGradient& linear, at::TensorList grads) const {
   const auto source = operand_source(compute_of(linear.x));
   if (!source || !block_products(compute_of(linear.x)) || !block_products(ComputeType::float32)) return false;
+  if (source->scale.zero_point != nullptr)
+    return false;  // ds = Σ G ⊙ (q - z) needs a sum that the kernel has not
   const std::int64_t n_all = out_features(), k_all = in_features(), rank = options_.rank;
   const at::Tensor scale = scale_.effective();
   const std::int64_t groups = scale.size(1), group_size = k_all / groups;

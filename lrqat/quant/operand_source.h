@@ -24,6 +24,9 @@ struct OperandSource {
   void make(std::int64_t row_begin, std::int64_t row_end, std::int64_t col_begin, std::int64_t col_end,
             kernels::TileOutput output) const;
 
+  // Rows [row_begin, row_end) as a weight of its own.
+  OperandSource rows(std::int64_t row_begin, std::int64_t row_end) const;
+
   // What bfloat16 products of this operand must be multiplied by, float32 [N]; undefined: nothing.
   at::Tensor row_scale;
   std::vector<at::Tensor> storage;  // what the pointers above point into

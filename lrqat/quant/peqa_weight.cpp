@@ -39,6 +39,10 @@ WeightTile PeqaWeight::make_tile(std::int64_t row_begin, std::int64_t row_end, C
                        compute);
 }
 
+std::optional<OperandSource> PeqaWeight::operand_source(ComputeType compute) const {
+  return low_rank_operand(codes_, {}, options_.grid, scale_.effective(), compute, zero_point_);
+}
+
 std::vector<Parameter> PeqaWeight::parameters() const {
   if (!options_.scale.learn) return {};
   return {{"scale", scale_.value(), ParameterKind::scale}};
@@ -60,11 +64,10 @@ void PeqaWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end,
                          grads[0]);
 }
 
-bool PeqaWeight::add_gradient_from_activations(const at::Tensor&, const at::Tensor& grad_output,
-                                               const at::Tensor& output, at::TensorList grads) const {
+bool PeqaWeight::add_gradient_from_activations(const LinearGradient& linear, at::TensorList grads) const {
   if (!options_.scale.learn) return true;
   if (scale_.value().size(1) > 1) return false;
-  const at::Tensor sums = (grad_output * output).sum(0).unsqueeze(1) / scale_.effective();
+  const at::Tensor sums = (linear.grad_output * linear.output).sum(0).unsqueeze(1) / scale_.effective();
   add_per_scale_gradient(scale_, sums, 0, grads[0]);
   return true;
 }

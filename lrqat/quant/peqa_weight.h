@@ -43,8 +43,8 @@ class PeqaWeight final : public WeightParametrization {
   void add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
                          at::TensorList grads) const override;
   // One scale a row: ds_n = Σ_t dy·y / s_n, without dL/dŴ.
-  bool add_gradient_from_activations(const at::Tensor& x, const at::Tensor& grad_output,
-                                     const at::Tensor& output, at::TensorList grads) const override;
+  bool add_gradient_from_activations(const LinearGradient& linear, at::TensorList grads) const override;
+  std::optional<OperandSource> operand_source(ComputeType compute) const override;
   bool is_quantized() const override { return true; }
   QuantizedWeight convert() const override;
   std::int64_t resident_bytes() const override;

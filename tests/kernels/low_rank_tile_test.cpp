@@ -191,6 +191,10 @@ TEST_P(OnEveryTarget, OperandsEqualTheReference) {
         c.tile.col_begin = first;
         c.tile.lora_b_stride = all_cols;
         c.tile.is_float = variant == 2;
+        std::vector<std::int8_t> zero_points(c.scale.size());
+        for (std::size_t i = 0; i < zero_points.size(); ++i)
+          zero_points[i] = static_cast<std::int8_t>(i % 15 - 7);
+        if (variant == 1) c.scale_view.zero_point = zero_points.data();
         Operands fast(rows, cols), reference(rows, cols);
         low_rank_tile(c.tile, c.scale_view, fast.output(rows, cols, variant == 1));
         low_rank_tile_ref(c.tile, c.scale_view, reference.output(rows, cols, variant == 1));

@@ -6,6 +6,7 @@
 
 #include "lrqat/base/random.h"
 #include "lrqat/nn/linear.h"
+#include "lrqat/quant/block_product.h"
 #include "tests/quant/drawn_weight.h"
 
 namespace lrqat::quant {

@@ -187,7 +187,7 @@ TEST(Methods, AsymmetricLowRankGradientEqualsTheTiledOne) {
       for (const Parameter& parameter : weight->parameters())
         grads->push_back(at::zeros_like(parameter.value));
     }
-    ASSERT_TRUE(dynamic_cast<const LrQatWeight&>(*weight).add_low_rank_gradient(x, dy, y, exact, 1.0));
+    ASSERT_TRUE(dynamic_cast<const LrQatWeight&>(*weight).add_low_rank_gradient({x, dy, dy, y}, exact, 1.0));
     weight->add_tile_gradient(0, 24, at::mm(dy.t(), x), tiled);
     for (std::size_t i = 0; i < exact.size(); ++i) {
       const double size = tiled[i].abs().max().item<double>();

@@ -1,0 +1,176 @@
+// Whole LR-QAT training steps on random weights of a real model's geometry, made layer by layer as loading
+// and preparing do: seconds a step, the losses on repeated data, and peak resident memory from the kernel's
+// counter.
+//
+//     step_bench --geometry smollm2-135m|llama-1b|llama-7b [--phi P] [--compute float32|bfloat16] [--batch B]
+//                [--sequence L] [--steps S] [--rank R] [--layers N] [--memory-budget BYTES] [--lr X]
+//
+// prints one JSON object: {geometry, phi, compute_dtype, batch, sequence, rank, kept_blocks, prepare_seconds,
+// step_seconds: [...], losses: [...], tokens_per_second (of the fastest step), peak_memory_bytes,
+// prepared_peak_bytes}.
+#include <ATen/ATen.h>
+
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "lrqat/base/cpu.h"
+#include "lrqat/base/error.h"
+#include "lrqat/base/memory.h"
+#include "lrqat/model/build.h"
+#include "lrqat/quant/float_weight.h"
+#include "lrqat/quant/lr_qat_weight.h"
+#include "lrqat/train/optimizer.h"
+#include "lrqat/train/train_step.h"
+
+namespace lrqat {
+namespace {
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+formats::ModelConfig geometry(const std::string& name) {
+  formats::ModelConfig c;
+  c.rms_norm_eps = 1e-5;
+  const auto set = [&](std::int64_t hidden, std::int64_t intermediate, std::int64_t layers,
+                       std::int64_t heads, std::int64_t kv_heads, std::int64_t vocabulary, bool tied) {
+    c.hidden_size = hidden;
+    c.intermediate_size = intermediate;
+    c.num_hidden_layers = layers;
+    c.num_attention_heads = heads;
+    c.num_key_value_heads = kv_heads;
+    c.head_dim = hidden / heads;
+    c.vocab_size = vocabulary;
+    c.tie_word_embeddings = tied;
+  };
+  if (name == "smollm2-135m") {
+    set(576, 1536, 30, 9, 3, 49152, true);
+  } else if (name == "llama-1b") {
+    set(2048, 8192, 16, 32, 8, 128256, true);
+  } else if (name == "llama-7b") {
+    set(4096, 11008, 32, 32, 32, 32000, false);
+  } else {
+    fail("--geometry \"", name, "\" is not known: smollm2-135m, llama-1b or llama-7b");
+  }
+  return c;
+}
+
+class Arguments {
+ public:
+  Arguments(int argc, char** argv) {
+    for (int i = 1; i + 1 < argc; i += 2) values_[argv[i]] = argv[i + 1];
+  }
+  std::string text(const std::string& flag, const std::string& otherwise) const {
+    const auto found = values_.find(flag);
+    return found == values_.end() ? otherwise : found->second;
+  }
+  std::int64_t number(const std::string& flag, std::int64_t otherwise) const {
+    return std::stoll(text(flag, std::to_string(otherwise)));
+  }
+
+ private:
+  std::map<std::string, std::string> values_;
+};
+
+std::unique_ptr<model::Decoder> build(const formats::ModelConfig& config, const quant::LrQatOptions& options,
+                                      quant::ComputeType compute) {
+  std::map<std::string, std::vector<std::int64_t>> shapes;
+  for (const auto& tensor : formats::expected_tensors(config)) shapes[tensor.name] = tensor.shape;
+  const double deviation = 0.02;
+  model::WeightProvider provider;
+  provider.vector = [&](const std::string& tensor) { return at::ones(shapes.at(tensor)); };
+  provider.weight = [&](const std::string& module) -> std::shared_ptr<quant::WeightParametrization> {
+    const auto shape = shapes.at(module + ".weight");
+    if (module == "model.embed_tokens" || module == "lm_head")
+      return std::make_shared<quant::FloatWeight>(at::empty(shape, at::kBFloat16).normal_(0.0, deviation));
+    const at::Tensor weight = at::empty(shape).normal_(0.0, deviation);
+    auto prepared = quant::LrQatWeight::prepare(module, weight, options, {}, 1);
+    release_free_memory();
+    return prepared;
+  };
+  return model::build_decoder(config, provider, compute);
+}
+
+int run(int argc, char** argv) {
+  const Arguments arguments(argc, argv);
+  const std::string name = arguments.text("--geometry", "smollm2-135m");
+  formats::ModelConfig config = geometry(name);
+  config.num_hidden_layers = arguments.number("--layers", config.num_hidden_layers);
+  const std::string compute_name = arguments.text("--compute", has_fast_bfloat16() ? "bfloat16" : "float32");
+  const auto compute =
+      compute_name == "bfloat16" ? quant::ComputeType::bfloat16 : quant::ComputeType::float32;
+  const std::int64_t batch = arguments.number("--batch", 4), sequence = arguments.number("--sequence", 512);
+  const std::int64_t steps = arguments.number("--steps", 3);
+  quant::LrQatOptions options;
+  options.grid = quant::Grid::signed_symmetric(4);
+  options.granularity = quant::Granularity::parse(arguments.text("--granularity", "channel"));
+  options.downcast = quant::parse_downcast(arguments.text("--phi", "fixed_point8"));
+  options.rank = arguments.number("--rank", 32);
+  options.lora_alpha = static_cast<double>(options.rank);
+  options.scale.type = quant::ScaleType::float32;
+
+  at::manual_seed(0);
+  const double begin = now();
+  const auto student = build(config, options, compute);
+  const double prepare_seconds = now() - begin;
+  const std::int64_t prepared_peak = peak_resident_bytes();
+  const std::int64_t kept =
+      train::blocks_within(*student, arguments.number("--memory-budget", 0), batch * sequence);
+  train::ParameterGroup adapters{{}, std::stod(arguments.text("--lr", "1e-3")), 0.0}, scales{{}, 1e-5, 0.0};
+  for (const quant::Parameter& parameter : student->parameters()) {
+    auto& group = parameter.kind == quant::ParameterKind::scale ? scales : adapters;
+    group.parameters.emplace_back(parameter.name, parameter.value);
+  }
+  train::AdamW optimizer({adapters, scales}, {});
+  const train::TrainStep step(*student, nullptr, {0.0, kept});
+  const at::Tensor tokens = at::randint(config.vocab_size, {batch, sequence}, at::kLong);
+  nlohmann::json seconds = nlohmann::json::array(), losses = nlohmann::json::array();
+  double fastest = 1e30;
+  for (std::int64_t i = 0; i < steps; ++i) {
+    const double start = now();
+    optimizer.zero_grad();
+    const nn::LossSums sums = step.accumulate(tokens, static_cast<double>(batch * (sequence - 1)));
+    optimizer.clip_grad_norm(1.0);
+    optimizer.step(1.0);
+    const double took = now() - start;
+    fastest = std::min(fastest, took);
+    seconds.push_back(took);
+    losses.push_back(step.loss(sums));
+    std::fprintf(stderr, "step %ld: %.2f s, loss %.4f, peak %.2f GB\n", static_cast<long>(i), took,
+                 step.loss(sums), static_cast<double>(peak_resident_bytes()) / 1e9);
+  }
+  std::cout << nlohmann::json{{"geometry", name},
+                              {"phi", quant::downcast_name(options.downcast)},
+                              {"granularity", options.granularity.name()},
+                              {"compute_dtype", compute_name},
+                              {"layers", config.num_hidden_layers},
+                              {"batch", batch},
+                              {"sequence", sequence},
+                              {"rank", options.rank},
+                              {"kept_blocks", kept},
+                              {"prepare_seconds", prepare_seconds},
+                              {"prepared_peak_bytes", prepared_peak},
+                              {"step_seconds", seconds},
+                              {"losses", losses},
+                              {"tokens_per_second", static_cast<double>(batch * sequence) / fastest},
+                              {"peak_memory_bytes", peak_resident_bytes()}}
+                   .dump()
+            << "\n";
+  return 0;
+}
+
+}  // namespace
+}  // namespace lrqat
+
+int main(int argc, char** argv) {
+  try {
+    return lrqat::run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "step_bench: %s\n", error.what());
+    return 1;
+  }
+}
