@@ -127,6 +127,9 @@ class Planner {
     const std::string prefix = concat("model.layers.", index, ".");
     vector(prefix + "input_layernorm.weight", layer.input_layernorm().weight);
     vector(prefix + "post_attention_layernorm.weight", layer.post_attention_layernorm().weight);
+    const auto& attention = layer.self_attn();
+    if (attention.q_norm) vector(prefix + "self_attn.q_norm.weight", attention.q_norm->weight);
+    if (attention.k_norm) vector(prefix + "self_attn.k_norm.weight", attention.k_norm->weight);
     for (const nn::Linear* linear : layer.linears()) {
       matrix(linear->name(), linear->weight());
       if (linear->bias().defined()) vector(linear->name() + ".bias", linear->bias());

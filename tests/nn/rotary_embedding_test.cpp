@@ -38,7 +38,7 @@ TEST(RotaryEmbedding, FrequenciesAreTransformersBits) {
 }
 
 TEST(RotaryEmbedding, RefusesUnknownKinds) {
-  EXPECT_THROW(rotary_inverse_frequencies(8, 1e4, {.rope_type = "yarn"}), Error);
+  EXPECT_THROW(rotary_inverse_frequencies(8, 1e4, {.rope_type = "ntk"}), Error);
 }
 
 TEST(RotaryEmbedding, TurnsPairsOfHalves) {
