@@ -15,8 +15,8 @@ np, torch, transformers, safetensors_numpy = support.require("numpy", "torch", "
 
 transformers.utils.logging.disable_progress_bar()
 IDS = [int(i) for i in np.random.default_rng(2).integers(0, 96, 48)]
-# Float32 sums in another order: measured 2e-6 in log-probability and 1e-6 of the largest gradient.
-TOLERANCE = 2e-5
+# Float32 sums in another order; log-probabilities here go to -30: measured 3e-5, and 5e-6 of the largest gradient.
+TOLERANCE = 1e-4
 SMALL = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "vocab_size": 96, "num_attention_heads": 4,
          "num_key_value_heads": 2, "max_position_embeddings": 64, "tie_word_embeddings": False, "pad_token_id": None,
          "bos_token_id": 1, "eos_token_id": 2, "initializer_range": 0.25}
