@@ -109,16 +109,22 @@ const std::vector<Exporter>& exporters() {
   return table;
 }
 
+const Exporter& adapter_exporter() {
+  static const Exporter row = peft_exporter();
+  return row;
+}
+
 std::string known_exporters() {
   std::string names;
-  for (const Exporter& exporter : exporters()) names += (names.empty() ? "" : ", ") + exporter.name;
-  return names;
+  for (const Exporter& exporter : exporters()) names += exporter.name + ", ";
+  return names + adapter_exporter().name;
 }
 
 const Exporter& find_exporter(const std::string& name) {
   for (const Exporter& exporter : exporters()) {
     if (exporter.name == name) return exporter;
   }
+  if (adapter_exporter().name == name) return adapter_exporter();
   throw UsageError(concat("--format \"", name, "\" is not known: use one of ", known_exporters()));
 }
 

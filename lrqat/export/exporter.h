@@ -49,7 +49,8 @@ struct Exporter {
   std::function<std::vector<at::ScalarType>(const ExportOptions& options)> scale_types;
 };
 
-const std::vector<Exporter>& exporters();
+const std::vector<Exporter>& exporters();  // of integers
+const Exporter& adapter_exporter();        // of adapters that stay in float: no format of integers
 const Exporter& find_exporter(const std::string& name);  // UsageError that lists the formats
 std::string known_exporters();
 
@@ -68,5 +69,6 @@ std::string why_inexact(const Exporter& exporter, const quant::QuantizedWeight& 
 Exporter gguf_exporter();                             // GGUF (ggml docs/gguf.md): blocks made from the codes
 Exporter packed_exporter(const std::string& layout);  // a row of model::packed_layouts()
 Exporter float_exporter();                            // a Hugging Face folder of floats, dequantized
+Exporter peft_exporter();                             // float adapters (qlora, lora) as PEFT has them
 
 }  // namespace lrqat::exporting

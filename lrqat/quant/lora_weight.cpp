@@ -67,11 +67,15 @@ bool LoraWeight::add_gradient_from_activations(const at::Tensor& x, const at::Te
 }
 
 std::string LoraWeight::obstacle() const {
-  if (!base_->is_quantized()) return "a float weight with adapters: LoRA trains no integers";
+  if (!base_->is_quantized()) {
+    return "a float weight with adapters: LoRA trains no integers; lrqat export --format peft or hf holds it";
+  }
   return "the adapters of --method qlora stay in float beside the integers, so that no integers are this "
          "model; "
-         "lrqat convert --round-adapters rounds their sum to the grid once more (another, usually worse "
-         "model), --method lr-qat or l4q trains adapters that are absorbed exactly";
+         "lrqat export --format peft holds both, lrqat convert --round-adapters rounds their sum to the grid "
+         "once "
+         "more (another, usually worse model), --method lr-qat or l4q trains adapters that are absorbed "
+         "exactly";
 }
 
 std::int64_t LoraWeight::resident_bytes() const {

@@ -48,6 +48,9 @@ class LoraWeight final : public WeightParametrization {
   std::int64_t resident_bytes() const override;
 
   const std::shared_ptr<WeightParametrization>& base() const { return base_; }
+  const LoraOptions& options() const { return options_; }
+  const at::Tensor& lora_a() const { return lora_a_; }
+  const at::Tensor& lora_b() const { return lora_b_; }
 
  private:
   double lora_scaling() const { return options_.lora_alpha / static_cast<double>(options_.rank); }

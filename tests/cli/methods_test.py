@@ -113,7 +113,11 @@ def make_test(name, flags):
 def check_qlora(folder, name, run):
     _, stderr = lrqat("convert", "--run", run, "--out", folder / "converted", expect=1)
     assert "--round-adapters" in stderr and "float" in stderr, stderr
+    peft = lrqat_json("export", "--model", run, "--format", "peft", "--out", folder / "peft")
+    assert peft["bit_exact_tensors"] == peft["tensors"] == 21 + 28, peft
     converted, _ = check_converted(folder, name, run, ["--round-adapters"])
+    _, stderr = lrqat("export", "--model", converted, "--format", "peft", "--out", folder / "none", expect=1)
+    assert "--method qlora" in stderr and not (folder / "none").exists(), stderr
     assert perplexity(folder, converted) > perplexity(folder, run), "rounding the adapters away costs something"
     export(folder, converted)
 

@@ -1,0 +1,143 @@
+#include "lrqat/quant/activation_quantizer.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "lrqat/base/error.h"
+
+namespace lrqat::quant {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr float kSmallestScale = 1e-8F;
+
+// q = clip(round(x / s) + z), y = s·(q - z).
+QuantizedActivation quantize(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& zero_point,
+                             int quant_min, int quant_max) {
+  const at::Tensor rounded = (x / scale).round_() + zero_point;
+  const at::Tensor codes = rounded.clamp(quant_min, quant_max);
+  return {(codes - zero_point).mul_(scale), codes, scale, zero_point, codes.eq(rounded)};
+}
+
+class PerToken : public torch::autograd::Function<PerToken> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, std::int64_t num_bits) {
+    const QuantizedActivation result = quantize_per_token(x, static_cast<int>(num_bits));
+    context->save_for_backward({result.mask});
+    return result.values;
+  }
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    return {grads[0] * context->get_saved_variables()[0], at::Tensor()};
+  }
+};
+
+// x, then scale and zero_float (a constant 0 on a symmetric grid: autograd takes no undefined tensors).
+class Static : public torch::autograd::Function<Static> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& scale,
+                            const at::Tensor& zero_float, std::int64_t quant_min, std::int64_t quant_max,
+                            double gradient_scale) {
+    const at::Tensor zero = zero_float.round().clamp_(quant_min, quant_max);
+    const QuantizedActivation result =
+        quantize(x, scale, zero, static_cast<int>(quant_min), static_cast<int>(quant_max));
+    context->save_for_backward({x, scale, zero_float, result.codes - zero, result.mask});
+    context->saved_data["quant_min"] = quant_min;
+    context->saved_data["quant_max"] = quant_max;
+    context->saved_data["gradient_scale"] = gradient_scale;
+    return result.values;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    const variable_list saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &scale = saved[1], &zero_float = saved[2], &q = saved[3];
+    const at::Tensor mask = saved[4].to(at::kFloat), &dy = grads[0];
+    const double factor = context->saved_data["gradient_scale"].toDouble();
+    variable_list result(6);
+    result[0] = dy * mask;
+    if (context->needs_input_grad(1)) {
+      result[1] = (dy * (q - mask * (x / scale))).sum().view({1}).mul_(factor);
+    }
+    if (context->needs_input_grad(2)) {
+      const at::Tensor rounded = zero_float.round();
+      const at::Tensor inside = rounded.ge(context->saved_data["quant_min"].toInt())
+                                    .logical_and_(rounded.le(context->saved_data["quant_max"].toInt()));
+      result[2] = (dy * (mask - 1.0)).sum().view({1}).mul_(scale * factor).mul_(inside);
+    }
+    return result;
+  }
+};
+
+}  // namespace
+
+QuantizedActivation quantize_per_token(const at::Tensor& x, int num_bits) {
+  LRQAT_CHECK(x.dim() > 0 && x.scalar_type() == at::kFloat && num_bits >= 1 && num_bits <= 16);
+  const int largest = (1 << num_bits) - 1;
+  const auto [low, high] = x.detach().aminmax(-1, /*keepdim=*/true);
+  const at::Tensor scale = ((high - low) / largest).clamp_min_(kSmallestScale);
+  return quantize(x.detach(), scale, -low / scale, 0, largest);
+}
+
+at::Tensor fake_quantize_per_token(const at::Tensor& x, int num_bits) {
+  return PerToken::apply(x, static_cast<std::int64_t>(num_bits));
+}
+
+int StaticQuantizer::quant_max() const { return quant_min() + (1 << options_.num_bits) - 1; }
+
+void StaticQuantizer::observe(const at::Tensor& x) {
+  LRQAT_CHECK(!learned_, "a learned range does not follow the data");
+  const auto [low, high] = x.detach().aminmax();
+  const double m = seen_ ? options_.momentum : 0.0;
+  low_ = (1.0 - m) * low.item<double>() + m * low_;
+  high_ = (1.0 - m) * high.item<double>() + m * high_;
+  seen_ = true;
+  set_range(x.device());
+}
+
+void StaticQuantizer::set_range(at::Device device) {
+  const double low = std::min(low_, 0.0), high = std::max(high_, static_cast<double>(kSmallestScale));
+  const double reach = options_.symmetric ? std::max(-low, high) : high - low;
+  const double scale = reach / quant_max();
+  const auto options = at::TensorOptions(at::kFloat).device(device);
+  scale_ = at::full({1}, scale, options);
+  if (!options_.symmetric) zero_float_ = at::full({1}, -low / scale, options);
+}
+
+void StaticQuantizer::learn() {
+  LRQAT_CHECK(seen_, "a range is learned from one that was observed");
+  learned_ = true;
+  scale_.set_requires_grad(true);
+  if (zero_float_.defined()) zero_float_.set_requires_grad(true);
+}
+
+at::Tensor StaticQuantizer::forward(const at::Tensor& x) const {
+  LRQAT_CHECK(scale_.defined(), "a static quantizer needs a range");
+  const at::Tensor scale = scale_.clamp_min(kSmallestScale);  // no gradient below the floor
+  const double factor =
+      options_.gradient_scaling ? 1.0 / std::sqrt(static_cast<double>(x.numel()) * quant_max()) : 1.0;
+  return Static::apply(x, scale, zero_float_.defined() ? zero_float_ : at::zeros_like(scale_.detach()),
+                       static_cast<std::int64_t>(quant_min()), static_cast<std::int64_t>(quant_max()),
+                       factor);
+}
+
+QuantizedActivation StaticQuantizer::quantize(const at::Tensor& x) const {
+  LRQAT_CHECK(scale_.defined(), "a static quantizer needs a range");
+  const at::Tensor scale = scale_.detach().clamp_min(kSmallestScale);
+  const at::Tensor zero = zero_float_.defined()
+                              ? zero_float_.detach().round().clamp_(quant_min(), quant_max())
+                              : at::zeros_like(scale);
+  return quant::quantize(x.detach(), scale, zero, quant_min(), quant_max());
+}
+
+std::vector<Parameter> StaticQuantizer::parameters() const {
+  if (!learned_) return {};
+  std::vector<Parameter> parameters{{"scale", scale_, ParameterKind::scale}};
+  if (zero_float_.defined()) parameters.push_back({"zero_float", zero_float_, ParameterKind::scale});
+  return parameters;
+}
+
+}  // namespace lrqat::quant
