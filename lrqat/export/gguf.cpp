@@ -127,6 +127,9 @@ void check_model(const formats::ModelConfig& config) {
   const bool known_rope = rope == "default" || rope == "linear" || rope == "llama3";
   const std::string held = "; compressed-tensors, gptq, awq and hf hold this model";
   if (!known_rope) fail("a rotary embedding of type \"", rope, "\" is not written to GGUF", held);
+  if (!config.rope_layers.empty() && config.rope_layers != formats::rope_layers_every(config, 4)) {
+    fail("layers without a rotary embedding other than each fourth one are not written to GGUF", held);
+  }
   if (config.partial_rotary_factor != 1.0) {
     fail("a rotary embedding of a part of each head is not written to GGUF", held);
   }

@@ -96,7 +96,9 @@ void write_stored(const model::SourceWeight& weight, const ExportTensor& tensor,
 GgmlType kept_type(const quant::WeightParametrization& weight) {
   if (const auto* stored = dynamic_cast<const model::SourceWeight*>(&weight)) {
     const GgmlType type = stored->source()->raw(stored->tensor_name()).type;
-    return type == GgmlType::F64 ? GgmlType::F32 : type;  // the model computes with it as float32
+    // The model computes with both as float32: 64 bits, and integers of a folder that are not blocks.
+    if (type == GgmlType::F64 || !formats::ggml_type_info(type).can_dequantize) return GgmlType::F32;
+    return type;
   }
   if (const auto* plain = dynamic_cast<const quant::FloatWeight*>(&weight)) {
     if (plain->weight().scalar_type() == at::kHalf) return GgmlType::F16;

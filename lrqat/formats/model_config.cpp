@@ -1,5 +1,6 @@
 #include "lrqat/formats/model_config.h"
 
+#include <algorithm>
 #include <array>
 
 #include "lrqat/formats/messages.h"
@@ -20,6 +21,7 @@ constexpr std::array kFamilies = std::to_array<ModelFamily>({
      .gguf_architecture = "qwen3",
      .interleaved_rotary_rows = false,
      .qk_norm = true},
+    {"smollm3", "SmolLM3ForCausalLM", "smollm3", true},
     {.model_type = "phi3",
      .architecture = "Phi3ForCausalLM",
      .gguf_architecture = "phi3",
@@ -118,6 +120,14 @@ bool has_sliding_window(const ModelConfig& config, std::int64_t layer) {
   return config.sliding_layers.empty() || config.sliding_layers.at(static_cast<std::size_t>(layer));
 }
 
+std::vector<bool> rope_layers_every(const ModelConfig& config, std::int64_t interval) {
+  std::vector<bool> layers;
+  for (std::int64_t i = 0; i < std::min(config.num_hidden_layers, kMostLayers); ++i) {
+    layers.push_back((i + 1) % interval != 0);
+  }
+  return layers;
+}
+
 // transformers truncates the product.
 std::int64_t rotary_dimensions(const ModelConfig& config) {
   return static_cast<std::int64_t>(static_cast<double>(config.head_dim) * config.partial_rotary_factor);
@@ -146,6 +156,11 @@ void validate_config(const ModelConfig& config, const std::string& where) {
   check_positive(config.max_position_embeddings, "max_position_embeddings", where);
   check_positive(config.rms_norm_eps, "rms_norm_eps", where);
   if (config.sliding_window) check_positive(*config.sliding_window, "sliding_window", where);
+  if (!config.rope_layers.empty() &&
+      static_cast<std::int64_t>(config.rope_layers.size()) != config.num_hidden_layers) {
+    fail(where, ": no_rope_layers has ", config.rope_layers.size(), " entries, expected num_hidden_layers ",
+         config.num_hidden_layers);
+  }
   if (!config.sliding_layers.empty() &&
       static_cast<std::int64_t>(config.sliding_layers.size()) != config.num_hidden_layers) {
     fail(where, ": layer_types has ", config.sliding_layers.size(), " entries, expected num_hidden_layers ",

@@ -54,6 +54,7 @@ struct ModelConfig {
   std::vector<std::int64_t> eos_token_id;  // empty: none; config.json may give one number or a list
   std::optional<std::int64_t> pad_token_id;
   std::optional<std::int64_t> sliding_window;  // a token sees so many, itself included; none: all before it
+  std::vector<bool> rope_layers;               // the layers with a rotary embedding; empty: all
   std::vector<bool> sliding_layers;            // the layers that have the window; empty: all
 
   bool operator==(const ModelConfig&) const = default;
@@ -77,6 +78,8 @@ const ModelFamily& family_of(const ModelConfig& config);
 ModelConfig config_from_json(const Json& json, const std::string& where);
 ModelConfig config_from_gguf(const GgufFile& file);
 bool has_sliding_window(const ModelConfig& config, std::int64_t layer);
+// SmolLM3: every layer but each `interval`-th one.
+std::vector<bool> rope_layers_every(const ModelConfig& config, std::int64_t interval);
 std::int64_t rotary_dimensions(const ModelConfig& config);  // of head_dim
 // The factors that divide the inverse frequencies of Llama 3's rotary embedding, [head_dim / 2]: what
 // llama.cpp stores as the tensor rope_freqs.weight.

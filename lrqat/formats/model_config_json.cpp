@@ -70,8 +70,9 @@ void refuse_experts(const Json& json, const std::string& model_type, const std::
 void read_sliding_window(const Json& json, ModelConfig& config, const std::string& where) {
   config.sliding_window = optional_integer(json, "sliding_window", where);
   if (config.model_type == "llama") config.sliding_window.reset();  // LlamaConfig has none
-  const bool is_qwen = config.model_type == "qwen2" || config.model_type == "qwen3";
-  if (!is_qwen || !config.sliding_window) return;
+  const bool chooses_layers =
+      config.model_type == "qwen2" || config.model_type == "qwen3" || config.model_type == "smollm3";
+  if (!chooses_layers || !config.sliding_window) return;
   if (!json_get_or<bool>(json, "use_sliding_window", false, where)) return config.sliding_window.reset();
   const auto types = json_get_or<std::vector<std::string>>(json, "layer_types", {}, where);
   for (const std::string& type : types) {
@@ -81,11 +82,27 @@ void read_sliding_window(const Json& json, ModelConfig& config, const std::strin
     config.sliding_layers.push_back(type == "sliding_attention");
   }
   if (!types.empty()) return;
+  if (config.model_type == "smollm3") {
+    for (const bool with : config.rope_layers) config.sliding_layers.push_back(!with);
+    return;
+  }
   const std::int64_t first = optional_integer(json, "max_window_layers", where).value_or(28);
   constexpr std::int64_t kMostLayers = 10'000;  // the check of the number itself comes later
   for (std::int64_t i = 0; i < std::min(config.num_hidden_layers, kMostLayers); ++i) {
     config.sliding_layers.push_back(i >= first);
   }
+}
+
+// SmolLM3's layers without a rotary embedding: a list (1: with), or every n-th one.
+void read_rope_layers(const Json& json, ModelConfig& config, const std::string& where) {
+  if (config.model_type != "smollm3") return;
+  for (const std::int64_t with : integer_list(json, "no_rope_layers", where)) {
+    config.rope_layers.push_back(with != 0);
+  }
+  if (!config.rope_layers.empty()) return;
+  const std::int64_t interval = optional_integer(json, "no_rope_layer_interval", where).value_or(4);
+  if (interval <= 0) fail(where, ": no_rope_layer_interval is ", interval, ", expected a positive number");
+  config.rope_layers = rope_layers_every(config, interval);
 }
 
 void read_family(const Json& json, ModelConfig& config, const std::string& where) {
@@ -256,6 +273,7 @@ ModelConfig config_from_json(const Json& json, const std::string& where) {
   config.eos_token_id = json.contains("eos_token_id") ? integer_list(json, "eos_token_id", where)
                                                       : std::vector<std::int64_t>{2};
   config.pad_token_id = optional_integer(json, "pad_token_id", where);
+  read_rope_layers(json, config, where);
   read_sliding_window(json, config, where);
   validate_config(config, where);
   return config;
@@ -292,7 +310,9 @@ Json config_to_json(const ModelConfig& config) {
   // null says that there is none: families have defaults of their own.
   if (config.model_type != "llama") json["sliding_window"] = nullptr;
   if (config.sliding_window) json["sliding_window"] = *config.sliding_window;
-  if (config.model_type.starts_with("qwen")) json["use_sliding_window"] = config.sliding_window.has_value();
+  if (config.model_type.starts_with("qwen") || config.model_type == "smollm3")
+    json["use_sliding_window"] = config.sliding_window.has_value();
+  for (const bool with : config.rope_layers) json["no_rope_layers"].push_back(with ? 1 : 0);
   if (!config.sliding_layers.empty()) json["layer_types"] = window_layers_to_json(config);
   if (config.rope_scaling.rope_type == "longrope") {
     json["original_max_position_embeddings"] = config.rope_scaling.original_max_position_embeddings;

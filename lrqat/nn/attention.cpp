@@ -42,7 +42,8 @@ at::Tensor Attention::forward(const at::Tensor& hidden, const RotaryEmbedding& r
     return projection.forward(hidden).view({batch, tokens, count, head_dim});
   };
   const auto turned = [&](const at::Tensor& x, const std::optional<RmsNorm>& norm) {
-    return rotary.apply(norm ? norm->forward(x) : x, position).transpose(1, 2);
+    const at::Tensor normed = norm ? norm->forward(x) : x;
+    return (turns ? rotary.apply(normed, position) : normed).transpose(1, 2);
   };
   const at::Tensor q = turned(heads(q_proj, num_heads), q_norm);
   at::Tensor k = turned(heads(k_proj, num_key_value_heads), k_norm);

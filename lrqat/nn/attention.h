@@ -29,6 +29,7 @@ struct Attention {
   Linear v_proj;
   Linear o_proj;
   std::int64_t sliding_window = 0;        // 0: none
+  bool turns = true;                      // q and k by the rotary embedding
   std::optional<RmsNorm> q_norm, k_norm;  // of each head, before the rotary embedding
 
   // hidden [B, T, H], its first token at `position`; with a cache, the tokens in it come before.

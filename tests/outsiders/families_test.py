@@ -54,6 +54,8 @@ CASES = {
                            {"layer_types": ["sliding_attention", "full_attention"]}),
     "qwen3": ("qwen3", {"head_dim": 24}, {"rms_norm_eps": 0.1}),
     "qwen3 with biases": ("qwen3", {"head_dim": 16, "attention_bias": True}, {"rms_norm_eps": 0.1}),
+    "smollm3": ("smollm3", {"num_hidden_layers": 5}, {"no_rope_layers": [1, 1, 1, 1, 1]}),
+    "smollm3 with a list": ("smollm3", {"no_rope_layers": [0, 1]}, {"no_rope_layers": [1, 0]}),
     "phi3": ("phi3", {"sliding_window": 16, "original_max_position_embeddings": 64}, {"sliding_window": 15}),
     "phi3, longrope, short": ("phi3", {"max_position_embeddings": 256, "original_max_position_embeddings": 64,
                                        "rope_parameters": LONGROPE}, {"original_max_position_embeddings": 32}),
@@ -125,6 +127,7 @@ def exports(work):
     also by transformers."""
     cells = 0
     for model_type, settings in {"llama": {}, "mistral": {"sliding_window": 8}, "qwen2": {}, "qwen3": {"head_dim": 32},
+                                 "smollm3": {"num_hidden_layers": 4},
                                  "phi3": {"original_max_position_embeddings": 64}}.items():
         folder = work / model_type
         save(folder / "float", model_type, {**settings, "num_attention_heads": 4, "num_key_value_heads": 2})
