@@ -131,6 +131,7 @@ QWEN3 = {**SMALL, "model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], 
 SMOLLM3 = {**SMALL, "model_type": "smollm3", "architectures": ["SmolLM3ForCausalLM"], "tie_word_embeddings": True,
            "num_hidden_layers": 4, "rope_parameters": {"rope_theta": 100.0, "rope_type": "default"}}
 WIDE = {**SMALL, "hidden_size": 256, "intermediate_size": 512, "head_dim": 64, "tie_word_embeddings": True,
+        "embedding_std": 0.1,  # logits of a few units: a KL that says something
         "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"}}
 LINEAR = {**SMALL, "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": True,
           "rope_parameters": {"rope_theta": 10000.0, "rope_type": "linear", "factor": 4.0}}
@@ -146,7 +147,7 @@ def write_model(folder, config):
     shapes = {"self_attn.q_proj": (heads, hidden), "self_attn.k_proj": (groups, hidden),
               "self_attn.v_proj": (groups, hidden), "self_attn.o_proj": (hidden, heads),
               "mlp.gate_proj": (inner, hidden), "mlp.up_proj": (inner, hidden), "mlp.down_proj": (hidden, inner)}
-    tensors = {"model.embed_tokens.weight": random.normal(0, 1, (config["vocab_size"], hidden)),
+    tensors = {"model.embed_tokens.weight": random.normal(0, config.get("embedding_std", 1), (config["vocab_size"], hidden)),
                "model.norm.weight": random.normal(1, 0.1, hidden)}
     if not config["tie_word_embeddings"]:
         tensors["lm_head.weight"] = random.normal(0, 0.2, (config["vocab_size"], hidden))
@@ -213,8 +214,9 @@ def block_types(folder):
         assert 0 <= kl < KL_OF_ACTIVATIONS, (kind, kl)
         unrounded = our_log_probabilities(source, prompt + ids, folder)[len(prompt) - 1:len(prompt) + len(ids) - 1]
         control = mean_kl(unrounded, top)
-        assert bits == 8 or control > 2 * KL_OF_ACTIVATIONS, (kind, control)
+        assert bits == 8 or control > 5 * kl, (kind, kl, control)
         largest = max(largest, kl)
+        print(f"    {kind}: mean KL {kl:.1e} (from the float model {control:.1e})")
     return f"mean KL at most {largest:.1e}" + (f"; not in this llama.cpp: {', '.join(unknown)}" if unknown else "")
 
 
