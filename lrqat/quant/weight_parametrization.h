@@ -48,11 +48,6 @@ struct QuantizedWeight {
   at::Tensor offset{};      // float32, shaped like scale; undefined: 0. No integer format holds another one.
 };
 
-// The same values for a format that holds codes around zero only: q - zero_point, on the smallest signed grid
-// that has them all. Error, naming layer, format and what to do, where there is a float offset or the codes
-// need more than 8 bits.
-QuantizedWeight around_zero(const std::string& layer, const std::string& format, QuantizedWeight weight);
-
 class WeightParametrization {
  public:
   virtual ~WeightParametrization() = default;

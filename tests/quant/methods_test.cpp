@@ -241,28 +241,6 @@ TEST(Methods, WhatTheyRefuse) {
   expect_error<Error>([&] { IntegerWeight("layer", shifted); }, {"layer", "zero_point", "[2, 1]", "[4, 1]"});
 }
 
-// What export formats get: the same values on a grid around zero, or a message.
-TEST(Methods, AroundZero) {
-  at::manual_seed(4);
-  const at::Tensor w = at::rand({8, 32}) + 0.5;
-  const Granularity group = Granularity::parse("group:8");
-  for (const auto& [bits, expected] : {std::pair{2, 3}, {3, 4}, {4, 8}}) {
-    const auto q = round_to_nearest_asymmetric("layer", w, Grid::signed_symmetric(bits), group, {}, {});
-    const auto plain = around_zero("layer", "GGUF", q);
-    EXPECT_FALSE(plain.zero_point.defined());
-    EXPECT_EQ(plain.grid.num_bits, expected);
-    EXPECT_TRUE(at::equal(IntegerWeight("layer", plain).make_tile(0, 8, ComputeType::float32).values,
-                          IntegerWeight("layer", q).make_tile(0, 8, ComputeType::float32).values));
-  }
-  auto q = round_to_nearest("layer", w, Grid::signed_symmetric(4), group, {}, {});
-  EXPECT_TRUE(at::equal(around_zero("layer", "GGUF", q).weight_int, q.weight_int));
-  q.offset = at::zeros_like(q.scale);
-  expect_error<Error>([&] { around_zero("layer", "GGUF", q); },
-                      {"layer", "GGUF", "lrqat convert", "--learn-offset false"});
-  const auto wide = round_to_nearest_asymmetric("layer", w, Grid::signed_symmetric(8), group, {}, {});
-  expect_error<Error>([&] { around_zero("layer", "GGUF", wide); }, {"layer", "GGUF", "8 bits"});
-}
-
 // --- where LR-QAT starts
 
 TEST(LrQatStart, FaithfulDowncastEqualsRounding) {
