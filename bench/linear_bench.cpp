@@ -1,21 +1,42 @@
-// One LR-QAT linear forward and backward against its own limit, the two matrix products that cannot be saved
-// (y = x Wᵀ and dx = dy W), in the same run: the counter "ratio" is the time of both over the time of the
-// limit. One scale a channel, T = 1024 tokens, rank 32.
+// One LR-QAT linear, forward and backward, against its own limit: the two matrix products that cannot be
+// saved (y = x Wᵀ and dx = dy W, same shapes, same compute type), alternately in the same run, minima of
+// both. Rank 32, and γAB so large that 0.5 % of the weights are clipped.
+//
+//     linear_bench [--quick] [--repeats R] [--only TEXT] [--out FILE]
+//
+// prints a table and saves [{shape, tokens, phi, granularity, learned_scale, compute_dtype,
+// ratio_to_two_gemm, milliseconds, two_gemm_milliseconds, clipped_share}].
 #include <ATen/ATen.h>
-#include <benchmark/benchmark.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include <algorithm>
 #include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
 
 #include "lrqat/base/cpu.h"
+#include "lrqat/base/error.h"
 #include "lrqat/nn/linear.h"
 #include "lrqat/quant/lr_qat_weight.h"
 
 namespace lrqat {
 namespace {
 
-constexpr std::int64_t kTokens = 1024;
+constexpr double kClippedShare = 0.005;
+
+struct Case {
+  std::int64_t out_features, in_features, tokens;
+  quant::Downcast downcast;
+  std::int64_t group_size;  // 0: one scale a channel
+  bool learned_scale;
+  quant::ComputeType compute;
+};
+
+std::string granularity_name(const Case& c) {
+  return c.group_size == 0 ? "channel" : concat("group:", c.group_size);
+}
 
 double seconds(const std::function<void()>& work) {
   const auto begin = std::chrono::steady_clock::now();
@@ -23,23 +44,44 @@ double seconds(const std::function<void()>& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-void linear_ratio(benchmark::State& state) {
-  const std::int64_t n = state.range(0), k = state.range(1);
-  const bool half = state.range(2) == 16;
-  const auto downcast = state.range(3) == 8 ? quant::Downcast::fixed_point8 : quant::Downcast::int4;
+// lora_a <- noise of the size at which the wanted share of the weights is clipped.
+double clip_share(const quant::LrQatWeight& weight, double wanted) {
+  at::Tensor lora_a = weight.parameters()[0].value.detach();
+  const at::Tensor noise = at::randn_like(lora_a);
+  double low = 0.0, high = 1e4, share = 0.0;
+  for (int step = 0; step < 24; ++step) {
+    const double size = (low + high) / 2;
+    lora_a.copy_(noise).mul_(size);
+    share = weight.convert().clipped_fraction;
+    (share > wanted ? high : low) = size;
+  }
+  return share;
+}
+
+std::string name_of(const Case& c) {
+  return concat(c.out_features, "x", c.in_features, " T=", c.tokens, " ", quant::downcast_name(c.downcast),
+                " ", granularity_name(c), c.learned_scale ? " learned " : " frozen ",
+                c.compute == quant::ComputeType::float32 ? "float32" : "bfloat16");
+}
+
+nlohmann::json measure(const Case& c, int repeats) {
   quant::LrQatOptions options;
   options.grid = quant::Grid::signed_symmetric(4);
-  options.downcast = downcast;
-  const auto weight = quant::LrQatWeight::prepare("bench", at::randn({n, k}), options, {}, 1);
-  const nn::Linear linear("bench", weight, {},
-                          half ? quant::ComputeType::bfloat16 : quant::ComputeType::float32);
-  at::Tensor x = at::randn({kTokens, k}).set_requires_grad(true);
-  const at::Tensor grad = at::randn({kTokens, n});
-  const auto type = half ? at::kBFloat16 : at::kFloat;
-  const at::Tensor plain_x = x.detach().to(type), plain_w = at::randn({n, k}).to(type),
-                   plain_grad = grad.to(type);
+  options.granularity = quant::Granularity::parse(granularity_name(c));
+  options.downcast = c.downcast;
+  options.lora_alpha = 32;
+  options.scale.learn = c.learned_scale;
+  const auto weight =
+      quant::LrQatWeight::prepare("bench", at::randn({c.out_features, c.in_features}), options, {}, 1);
+  const double clipped = clip_share(*weight, kClippedShare);
+  const nn::Linear linear("bench", weight, {}, c.compute);
+  at::Tensor x = at::randn({c.tokens, c.in_features}).set_requires_grad(true);
+  const at::Tensor grad = at::randn({c.tokens, c.out_features});
+  const auto type = c.compute == quant::ComputeType::bfloat16 ? at::kBFloat16 : at::kFloat;
+  const at::Tensor plain_x = x.detach().to(type), plain_grad = grad.to(type);
+  const at::Tensor plain_w = at::randn({c.out_features, c.in_features}).to(type);
   double ours = 1e30, limit = 1e30;
-  for (auto _ : state) {  // alternately, minima
+  for (int i = 0; i < repeats; ++i) {
     limit = std::min(limit, seconds([&] {
                        const at::Tensor y = at::mm(plain_x, plain_w.t()), dx = at::mm(plain_grad, plain_w);
                      }));
@@ -47,26 +89,77 @@ void linear_ratio(benchmark::State& state) {
     x.mutable_grad() = at::Tensor();
     for (const auto& parameter : weight->parameters()) parameter.value.mutable_grad() = at::Tensor();
   }
-  state.counters["ratio"] = ours / limit;
-  state.counters["ms"] = ours * 1e3;
+  std::printf("%-58s %8.2f ms  limit %8.2f ms  ratio %.3f\n", name_of(c).c_str(), ours * 1e3, limit * 1e3,
+              ours / limit);
+  std::fflush(stdout);
+  return {{"shape", {c.out_features, c.in_features}},
+          {"tokens", c.tokens},
+          {"phi", quant::downcast_name(c.downcast)},
+          {"granularity", granularity_name(c)},
+          {"learned_scale", c.learned_scale},
+          {"compute_dtype", c.compute == quant::ComputeType::float32 ? "float32" : "bfloat16"},
+          {"clipped_share", clipped},
+          {"milliseconds", ours * 1e3},
+          {"two_gemm_milliseconds", limit * 1e3},
+          {"ratio_to_two_gemm", ours / limit}};
 }
 
-void shapes(benchmark::internal::Benchmark* bench) {
-  for (const int bits : {32, 16}) {
-    if (bits == 16 && !has_fast_bfloat16()) continue;
-    for (const int phi : {8, 4}) {
-      bench->Args({576, 1536, bits, phi})->Args({2048, 2048, bits, phi})->Args({4096, 11008, bits, phi});
+std::vector<Case> cases(bool quick) {
+  using quant::ComputeType;
+  using quant::Downcast;
+  std::vector<Case> out;
+  const std::vector<Downcast> every{Downcast::fixed_point8, Downcast::int4,    Downcast::bfloat16,
+                                    Downcast::float16,      Downcast::float32, Downcast::integer};
+  for (const ComputeType compute : {ComputeType::float32, ComputeType::bfloat16}) {
+    if (compute == ComputeType::bfloat16 && !has_fast_bfloat16()) continue;
+    for (const auto& [n, k] :
+         {std::pair<std::int64_t, std::int64_t>{576, 1536}, {2048, 2048}, {4096, 11008}}) {
+      for (const std::int64_t tokens : {256, 1024, 4096}) {
+        for (const Downcast phi : every) {
+          const bool main = phi == Downcast::fixed_point8;
+          if (quick && (!main || tokens != 1024)) continue;
+          if (!main && tokens != 1024) continue;
+          out.push_back({n, k, tokens, phi, 0, true, compute});
+          if (phi == Downcast::fixed_point8 || phi == Downcast::int4) {
+            out.push_back({n, k, tokens, phi, 128, true, compute});
+            out.push_back({n, k, tokens, phi, 128, false, compute});
+          }
+        }
+      }
     }
   }
+  return out;
 }
 
-BENCHMARK(linear_ratio)
-    ->ArgNames({"N", "K", "compute_bits", "phi_bits"})
-    ->Apply(shapes)
-    ->Iterations(8)
-    ->Unit(benchmark::kMillisecond);
+int run(int argc, char** argv) {
+  bool quick = false;
+  int repeats = 5;
+  std::string out, only;
+  for (int i = 1; i < argc; ++i) {
+    const std::string flag = argv[i];
+    if (flag == "--quick") {
+      quick = true;
+    } else if (i + 1 < argc && flag == "--repeats") {
+      repeats = std::stoi(argv[++i]);
+    } else if (i + 1 < argc && flag == "--out") {
+      out = argv[++i];
+    } else if (i + 1 < argc && flag == "--only") {
+      only = argv[++i];
+    } else {
+      std::fprintf(stderr, "linear_bench [--quick] [--repeats R] [--only TEXT] [--out FILE]\n");
+      return 2;
+    }
+  }
+  nlohmann::json results = nlohmann::json::array();
+  for (const Case& c : cases(quick)) {
+    if (c.in_features % std::max<std::int64_t>(c.group_size, 1) != 0) continue;
+    if (name_of(c).find(only) != std::string::npos) results.push_back(measure(c, repeats));
+  }
+  if (!out.empty()) std::ofstream(out) << results.dump(1) << "\n";
+  return 0;
+}
 
 }  // namespace
 }  // namespace lrqat
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) { return lrqat::run(argc, argv); }

@@ -28,9 +28,10 @@ float phi_value(const PhiView& phi, std::int64_t n, std::int64_t k) {
 }
 
 float low_rank_term(const LowRankTile& t, std::int64_t n, std::int64_t k) {
+  const std::int64_t stride = t.lora_b_stride == 0 ? t.cols : t.lora_b_stride;
   float sum = 0.0F;
   for (std::int64_t r = 0; r < t.rank; ++r)
-    sum = std::fma(t.lora_a[n * t.rank + r], t.lora_b[r * t.cols + k], sum);
+    sum = std::fma(t.lora_a[n * t.rank + r], t.lora_b[r * stride + t.col_begin + k], sum);
   if (!t.bfloat16_product) return t.lora_scaling * sum;
   const float product = bfloat16_to_float(float_to_bfloat16(sum));
   return bfloat16_to_float(float_to_bfloat16(t.lora_scaling * product));
@@ -39,21 +40,35 @@ float low_rank_term(const LowRankTile& t, std::int64_t n, std::int64_t k) {
 }  // namespace
 
 void low_rank_tile_ref(const LowRankTile& t, const ScaleView& scale, const TileOutput& out) {
+  const auto half = [](std::uint32_t& word, std::int64_t position, float value) {
+    const std::uint32_t bits = float_to_bfloat16(value);
+    word = position % 2 == 0 ? (word & 0xffff0000U) | bits : (word & 0xffffU) | (bits << 16);
+  };
   for (std::int64_t n = 0; n < t.rows; ++n) {
     if (out.clipped != nullptr) out.clipped[n] = 0;
     for (std::int64_t k = 0; k < t.cols; ++k) {
-      const float phi = phi_value(t.phi, n, k);
-      const float low_rank = low_rank_term(t, n, k);
+      const float phi = phi_value(t.phi, n, t.col_begin + k);
+      const float low_rank = t.is_float ? 0.0F : low_rank_term(t, n, k);
       const float rounded = t.round_low_rank ? phi + std::rint(low_rank) : std::rint(phi + low_rank);
-      const float q = std::clamp(rounded, t.quant_min, t.quant_max);
-      const bool inside = t.quant_min <= rounded && rounded <= t.quant_max;
+      const float q = t.is_float ? phi : std::clamp(rounded, t.quant_min, t.quant_max);
+      const bool inside = t.is_float || (t.quant_min <= rounded && rounded <= t.quant_max);
       const std::int64_t at = n * t.cols + k;
+      const auto scaled = [&] {
+        return scale.data[n * scale.row_stride + (t.col_begin + k) / scale.group_size] * q;
+      };
       if (out.codes != nullptr) out.codes[at] = static_cast<std::int8_t>(q);
       if (out.mask != nullptr) out.mask[at] = inside ? 1 : 0;
       if (out.clipped != nullptr) out.clipped[n] += inside ? 0 : 1;
       if (out.bfloat16_codes != nullptr) out.bfloat16_codes[at] = float_to_bfloat16(q);
-      if (out.values != nullptr) {
-        out.values[n * out.values_stride + k] = scale.data[n * scale.row_stride + k / scale.group_size] * q;
+      if (out.values != nullptr) out.values[n * out.values_stride + k] = scaled();
+      if (out.transposed != nullptr) out.transposed[k * out.transposed_stride + n] = scaled();
+      if (out.transposed_pairs != nullptr)
+        half(out.transposed_pairs[k / 2 * out.transposed_stride + n], k, out.scaled_pairs ? scaled() : q);
+      if (out.row_pairs != nullptr)
+        half(out.row_pairs[n / 2 * out.row_pairs_stride + k], n, out.scaled_pairs ? scaled() : q);
+      if (out.clipped_entries != nullptr && !inside) {
+        out.clipped_entries->push_back(
+            {out.first_row + static_cast<std::int32_t>(n), out.first_col + static_cast<std::int32_t>(k)});
       }
     }
   }

@@ -1,11 +1,14 @@
 #include "lrqat/nn/linear.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 
 #include "lrqat/base/error.h"
+#include "lrqat/kernels/token_sums.h"
+#include "lrqat/quant/block_product.h"
 
 namespace lrqat::nn {
 namespace {
@@ -74,6 +77,29 @@ at::Tensor multiply_all_transposed(const WeightParametrization& weight, const at
   return grad_x;
 }
 
+std::optional<quant::OperandSource> operand_source(const WeightParametrization& weight, ComputeType compute) {
+  if (!quant::block_products(compute)) return std::nullopt;
+  return weight.operand_source(compute);
+}
+
+// dL/dy as the left operand of dL/dy · Ŵ: bfloat16 takes the scale of codes along.
+at::Tensor gradient_operand(const at::Tensor& grad, const std::optional<quant::OperandSource>& source,
+                            ComputeType compute) {
+  if (compute == ComputeType::float32) return grad;
+  if (!source || !source->row_scale.defined()) return grad.to(at::kBFloat16);
+  at::Tensor operand = at::empty(grad.sizes(), grad.options().dtype(at::kBFloat16));
+  at::parallel_for(0, grad.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
+    kernels::scale_to_bfloat16(grad.const_data_ptr<float>(), source->row_scale.const_data_ptr<float>(), begin,
+                               end, grad.size(1), static_cast<std::uint16_t*>(operand.mutable_data_ptr()));
+  });
+  return operand;
+}
+
+at::Tensor multiply(const WeightParametrization& weight, const at::Tensor& x, ComputeType compute) {
+  const auto source = operand_source(weight, compute);
+  return source ? quant::block_multiply(x.contiguous(), *source) : multiply_all(weight, x, compute);
+}
+
 // The parametrisation travels through autograd's saved data as an opaque holder.
 struct WeightHolder : torch::CustomClassHolder {
   WeightHolder(std::shared_ptr<WeightParametrization> w, ComputeType c) : weight(std::move(w)), compute(c) {}
@@ -87,8 +113,8 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, at::TensorList parameters,
                             const c10::intrusive_ptr<WeightHolder>& holder) {
-    const at::Tensor operand = x.to(scalar_type(holder->compute));
-    at::Tensor y = multiply_all(*holder->weight, operand, holder->compute);
+    const at::Tensor operand = x.to(scalar_type(holder->compute)).contiguous();
+    at::Tensor y = nn::multiply(*holder->weight, operand, holder->compute);
     const bool trains =
         std::any_of(parameters.begin(), parameters.end(), [](auto& p) { return p.requires_grad(); });
     variable_list saved;
@@ -103,29 +129,35 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     const auto holder =
         c10::static_intrusive_pointer_cast<WeightHolder>(context->saved_data["weight"].toCapsule());
     const auto count = static_cast<std::size_t>(context->saved_data["parameters"].toInt());
+    const WeightParametrization& weight = *holder->weight;
     const at::Tensor grad = grad_outputs[0].contiguous();
-    variable_list result(count + 2);
-    if (context->needs_input_grad(0))
-      result[0] = multiply_all_transposed(*holder->weight, grad, holder->compute);
+    const auto source = operand_source(weight, holder->compute);
+    const at::Tensor operand = gradient_operand(grad, source, holder->compute);
     const variable_list saved = context->get_saved_variables();
+    variable_list result(count + 2);
+    quant::ClippedLists clipped;
+    const bool lists = source && !saved.empty() && context->needs_input_grad(0);
+    if (context->needs_input_grad(0)) {
+      result[0] = source ? quant::block_multiply_transposed(operand, *source, lists ? &clipped : nullptr)
+                         : multiply_all_transposed(weight, grad, holder->compute);
+    }
     if (!saved.empty()) {
-      const auto parameters = holder->weight->parameters();
       std::vector<at::Tensor> grads;
-      for (const auto& parameter : parameters) grads.push_back(at::zeros_like(parameter.value));
-      add_parameter_gradients(*holder->weight, saved[0], grad, saved[1], grads);
+      for (const auto& parameter : weight.parameters()) grads.push_back(at::zeros_like(parameter.value));
+      add_parameter_gradients(weight, {saved[0], grad, operand, saved[1], lists ? &clipped : nullptr}, grads);
       for (std::size_t i = 0; i < count; ++i) result[1 + i] = grads[i];
     }
     return result;
   }
 
  private:
-  static void add_parameter_gradients(const WeightParametrization& weight, const at::Tensor& operand,
-                                      const at::Tensor& grad, const at::Tensor& y, at::TensorList grads) {
-    const at::Tensor x = operand.to(at::kFloat);
-    if (weight.add_gradient_from_activations(x, grad, y, grads)) return;
+  static void add_parameter_gradients(const WeightParametrization& weight,
+                                      const quant::LinearGradient& linear, at::TensorList grads) {
+    if (weight.add_gradient_from_activations(linear, grads)) return;
+    const at::Tensor x = linear.x.to(at::kFloat);
     quant::for_each_tile(
         weight.out_features(), weight.in_features(), [&](std::int64_t begin, std::int64_t end) {
-          weight.add_tile_gradient(begin, end, at::mm(grad.slice(1, begin, end).t(), x), grads);
+          weight.add_tile_gradient(begin, end, at::mm(linear.grad_output.slice(1, begin, end).t(), x), grads);
         });
   }
 };
@@ -159,11 +191,14 @@ at::Tensor Linear::forward(const at::Tensor& x) const {
 }
 
 at::Tensor Linear::multiply(const at::Tensor& x2d) const {
-  return multiply_all(*weight_, x2d.to(scalar_type(compute_)), compute_);
+  return nn::multiply(*weight_, x2d.to(scalar_type(compute_)), compute_);
 }
 
 at::Tensor Linear::multiply_transposed(const at::Tensor& grad) const {
-  return multiply_all_transposed(*weight_, grad, compute_);
+  const auto source = operand_source(*weight_, compute_);
+  if (!source) return multiply_all_transposed(*weight_, grad, compute_);
+  return quant::block_multiply_transposed(gradient_operand(grad.contiguous(), source, compute_), *source,
+                                          nullptr);
 }
 
 }  // namespace lrqat::nn

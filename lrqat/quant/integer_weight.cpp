@@ -50,6 +50,10 @@ WeightTile IntegerWeight::make_tile(std::int64_t row_begin, std::int64_t row_end
   return tile_of_codes(phi_0_.decode(row_begin, row_end), scale_, shift_, row_begin, row_end, compute);
 }
 
+std::optional<OperandSource> IntegerWeight::operand_source(ComputeType compute) const {
+  return low_rank_operand(phi_0_, {}, grid_, scale_, compute);
+}
+
 QuantizedWeight IntegerWeight::convert() const {
   TileTensors tile = low_rank_tile(phi_0_, {}, grid_, scale_, 0, out_features(), {.codes = true});
   return {grid_,          granularity_,      std::move(tile.codes),

@@ -49,6 +49,26 @@ kernels::TileOutput output_from(const TileTensors& tile, std::int64_t row) {
   return output;
 }
 
+kernels::LowRankTile kernel_input(const Phi0& phi_0, const LowRankTerm& term, const Grid& grid,
+                                  std::int64_t row_begin, std::int64_t row_end) {
+  kernels::LowRankTile input;
+  input.phi = phi_0.view(row_begin);
+  input.rows = row_end - row_begin;
+  input.cols = phi_0.in_features();
+  if (term.lora_a.defined()) {
+    LRQAT_CHECK(term.lora_a.is_contiguous() && term.lora_b.is_contiguous());
+    input.rank = term.lora_a.size(1);
+    input.lora_a = term.lora_a.const_data_ptr<float>() + row_begin * input.rank;
+    input.lora_b = term.lora_b.const_data_ptr<float>();
+  }
+  input.lora_scaling = term.lora_scaling;
+  input.quant_min = static_cast<float>(grid.quant_min);
+  input.quant_max = static_cast<float>(grid.quant_max);
+  input.round_low_rank = term.round_separately;
+  input.bfloat16_product = term.bfloat16_product;
+  return input;
+}
+
 }  // namespace
 
 TileTensors low_rank_tile(const Phi0& phi_0, const LowRankTerm& term, const Grid& grid,
@@ -56,25 +76,10 @@ TileTensors low_rank_tile(const Phi0& phi_0, const LowRankTerm& term, const Grid
                           const TileWish& wish) {
   if (!phi_0.tensor().is_cpu()) return low_rank_tile_aten(phi_0, term, grid, scale, row_begin, row_end, wish);
   const std::int64_t cols = phi_0.in_features();
-  const bool low_rank = term.lora_a.defined();
-  LRQAT_CHECK(!low_rank || (term.lora_a.is_contiguous() && term.lora_b.is_contiguous()));
   const TileTensors tile = allocate(wish, row_end - row_begin, cols);
   at::parallel_for(0, row_end - row_begin, kGrainRows, [&](std::int64_t begin, std::int64_t end) {
-    kernels::LowRankTile input;
-    input.phi = phi_0.view(row_begin + begin);
-    input.rows = end - begin;
-    input.cols = cols;
-    if (low_rank) {
-      input.rank = term.lora_a.size(1);
-      input.lora_a = term.lora_a.const_data_ptr<float>() + (row_begin + begin) * input.rank;
-      input.lora_b = term.lora_b.const_data_ptr<float>();
-    }
-    input.lora_scaling = term.lora_scaling;
-    input.quant_min = static_cast<float>(grid.quant_min);
-    input.quant_max = static_cast<float>(grid.quant_max);
-    input.round_low_rank = term.round_separately;
-    input.bfloat16_product = term.bfloat16_product;
-    kernels::low_rank_tile(input, scale_view(scale, row_begin + begin, cols), output_from(tile, begin));
+    kernels::low_rank_tile(kernel_input(phi_0, term, grid, row_begin + begin, row_begin + end),
+                           scale_view(scale, row_begin + begin, cols), output_from(tile, begin));
   });
   return tile;
 }
@@ -117,6 +122,23 @@ WeightTile quantized_tile(const Phi0& phi_0, const LowRankTerm& term, const Grid
       low_rank_tile(phi_0, term, grid, scale, row_begin, row_end, {.bfloat16_codes = true});
   return {tile.bfloat16_codes, scale.size(0) == 1 ? scale.view({1}).expand({row_end - row_begin})
                                                   : scale.slice(0, row_begin, row_end).squeeze(1)};
+}
+
+std::optional<OperandSource> low_rank_operand(const Phi0& phi_0, const LowRankTerm& term, const Grid& grid,
+                                              const at::Tensor& scale, ComputeType compute) {
+  const std::int64_t n = phi_0.out_features(), k = phi_0.in_features();
+  if (!phi_0.tensor().is_cpu()) return std::nullopt;
+  if (compute == ComputeType::bfloat16 && (n % 2 != 0 || k % 2 != 0)) return std::nullopt;
+  OperandSource source;
+  source.weight = kernel_input(phi_0, term, grid, 0, n);
+  source.scale = scale_view(scale, 0, k);
+  source.storage = {phi_0.tensor(), scale, term.lora_a, term.lora_b};
+  if (scale.size(1) > 1) {
+    source.scaled_pairs = true;
+  } else {
+    source.row_scale = scale.size(0) == 1 ? scale.view({1}).expand({n}).contiguous() : scale.squeeze(1);
+  }
+  return source;
 }
 
 at::Tensor low_rank_tile_gradient(const TileTensors& tile, const at::Tensor& scale, std::int64_t row_begin,

@@ -51,6 +51,10 @@ WeightTile quantized_tile(const Phi0& phi_0, const LowRankTerm& term, const Grid
                           const at::Tensor& scale, std::int64_t row_begin, std::int64_t row_end,
                           ComputeType compute);
 
+// The whole weight for block products; nothing where phi_0 is not on the CPU or, for bfloat16, a side is odd.
+std::optional<OperandSource> low_rank_operand(const Phi0& phi_0, const LowRankTerm& term, const Grid& grid,
+                                              const at::Tensor& scale, ComputeType compute);
+
 // grad_weight [rows, K] becomes dZ = G·s·mask in place; returns ds of these rows, [rows, G].
 at::Tensor low_rank_tile_gradient(const TileTensors& tile, const at::Tensor& scale, std::int64_t row_begin,
                                   std::int64_t row_end, const at::Tensor& grad_weight);

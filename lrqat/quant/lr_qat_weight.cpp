@@ -6,14 +6,9 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/random.h"
-#include "lrqat/quant/clipped_entries.h"
 
 namespace lrqat::quant {
 namespace {
-
-// Above this share of clipped entries the correction of the low-rank backward costs more than forming dL/dŴ
-// in tiles.
-constexpr double kLargestClippedShare = 0.02;
 
 LowRankTerm term_of(const LrQatOptions& options, const at::Tensor& lora_a, const at::Tensor& lora_b) {
   LowRankTerm term;
@@ -136,42 +131,9 @@ void LrQatWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end
   if (options_.scale.learn) add_scale_gradient(grad_scale, row_begin, grads[2]);
 }
 
-// method.md section 5: with one scale a row dL/dŴ is never needed,
-//     ds_n = Σ_t dy·y / s_n     dA = γ s ⊙ (dyᵀ (x Bᵀ))     dB = γ ((dy ⊙ s) A)ᵀ x,
-// exact where nothing is clipped; the clipped entries' part of dA and dB is taken back out afterwards.
-bool LrQatWeight::add_gradient_from_activations(const at::Tensor& x, const at::Tensor& grad_output,
-                                                const at::Tensor& output, at::TensorList grads) const {
-  return add_low_rank_gradient(x, grad_output, output, grads, kLargestClippedShare);
-}
-
-bool LrQatWeight::add_low_rank_gradient(const at::Tensor& x, const at::Tensor& grad_output,
-                                        const at::Tensor& output, at::TensorList grads,
-                                        double largest_clipped_share) const {
-  if (options_.granularity.kind == Granularity::Kind::group || !x.is_cpu()) return false;
-  const auto limit =
-      static_cast<std::int64_t>(largest_clipped_share * static_cast<double>(out_features() * in_features()));
-  ClippedEntries clipped;
-  const std::int64_t step = tile_rows(in_features());
-  for (std::int64_t begin = 0; begin < out_features(); begin += step) {
-    const std::int64_t end = std::min(begin + step, out_features());
-    const TileTensors rows = tile(begin, end, {.mask = true, .clipped = true});
-    clipped.append(rows.mask, rows.clipped, begin);
-    if (clipped.size() > limit) return false;
-  }
-  const double scaling = options_.lora_alpha / static_cast<double>(options_.rank);
-  const at::Tensor scale = scale_.effective().view({-1});
-  const at::Tensor a = lora_a_.detach();
-  const at::Tensor b = lora_b_.detach();
-  const at::Tensor scaled = grad_output * scale;  // dy ⊙ s, [T, N]
-  at::Tensor grad_a = grads[0];
-  at::Tensor grad_b = grads[1];
-  grad_a.addmm_(scaled.t(), at::mm(x, b.t()), 1.0, scaling);
-  grad_b.addmm_(at::mm(scaled, a).t(), x, 1.0, scaling);
-  subtract_clipped(clipped, x, scaled, a, b, scaling, grad_a, grad_b);
-  if (options_.scale.learn) {
-    add_scale_gradient(((grad_output * output).sum(0) / scale).unsqueeze(1), 0, grads[2]);
-  }
-  return true;
+std::optional<OperandSource> LrQatWeight::operand_source(ComputeType compute) const {
+  return low_rank_operand(phi_0_, term_of(options_, lora_a_, lora_b_), options_.grid, scale_.effective(),
+                          compute);
 }
 
 QuantizedWeight LrQatWeight::convert() const {

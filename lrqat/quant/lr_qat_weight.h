@@ -52,11 +52,14 @@ class LrQatWeight final : public WeightParametrization {
   std::vector<std::pair<std::string, at::Tensor>> buffers() const override;
   void add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
                          at::TensorList grads) const override;
-  bool add_gradient_from_activations(const at::Tensor& x, const at::Tensor& grad_output,
-                                     const at::Tensor& output, at::TensorList grads) const override;
+  bool add_gradient_from_activations(const LinearGradient& linear, at::TensorList grads) const override;
   // The form without dL/dŴ, refused (false, nothing added) where a larger share of the weight is clipped.
-  bool add_low_rank_gradient(const at::Tensor& x, const at::Tensor& grad_output, const at::Tensor& output,
-                             at::TensorList grads, double largest_clipped_share) const;
+  bool add_low_rank_gradient(const LinearGradient& linear, at::TensorList grads,
+                             double largest_clipped_share) const;
+  // dL/dŴ in blocks that are made and used up in one pass, for any granularity; false where there are no
+  // block products.
+  bool add_blockwise_gradient(const LinearGradient& linear, at::TensorList grads) const;
+  std::optional<OperandSource> operand_source(ComputeType compute) const override;
   bool is_quantized() const override { return true; }
   QuantizedWeight convert() const override;
   std::int64_t resident_bytes() const override;

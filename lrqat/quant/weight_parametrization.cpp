@@ -14,10 +14,11 @@ void WeightParametrization::add_tile_gradient(std::int64_t, std::int64_t, const 
   LRQAT_CHECK(grads.empty(), "a parametrisation with parameters must say how their gradients are made");
 }
 
-bool WeightParametrization::add_gradient_from_activations(const at::Tensor&, const at::Tensor&,
-                                                          const at::Tensor&, at::TensorList) const {
+bool WeightParametrization::add_gradient_from_activations(const LinearGradient&, at::TensorList) const {
   return false;
 }
+
+std::optional<OperandSource> WeightParametrization::operand_source(ComputeType) const { return std::nullopt; }
 
 QuantizedWeight WeightParametrization::convert() const {
   LRQAT_CHECK(false, "convert() of a weight that is not quantized");

@@ -6,10 +6,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "lrqat/quant/grid.h"
+#include "lrqat/quant/operand_source.h"
 
 namespace lrqat::quant {
 
@@ -48,6 +50,15 @@ struct QuantizedWeight {
   at::Tensor offset{};      // float32, shaped like scale; undefined: 0. No integer format holds another one.
 };
 
+// What the backward pass of a linear layer y = x Ŵᵀ has.
+struct LinearGradient {
+  at::Tensor x;            // [T, K], of the compute type
+  at::Tensor grad_output;  // dL/dy, float32 [T, N]
+  at::Tensor operand;  // dL/dy of the compute type; in bfloat16 multiplied by the operand source's row_scale
+  at::Tensor output;   // y without bias, float32 [T, N]
+  const ClippedLists* clipped = nullptr;  // the clipped entries of Ŵ, where they are known already
+};
+
 class WeightParametrization {
  public:
   virtual ~WeightParametrization() = default;
@@ -72,10 +83,13 @@ class WeightParametrization {
                                  at::TensorList grads) const;
 
   // The same for all rows at once from what a linear layer has anyway, where the parametrisation knows a form
-  // that needs no dL/dŴ (method.md section 5): x [T, K], grad_output [T, N], output [T, N] without bias, all
-  // float32. Returns false where it does not; then the layer forms dL/dŴ tile by tile.
-  virtual bool add_gradient_from_activations(const at::Tensor& x, const at::Tensor& grad_output,
-                                             const at::Tensor& output, at::TensorList grads) const;
+  // that needs no dL/dŴ, or a faster way to it (method.md section 5). Returns false, nothing added, where it
+  // does not; then the layer forms dL/dŴ tile by tile.
+  virtual bool add_gradient_from_activations(const LinearGradient& linear, at::TensorList grads) const;
+
+  // Ŵ for block products (block_product.h); nothing where the parametrisation has no such form or is not on
+  // the CPU.
+  virtual std::optional<OperandSource> operand_source(ComputeType compute) const;
 
   // True where convert() has an answer.
   virtual bool is_quantized() const { return false; }

@@ -76,7 +76,8 @@ TEST(GoldenExactLowRankBackward, EveryStoredCaseDrawnAgain) {
     const at::Tensor mask = z.round().eq(z.round().clamp(-8, 7)).to(at::kDouble);
     const std::vector<at::Tensor> grads{at::zeros_like(d.a), at::zeros_like(d.b), at::zeros_like(d.scale)};
     const at::Tensor values = weight.make_tile(0, z.size(0), quant::ComputeType::float32).values;
-    const bool low_rank = weight.add_low_rank_gradient(d.x, d.dy, at::mm(d.x, values.t()), grads, 1.0);
+    const bool low_rank =
+        weight.add_low_rank_gradient({d.x, d.dy, d.dy, at::mm(d.x, values.t())}, grads, 1.0);
     EXPECT_EQ(low_rank, entry.at("group_size") == 0) << name;
     if (!low_rank) weight.add_tile_gradient(0, z.size(0), at::mm(d.dy.t(), d.x), grads);
     const Gradients expected = equations(d, converted.weight_int, mask);

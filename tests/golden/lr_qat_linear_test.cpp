@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "lrqat/nn/linear.h"
+#include "lrqat/quant/block_product.h"
 #include "tests/golden/comparer.h"
 #include "tests/golden/lr_qat_case.h"
 
@@ -16,10 +17,10 @@ using quant::LrQatWeight;
 
 // LR-QAT with the form of its gradient prescribed, where the layer would choose by the share of clipped
 // weights.
+enum class Form { tiles, blocks, low_rank };
 class PrescribedForm final : public quant::WeightParametrization {
  public:
-  PrescribedForm(std::shared_ptr<LrQatWeight> weight, bool low_rank)
-      : weight_(std::move(weight)), low_rank_(low_rank) {}
+  PrescribedForm(std::shared_ptr<LrQatWeight> weight, Form form) : weight_(std::move(weight)), form_(form) {}
   std::int64_t out_features() const override { return weight_->out_features(); }
   std::int64_t in_features() const override { return weight_->in_features(); }
   at::Device device() const override { return weight_->device(); }
@@ -29,18 +30,22 @@ class PrescribedForm final : public quant::WeightParametrization {
   std::vector<quant::Parameter> parameters() const override { return weight_->parameters(); }
   void add_tile_gradient(std::int64_t begin, std::int64_t end, const at::Tensor& grad_weight,
                          at::TensorList grads) const override {
-    ASSERT_FALSE(low_rank_);
+    ASSERT_EQ(form_, Form::tiles);
     weight_->add_tile_gradient(begin, end, grad_weight, grads);
   }
-  bool add_gradient_from_activations(const at::Tensor& x, const at::Tensor& grad_output,
-                                     const at::Tensor& output, at::TensorList grads) const override {
-    return low_rank_ && weight_->add_low_rank_gradient(x, grad_output, output, grads, 1.0);
+  bool add_gradient_from_activations(const quant::LinearGradient& linear,
+                                     at::TensorList grads) const override {
+    if (form_ == Form::low_rank) return weight_->add_low_rank_gradient(linear, grads, 1.0);
+    return form_ == Form::blocks && weight_->add_blockwise_gradient(linear, grads);
+  }
+  std::optional<quant::OperandSource> operand_source(ComputeType compute) const override {
+    return form_ == Form::tiles ? std::nullopt : weight_->operand_source(compute);
   }
   std::int64_t resident_bytes() const override { return weight_->resident_bytes(); }
 
  private:
   std::shared_ptr<LrQatWeight> weight_;
-  bool low_rank_;
+  Form form_;
 };
 
 struct Outcome {
@@ -141,7 +146,16 @@ TEST(GoldenLrQatLinear, PhiCodesAndWeight) {
 TEST(GoldenLrQatLinear, OutputAndTiledGradient) {
   Comparer comparer;
   for_each_case([&](const LrQatCase& c) {
-    compare_outcome(comparer, c, run_linear(c, std::make_shared<PrescribedForm>(c.weight(), false)));
+    compare_outcome(comparer, c, run_linear(c, std::make_shared<PrescribedForm>(c.weight(), Form::tiles)));
+  });
+  EXPECT_GT(comparer.compared(), 0);
+}
+
+TEST(GoldenLrQatLinear, OutputAndBlockwiseGradient) {
+  if (!quant::block_products(ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
+  Comparer comparer;
+  for_each_case([&](const LrQatCase& c) {
+    compare_outcome(comparer, c, run_linear(c, std::make_shared<PrescribedForm>(c.weight(), Form::blocks)));
   });
   EXPECT_GT(comparer.compared(), 0);
 }
@@ -151,7 +165,7 @@ TEST(GoldenLrQatLinear, ExactLowRankGradient) {
   Comparer comparer;
   for_each_case([&](const LrQatCase& c) {
     if (c.options.granularity.kind == quant::Granularity::Kind::group) return;
-    compare_outcome(comparer, c, run_linear(c, std::make_shared<PrescribedForm>(c.weight(), true)));
+    compare_outcome(comparer, c, run_linear(c, std::make_shared<PrescribedForm>(c.weight(), Form::low_rank)));
   });
   EXPECT_GT(comparer.compared(), 0);
 }

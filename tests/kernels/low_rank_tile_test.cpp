@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -12,6 +13,7 @@
 #include "lrqat/base/random.h"
 #include "lrqat/kernels/pack_int4.h"
 #include "lrqat/kernels/range_search.h"
+#include "lrqat/kernels/target.h"
 
 namespace lrqat::kernels {
 namespace {
@@ -132,6 +134,87 @@ TEST(LowRankTile, EqualsTheReference) {
   }
   EXPECT_GT(clipped_total, 1000);  // clipping was exercised
 }
+
+// Operand forms, beside codes: what every target writes for a range of columns is what the reference writes.
+struct Operands {
+  std::vector<float> values, transposed;
+  std::vector<std::uint32_t> transposed_pairs, row_pairs;
+  std::vector<ClippedEntry> clipped;
+  bool operator==(const Operands&) const = default;
+
+  Operands(std::int64_t rows, std::int64_t cols)
+      : values(rows * cols),
+        transposed(rows * cols),
+        transposed_pairs(rows * (cols / 2)),
+        row_pairs(rows / 2 * cols) {}
+  TileOutput output(std::int64_t rows, std::int64_t cols, bool scaled_pairs) {
+    TileOutput out;
+    out.values = values.data();
+    out.values_stride = cols;
+    out.transposed = transposed.data();
+    out.transposed_pairs = transposed_pairs.data();
+    out.transposed_stride = rows;
+    out.row_pairs = row_pairs.data();
+    out.row_pairs_stride = cols;
+    out.scaled_pairs = scaled_pairs;
+    out.clipped_entries = &clipped;
+    out.first_row = 100;
+    out.first_col = 1000;
+    return out;
+  }
+  void sort() {
+    std::sort(clipped.begin(), clipped.end(),
+              [](auto& a, auto& b) { return a.row != b.row ? a.row < b.row : a.col < b.col; });
+  }
+};
+
+class OnEveryTarget : public ::testing::TestWithParam<KernelTarget> {
+ protected:
+  void SetUp() override {
+    if (GetParam() > best_kernel_target()) GTEST_SKIP() << "this processor does not have the target";
+    set_kernel_target(GetParam());
+  }
+  void TearDown() override { set_kernel_target(best_kernel_target()); }
+};
+
+TEST_P(OnEveryTarget, OperandsEqualTheReference) {
+  std::uint64_t seed = 70;
+  std::size_t clipped = 0;
+  for (const PhiType type : kTypes) {
+    for (const auto& [rows, all_cols, group, first, cols] : {std::array<std::int64_t, 5>{2, 2, 2, 0, 2},
+                                                             {34, 160, 16, 16, 130},
+                                                             {128, 256, 256, 64, 128},
+                                                             {20, 640, 128, 128, 256}}) {
+      for (const int variant : {0, 1, 2}) {
+        Case c = make_case(type, rows, all_cols, 5, group, type == PhiType::int8 ? 4 : 3, seed++);
+        c.tile.cols = cols;
+        c.tile.col_begin = first;
+        c.tile.lora_b_stride = all_cols;
+        c.tile.is_float = variant == 2;
+        Operands fast(rows, cols), reference(rows, cols);
+        low_rank_tile(c.tile, c.scale_view, fast.output(rows, cols, variant == 1));
+        low_rank_tile_ref(c.tile, c.scale_view, reference.output(rows, cols, variant == 1));
+        fast.sort();
+        reference.sort();
+        EXPECT_EQ(fast, reference) << "type " << static_cast<int>(type) << " " << rows << "x" << cols
+                                   << " variant " << variant;
+        clipped += reference.clipped.size();
+      }
+    }
+  }
+  EXPECT_GT(clipped, 1000U);
+}
+
+TEST_P(OnEveryTarget, CodesEqualTheReference) {
+  Case c = make_case(PhiType::int8, 37, 200, 33, 200, 4, 98);
+  Written fast(37, 200), reference(37, 200);
+  low_rank_tile(c.tile, c.scale_view, fast.output(200));
+  low_rank_tile_ref(c.tile, c.scale_view, reference.output(200));
+  EXPECT_EQ(fast, reference);
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, OnEveryTarget,
+                         ::testing::Values(KernelTarget::baseline, KernelTarget::v3, KernelTarget::v4));
 
 // A tile may be cut anywhere without changing a bit: rows and outputs are independent.
 TEST(LowRankTile, SplittingChangesNothing) {

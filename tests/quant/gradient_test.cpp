@@ -144,7 +144,7 @@ TEST(LrQatGradient, ExactLowRankFormEqualsTheTiledForm) {
     const at::Tensor values = weight->make_tile(0, n, ComputeType::float32).values;
     Gradients tiled(*weight), low_rank(*weight);
     weight->add_tile_gradient(0, n, at::mm(dy.t(), x), tiled.grads);
-    ASSERT_TRUE(weight->add_low_rank_gradient(x, dy, at::mm(x, values.t()), low_rank.grads, 1.0));
+    ASSERT_TRUE(weight->add_low_rank_gradient({x, dy, dy, at::mm(x, values.t())}, low_rank.grads, 1.0));
     const auto parameters = weight->parameters();
     const at::Tensor s = weight->scale().effective();
     const at::Tensor g = at::mm(dy.abs().t(), x.abs());
@@ -180,23 +180,78 @@ TEST(LrQatGradient, WithoutTheCorrectionTheGradientIsWrong) {
   EXPECT_GT(error(uncorrected, tiled.grads[0].to(at::kDouble)), 0.05);
 }
 
-TEST(LrQatGradient, LayerChoosesTheFormByTheClippedShare) {
+// The same bound for dL/dŴ in blocks, for every granularity.
+TEST(LrQatGradient, BlockwiseFormEqualsTheTiledForm) {
+  if (!block_products(ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
+  Random random(12);
+  for (int draw = 0; draw < 60; ++draw) {
+    const auto size = [&](std::uint64_t bound) { return static_cast<std::int64_t>(1 + random.below(bound)); };
+    const std::int64_t n = size(90), k = 16 * size(40), tokens = size(300);
+    const std::array granularities{"tensor", "channel", "group:8", "group:16"};
+    const auto options =
+        testing::options_of(4, granularities[random.below(4)], testing::kDowncasts[random.below(6)], size(9));
+    const auto weight = draw_weight(options, {n, k, 24.0 * random.uniform(), random.next()});
+    const at::Tensor x = at::randn({tokens, k}), dy = at::randn({tokens, n});
+    Gradients tiled(*weight), blocks(*weight);
+    weight->add_tile_gradient(0, n, at::mm(dy.t(), x), tiled.grads);
+    ASSERT_TRUE(weight->add_blockwise_gradient({x, dy, dy, {}}, blocks.grads));
+    const at::Tensor g = at::mm(dy.abs().t(), x.abs());
+    const double dz = (g * weight->scale().effective().max()).max().item<double>() * 2.0;
+    const auto parameters = weight->parameters();
+    const std::array<double, 3> magnitudes{dz * parameters[1].value.abs().sum(1).max().item<double>(),
+                                           dz * parameters[0].value.abs().sum(0).max().item<double>(),
+                                           8.0 * g.sum().item<double>()};
+    for (std::size_t i = 0; i < 3; ++i) {
+      const double tolerance = static_cast<double>(tokens + k + n) * 0x1p-24 * magnitudes[i];
+      EXPECT_LE((tiled.grads[i] - blocks.grads[i]).abs().max().item<double>(), tolerance)
+          << "draw " << draw << " " << testing::describe(options) << " " << n << "x" << k << ", gradient "
+          << i;
+    }
+  }
+}
+
+// In bfloat16 x, dy ⊙ s, A, B and the small products x·Bᵀ and dy·A are rounded to 8 bits: each factor moves
+// by at most 2^-8 of itself, three factors a sum.
+TEST(LrQatGradient, Bfloat16FormsStayWithinTheirRounding) {
+  if (!block_products(ComputeType::bfloat16)) GTEST_SKIP() << "no fast bfloat16 on this machine";
+  for (const char* granularity : {"channel", "tensor", "group:16"}) {
+    const auto weight =
+        draw_weight(testing::options_of(4, granularity, Downcast::fixed_point8, 8), {96, 320, 2.0, 5});
+    const at::Tensor x = at::randn({70, 320}), dy = at::randn({70, 96});
+    const at::Tensor y = at::mm(x, weight->make_tile(0, 96, ComputeType::float32).values.t());
+    const auto source = weight->operand_source(ComputeType::bfloat16);
+    const at::Tensor scaled = source->row_scale.defined() ? dy * source->row_scale : dy;
+    const LinearGradient linear{x.to(at::kBFloat16), dy, scaled.to(at::kBFloat16), y};
+    Gradients tiled(*weight), chosen(*weight), blocks(*weight);
+    weight->add_tile_gradient(0, 96, at::mm(dy.t(), x), tiled.grads);
+    ASSERT_TRUE(weight->add_gradient_from_activations(linear, chosen.grads));
+    ASSERT_TRUE(weight->add_blockwise_gradient(linear, blocks.grads));
+    for (std::size_t i = 0; i < 3; ++i) {
+      EXPECT_LT(error(chosen.grads[i], tiled.grads[i].to(at::kDouble)), 3 * 0x1p-8)
+          << granularity << " " << i;
+      EXPECT_LT(error(blocks.grads[i], tiled.grads[i].to(at::kDouble)), 3 * 0x1p-8)
+          << granularity << " " << i;
+    }
+  }
+}
+
+TEST(LrQatGradient, LowRankFormIsRefusedWhereItDoesNotPay) {
   const at::Tensor x = at::randn({10, 48}), dy = at::randn({10, 24});
-  const auto chosen = [&](const LrQatOptions& options, double spread) {
+  const auto taken = [&](const LrQatOptions& options, double spread) {
     const auto weight = draw_weight(options, {.spread = spread});
     const at::Tensor y = at::mm(x, weight->make_tile(0, 24, ComputeType::float32).values.t());
     Gradients gradients(*weight);
-    const bool low_rank = weight->add_gradient_from_activations(x, dy, y, gradients.grads);
+    const bool low_rank = weight->add_low_rank_gradient({x, dy, dy, y}, gradients.grads, 0.02);
     if (!low_rank) {
       for (const auto& grad : gradients.grads) EXPECT_TRUE(grad.eq(0).all().item<bool>());
     }
     return low_rank;
   };
-  EXPECT_TRUE(chosen(testing::options_of(4, "channel", Downcast::fixed_point8), 0.1));
-  EXPECT_TRUE(chosen(testing::options_of(4, "tensor", Downcast::fixed_point8), 0.1));
-  EXPECT_FALSE(chosen(testing::options_of(4, "channel", Downcast::fixed_point8), 8.0))
+  EXPECT_TRUE(taken(testing::options_of(4, "channel", Downcast::fixed_point8), 0.1));
+  EXPECT_TRUE(taken(testing::options_of(4, "tensor", Downcast::fixed_point8), 0.1));
+  EXPECT_FALSE(taken(testing::options_of(4, "channel", Downcast::fixed_point8), 8.0))
       << "too much is clipped";
-  EXPECT_FALSE(chosen(testing::options_of(4, "group:8", Downcast::fixed_point8), 0.1)) << "group scales";
+  EXPECT_FALSE(taken(testing::options_of(4, "group:8", Downcast::fixed_point8), 0.1)) << "group scales";
 }
 
 // Tiles add up to the whole, wherever they are cut.

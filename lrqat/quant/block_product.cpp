@@ -1,0 +1,313 @@
+#include "lrqat/quant/block_product.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/native/CPUBlas.h>
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+
+#include "lrqat/base/cpu.h"
+#include "lrqat/base/error.h"
+#include "lrqat/kernels/token_sums.h"
+
+namespace lrqat::quant {
+namespace {
+
+// A block of Ŵ of kDepth x kWidth floats (128 KiB) stays in the second cache while all tokens pass, kTokens
+// at a time. Measured on two cores of a CPU with AVX-512: other sizes from 64 to 512 are within 5 %.
+constexpr std::int64_t kWidth = 128, kDepth = 256, kTokens = 128;
+
+std::atomic<bool> allowed{true};
+
+// One product of blocks: c = a · b (+ c). Of bfloat16, b has pairs of rows in a 32-bit word and k is even.
+void product(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda, const float* b,
+             std::int64_t ldb, float* c, std::int64_t ldc, bool add) {
+  at::native::cpublas::brgemm(m, n, k, lda, ldb, ldc, add, a, b, c, /*is_vnni=*/false);
+}
+
+void product(std::int64_t m, std::int64_t n, std::int64_t k, const at::BFloat16* a, std::int64_t lda,
+             const std::uint32_t* b, std::int64_t ldb, float* c, std::int64_t ldc, bool add) {
+  at::native::cpublas::brgemm(m, n, k, lda, ldb, ldc, add, a, reinterpret_cast<const at::BFloat16*>(b), c,
+                              /*is_vnni=*/true);
+}
+
+// The types of a product's operands.
+template <ComputeType>
+struct Operand;
+template <>
+struct Operand<ComputeType::float32> {
+  using Left = float;
+  using Right = float;
+  static constexpr std::int64_t kPack = 1;  // rows of the right operand in one of its words
+};
+template <>
+struct Operand<ComputeType::bfloat16> {
+  using Left = at::BFloat16;
+  using Right = std::uint32_t;
+  static constexpr std::int64_t kPack = 2;
+};
+
+template <typename Work>
+auto with_operand(at::ScalarType type, const Work& work) {
+  return type == at::kBFloat16 || type == at::kInt ? work(Operand<ComputeType::bfloat16>())
+                                                   : work(Operand<ComputeType::float32>());
+}
+
+template <typename T>
+const T* data_of(const at::Tensor& tensor) {
+  return static_cast<const T*>(tensor.const_data_ptr());
+}
+
+// [1 2; 3 4] in both operands; another layout than ours, or another product, gives other numbers.
+bool works(ComputeType compute) {
+  try {
+    float c[4] = {};
+    if (compute == ComputeType::float32) {
+      const float a[4] = {1, 2, 3, 4};
+      product(2, 2, 2, a, 2, a, 2, c, 2, false);
+    } else {
+      const at::BFloat16 a[4] = {1.0F, 2.0F, 3.0F, 4.0F};
+      const std::uint32_t b[2] = {0x40403f80U, 0x40804000U};  // 1 and 3, 2 and 4
+      product(2, 2, 2, a, 2, b, 2, c, 2, false);
+    }
+    return c[0] == 7.0F && c[1] == 10.0F && c[2] == 15.0F && c[3] == 22.0F;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+// Work in equal pieces of at most `largest`, rounded up to 16, as many as the threads divide well.
+std::int64_t piece_size(std::int64_t size, std::int64_t largest) {
+  const std::int64_t threads = at::get_num_threads();
+  const std::int64_t rounds = (size + threads * largest - 1) / (threads * largest);
+  const std::int64_t piece = (size + threads * rounds - 1) / (threads * rounds);
+  return std::max<std::int64_t>((piece + 15) / 16 * 16, 16);
+}
+
+// work(begin, end) for the pieces of [0, size), each on one thread.
+template <typename Work>
+void for_pieces(std::int64_t size, std::int64_t piece, const Work& work) {
+  at::parallel_for(0, (size + piece - 1) / piece, 1, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t i = first; i < last; ++i) work(i * piece, std::min((i + 1) * piece, size));
+  });
+}
+
+template <typename T>
+T* scratch(std::vector<T>& memory, std::int64_t size) {
+  if (static_cast<std::int64_t>(memory.size()) < size) memory.resize(size);
+  return memory.data();
+}
+
+void set_output(float* block, std::int64_t stride, bool transposed, kernels::TileOutput& output) {
+  if (transposed) {
+    output.transposed = block;
+    output.transposed_stride = stride;
+  } else {
+    output.values = block;
+    output.values_stride = stride;
+  }
+}
+
+void set_output(std::uint32_t* block, std::int64_t stride, bool transposed, kernels::TileOutput& output) {
+  (transposed ? output.transposed_pairs : output.row_pairs) = block;
+  (transposed ? output.transposed_stride : output.row_pairs_stride) = stride;
+}
+
+void sort_by_row(std::vector<kernels::ClippedEntry>& entries) {
+  std::sort(entries.begin(), entries.end(),
+            [](const auto& a, const auto& b) { return a.row != b.row ? a.row < b.row : a.col < b.col; });
+}
+
+void scale_columns(float* values, std::int64_t rows, std::int64_t stride, std::int64_t cols,
+                   const float* scale) {
+  for (std::int64_t t = 0; t < rows; ++t) {
+    for (std::int64_t j = 0; j < cols; ++j) values[t * stride + j] *= scale[j];
+  }
+}
+
+}  // namespace
+
+bool block_products(ComputeType compute) {
+  static const bool float32 = works(ComputeType::float32);
+  static const bool bfloat16 = has_fast_bfloat16() && works(ComputeType::bfloat16);
+  return allowed.load(std::memory_order_relaxed) && (compute == ComputeType::float32 ? float32 : bfloat16);
+}
+
+void allow_block_products(bool allow) { allowed.store(allow); }
+
+at::Tensor block_multiply(const at::Tensor& x, const OperandSource& weight) {
+  const std::int64_t tokens = x.size(0), n_all = weight.weight.rows, k_all = weight.weight.cols;
+  at::Tensor y = at::empty({tokens, n_all}, x.options().dtype(at::kFloat));
+  auto* out = y.mutable_data_ptr<float>();
+  with_operand(x.scalar_type(), [&](auto types) {
+    using Types = decltype(types);
+    const bool scales = Types::kPack == 2 && weight.row_scale.defined();
+    const float* scale = scales ? weight.row_scale.const_data_ptr<float>() : nullptr;
+    const auto* left = data_of<typename Types::Left>(x);
+    for_pieces(n_all, piece_size(n_all, kWidth), [&](std::int64_t n0, std::int64_t n1) {
+      thread_local std::vector<typename Types::Right> memory;
+      const std::int64_t width = n1 - n0;
+      auto* block = scratch(memory, kDepth / Types::kPack * width);
+      for (std::int64_t k0 = 0; k0 < k_all; k0 += kDepth) {
+        const std::int64_t k1 = std::min(k0 + kDepth, k_all);
+        kernels::TileOutput output;
+        set_output(block, width, /*transposed=*/true, output);
+        weight.make(n0, n1, k0, k1, output);
+        for (std::int64_t t = 0; t < tokens; t += kTokens) {
+          const std::int64_t rows = std::min(kTokens, tokens - t);
+          float* c = out + t * n_all + n0;
+          product(rows, width, k1 - k0, left + t * k_all + k0, k_all, block, width, c, n_all, k0 > 0);
+          if (scales && k1 == k_all) scale_columns(c, rows, n_all, width, scale + n0);
+        }
+      }
+      at::native::cpublas::brgemm_release(Types::kPack == 2);
+    });
+  });
+  return y;
+}
+
+at::Tensor block_multiply_transposed(const at::Tensor& grad, const OperandSource& weight,
+                                     ClippedLists* clipped) {
+  const std::int64_t tokens = grad.size(0), n_all = weight.weight.rows, k_all = weight.weight.cols;
+  at::Tensor grad_x = at::empty({tokens, k_all}, grad.options().dtype(at::kFloat));
+  auto* out = grad_x.mutable_data_ptr<float>();
+  const std::int64_t piece = piece_size(k_all, kWidth);
+  if (clipped != nullptr) clipped->assign((k_all + piece - 1) / piece, {});
+  with_operand(grad.scalar_type(), [&](auto types) {
+    using Types = decltype(types);
+    const auto* left = data_of<typename Types::Left>(grad);
+    for_pieces(k_all, piece, [&](std::int64_t k0, std::int64_t k1) {
+      thread_local std::vector<typename Types::Right> memory;
+      const std::int64_t width = k1 - k0;
+      auto* block = scratch(memory, kDepth / Types::kPack * width);
+      for (std::int64_t n0 = 0; n0 < n_all; n0 += kDepth) {
+        const std::int64_t n1 = std::min(n0 + kDepth, n_all);
+        kernels::TileOutput output;
+        set_output(block, width, /*transposed=*/false, output);
+        if (clipped != nullptr) output.clipped_entries = &(*clipped)[k0 / piece];
+        weight.make(n0, n1, k0, k1, output);
+        for (std::int64_t t = 0; t < tokens; t += kTokens) {
+          product(std::min(kTokens, tokens - t), width, n1 - n0, left + t * n_all + n0, n_all, block, width,
+                  out + t * k_all + k0, k_all, n0 > 0);
+        }
+      }
+      if (clipped != nullptr) sort_by_row((*clipped)[k0 / piece]);
+      at::native::cpublas::brgemm_release(Types::kPack == 2);
+    });
+  });
+  return grad_x;
+}
+
+ClippedLists clipped_entries(const OperandSource& weight) {
+  const std::int64_t n_all = weight.weight.rows, k_all = weight.weight.cols;
+  const std::int64_t piece = piece_size(k_all, kWidth);
+  ClippedLists clipped((k_all + piece - 1) / piece);
+  for_pieces(k_all, piece, [&](std::int64_t k0, std::int64_t k1) {
+    kernels::TileOutput output;
+    output.clipped_entries = &clipped[k0 / piece];
+    weight.make(0, n_all, k0, k1, output);
+    sort_by_row(clipped[k0 / piece]);
+  });
+  return clipped;
+}
+
+at::Tensor rows_operand(const at::Tensor& x) {
+  if (x.scalar_type() == at::kFloat) return x;
+  const std::int64_t rows = x.size(0), cols = x.size(1), words = (rows + 1) / 2;
+  at::Tensor pairs = at::empty({words, cols}, x.options().dtype(at::kInt));
+  at::parallel_for(0, words, 8, [&](std::int64_t begin, std::int64_t end) {
+    kernels::pair_rows(data_of<std::uint16_t>(x), rows, cols, begin, end,
+                       static_cast<std::uint32_t*>(pairs.mutable_data_ptr()));
+  });
+  return pairs;
+}
+
+at::Tensor transposed_rows(const at::Tensor& operand) {
+  const std::int64_t rows = operand.size(0), cols = operand.size(1);
+  at::Tensor columns = at::empty({cols, rows}, operand.options());
+  at::parallel_for(0, (cols + 63) / 64, 1, [&](std::int64_t begin, std::int64_t end) {
+    kernels::transpose(data_of<std::uint32_t>(operand), rows, cols, begin * 64, std::min(end * 64, cols),
+                       static_cast<std::uint32_t*>(columns.mutable_data_ptr()));
+  });
+  return columns;
+}
+
+at::Tensor multiply_small(const at::Tensor& x, const at::Tensor& small) {
+  const std::int64_t tokens = x.size(0), k_all = x.size(1), rank = small.size(1);
+  if (!block_products(x.scalar_type() == at::kFloat ? ComputeType::float32 : ComputeType::bfloat16))
+    return at::mm(x, small.to(x.scalar_type())).to(at::kFloat);
+  const at::Tensor right = rows_operand(small.to(x.scalar_type()).contiguous());
+  at::Tensor product_of = at::empty({tokens, rank}, x.options().dtype(at::kFloat));
+  auto* out = product_of.mutable_data_ptr<float>();
+  with_operand(x.scalar_type(), [&](auto types) {
+    using Types = decltype(types);
+    const auto* left = data_of<typename Types::Left>(x);
+    const auto* b = data_of<typename Types::Right>(right);
+    for_pieces(tokens, piece_size(tokens, kTokens), [&](std::int64_t t0, std::int64_t t1) {
+      for (std::int64_t k0 = 0; k0 < k_all; k0 += 2 * kDepth) {
+        product(t1 - t0, rank, std::min(2 * kDepth, k_all - k0), left + t0 * k_all + k0, k_all,
+                b + k0 / Types::kPack * rank, rank, out + t0 * rank, rank, k0 > 0);
+      }
+      at::native::cpublas::brgemm_release(Types::kPack == 2);
+    });
+  });
+  return product_of;
+}
+
+at::Tensor multiply_small_transposed(const at::Tensor& small, const at::Tensor& operand) {
+  const bool pairs = operand.scalar_type() == at::kInt;
+  const std::int64_t rank = small.size(1), k_all = operand.size(1);
+  const std::int64_t tokens = pairs ? 2 * operand.size(0) : operand.size(0);
+  at::Tensor left = at::zeros({rank, tokens}, small.options().dtype(pairs ? at::kBFloat16 : at::kFloat));
+  left.narrow(1, 0, small.size(0)).copy_(small.t());
+  if (!pairs && !block_products(ComputeType::float32)) return at::mm(left, operand);
+  at::Tensor sum = at::empty({rank, k_all}, small.options().dtype(at::kFloat));
+  auto* out = sum.mutable_data_ptr<float>();
+  with_operand(operand.scalar_type(), [&](auto types) {
+    using Types = decltype(types);
+    const auto* a = data_of<typename Types::Left>(left);
+    const auto* b = data_of<typename Types::Right>(operand);
+    for_pieces(k_all, piece_size(k_all, kWidth), [&](std::int64_t k0, std::int64_t k1) {
+      for (std::int64_t t = 0; t < tokens; t += kDepth) {
+        product(rank, k1 - k0, std::min(kDepth, tokens - t), a + t, tokens, b + t / Types::kPack * k_all + k0,
+                k_all, out + k0, k_all, t > 0);
+      }
+      at::native::cpublas::brgemm_release(Types::kPack == 2);
+    });
+  });
+  return sum;
+}
+
+void for_each_gradient_block(const at::Tensor& grad_columns, const at::Tensor& x_rows,
+                             std::int64_t in_features, std::int64_t col_multiple,
+                             const std::function<void(const GradientBlock&)>& visit) {
+  const std::int64_t n_all = grad_columns.size(0), k_all = in_features;
+  const std::int64_t cols = std::max<std::int64_t>(kDepth / col_multiple, 1) * col_multiple;
+  with_operand(x_rows.scalar_type(), [&](auto types) {
+    using Types = decltype(types);
+    const std::int64_t tokens = grad_columns.size(1) * Types::kPack;
+    const auto* a = data_of<typename Types::Left>(grad_columns);
+    const auto* b = data_of<typename Types::Right>(x_rows);
+    for_pieces(n_all, piece_size(n_all, kWidth), [&](std::int64_t n0, std::int64_t n1) {
+      std::vector<float> memory((n1 - n0) * std::min(cols, k_all));
+      for (std::int64_t k0 = 0; k0 < k_all; k0 += cols) {
+        const std::int64_t k1 = std::min(k0 + cols, k_all), width = k1 - k0;
+        for (std::int64_t t = 0; t < tokens; t += kDepth) {
+          product(n1 - n0, width, std::min(kDepth, tokens - t), a + n0 * tokens + t, tokens,
+                  b + t / Types::kPack * k_all + k0, k_all, memory.data(), width, t > 0);
+        }
+        visit({n0, n1, k0, k1, memory.data()});
+      }
+      at::native::cpublas::brgemm_release(Types::kPack == 2);
+    });
+  });
+}
+
+void small_block_product(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda,
+                         const float* b, std::int64_t ldb, float* c, std::int64_t ldc, bool add) {
+  product(m, n, k, a, lda, b, ldb, c, ldc, add);
+}
+
+}  // namespace lrqat::quant

@@ -1,0 +1,70 @@
+// The big matrix products of a linear layer over blocks of Ŵ that are made, multiplied while they lie in the
+// second cache, and dropped. Each thread makes its own blocks; nothing of size N×K is written. The products
+// of blocks are oneDNN's, through ATen (the only file that calls at::native::cpublas); where the processor or
+// the build has none, block_products() is false and callers use at::mm over tiles. T tokens, N out_features,
+// K in_features, R rank.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "lrqat/quant/operand_source.h"
+#include "lrqat/quant/weight_parametrization.h"
+
+namespace lrqat::quant {
+
+// True where the functions below work for operands of this type: checked once by a small product with a known
+// result.
+bool block_products(ComputeType compute);
+// For tests: false turns them off.
+void allow_block_products(bool allow);
+
+// x Ŵᵀ, float32 [T, N]. x [T, K], float32 or bfloat16, contiguous. N and K even for bfloat16.
+at::Tensor block_multiply(const at::Tensor& x, const OperandSource& weight);
+
+// grad Ŵ, float32 [T, K]; grad [T, N], float32, or bfloat16 and multiplied by row_scale already. `clipped`,
+// where not null, receives the clipped entries of Ŵ.
+at::Tensor block_multiply_transposed(const at::Tensor& grad, const OperandSource& weight,
+                                     ClippedLists* clipped);
+
+// The clipped entries alone.
+ClippedLists clipped_entries(const OperandSource& weight);
+
+// x · small, float32 [T, R]: x [T, K] float32 or bfloat16, small [K, R] float32 (rounded to x's type). K even
+// for bfloat16.
+at::Tensor multiply_small(const at::Tensor& x, const at::Tensor& small);
+
+// x [T, K] as the right operand of products that sum over its rows: x itself where it is float32, pairs of
+// rows where it is bfloat16 (int32 [ceil(T / 2), K]).
+at::Tensor rows_operand(const at::Tensor& x);
+
+// smallᵀ · x, float32 [R, K]: small [T, R] float32 (rounded to bfloat16 where the operand is), operand of x
+// [T, K].
+at::Tensor multiply_small_transposed(const at::Tensor& small, const at::Tensor& operand);
+
+// xᵀ from rows_operand(x): float32 [K, T], or int32 [K, ceil(T / 2)] of bfloat16 pairs, which read as
+// bfloat16 [K, 2 ceil(T / 2)] is the transposed matrix.
+at::Tensor transposed_rows(const at::Tensor& operand);
+
+// A block of dL/dŴ = gradᵀ x in scratch memory of the calling thread.
+struct GradientBlock {
+  std::int64_t row_begin, row_end, col_begin, col_end;
+  float* values;  // [rows, cols], contiguous; may be overwritten
+};
+
+// Visits the blocks of dL/dŴ from several threads, all blocks of a row on one thread, columns ascending.
+// grad_columns = transposed_rows of grad [T, N]; x_rows = rows_operand of x [T, K]. Blocks end at multiples
+// of `col_multiple` or at K.
+void for_each_gradient_block(const at::Tensor& grad_columns, const at::Tensor& x_rows,
+                             std::int64_t in_features, std::int64_t col_multiple,
+                             const std::function<void(const GradientBlock&)>& visit);
+
+// c [m, n] = a [m, k] · b [k, n] (+ c), row-major float32 with the strides given. Where
+// block_products(float32).
+void small_block_product(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda,
+                         const float* b, std::int64_t ldb, float* c, std::int64_t ldc, bool add);
+
+}  // namespace lrqat::quant

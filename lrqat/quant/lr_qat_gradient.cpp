@@ -1,0 +1,204 @@
+// The gradients of LR-QAT's parameters (docs/method.md section 5): without dL/dŴ where a row has one scale,
+// and with dL/dŴ in blocks otherwise.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "lrqat/kernels/token_sums.h"
+#include "lrqat/quant/block_product.h"
+#include "lrqat/quant/lr_qat_weight.h"
+
+namespace lrqat::quant {
+namespace {
+
+// Above this share of clipped entries the sampled products cost more than dL/dŴ in blocks: measured at
+// 2048x2048 and 4096x11008, T = 1024 (docs/performance.md).
+constexpr double kLargestClippedShare = 0.04;
+
+ComputeType compute_of(const at::Tensor& x) {
+  return x.scalar_type() == at::kBFloat16 ? ComputeType::bfloat16 : ComputeType::float32;
+}
+
+std::int64_t count_of(const ClippedLists& lists) {
+  std::int64_t count = 0;
+  for (const auto& list : lists) count += static_cast<std::int64_t>(list.size());
+  return count;
+}
+
+// Σ_t dy·y of every column, float32 [N].
+at::Tensor column_products(const at::Tensor& grad, const at::Tensor& output) {
+  const std::int64_t n = grad.size(1);
+  at::Tensor sums = at::empty({n}, grad.options());
+  const at::Tensor y = output.contiguous();
+  at::parallel_for(0, (n + 63) / 64, 1, [&](std::int64_t begin, std::int64_t end) {
+    kernels::column_products(grad.const_data_ptr<float>(), y.const_data_ptr<float>(), grad.size(0), n,
+                             begin * 64, std::min(end * 64, n), sums.mutable_data_ptr<float>());
+  });
+  return sums;
+}
+
+// g = Σ_t dy[t,n] x[t,k] of every clipped entry, list by list, from rows_operand of both.
+std::vector<std::vector<float>> clipped_gradients(const ClippedLists& clipped, const at::Tensor& grad_rows,
+                                                  const at::Tensor& x_rows) {
+  const at::Tensor grad = transposed_rows(grad_rows), x = transposed_rows(x_rows);
+  const bool pairs = x.scalar_type() == at::kInt;
+  std::vector<std::vector<float>> values(clipped.size());
+  at::parallel_for(
+      0, static_cast<std::int64_t>(clipped.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) {
+          const auto& list = clipped[i];
+          values[i].resize(list.size());
+          const auto size = static_cast<std::int64_t>(list.size());
+          if (pairs) {
+            kernels::sampled_products_of_pairs(
+                list.data(), size, static_cast<const std::uint32_t*>(grad.const_data_ptr()),
+                static_cast<const std::uint32_t*>(x.const_data_ptr()), x.size(1), values[i].data());
+          } else {
+            kernels::sampled_products(list.data(), size, grad.const_data_ptr<float>(),
+                                      x.const_data_ptr<float>(), x.size(1), values[i].data());
+          }
+        }
+      });
+  return values;
+}
+
+// Σ over the clipped entries of g·B[:,k] for every row n, and of g·A[n,:] for every column k: what the
+// low-rank form has too much. a [N, R], b_columns [K, R]; results [N, R] and [K, R]. No two threads write the
+// same row.
+struct ClippedPart {
+  at::Tensor of_a;
+  at::Tensor of_b_columns;
+};
+
+ClippedPart clipped_part(const ClippedLists& clipped, const std::vector<std::vector<float>>& g,
+                         const at::Tensor& a, const at::Tensor& b_columns) {
+  const std::int64_t rank = a.size(1);
+  ClippedPart part{at::zeros_like(a), at::zeros_like(b_columns)};
+  const auto add = [rank](float factor, const float* row, float* sum) {
+    for (std::int64_t r = 0; r < rank; ++r) sum[r] += factor * row[r];
+  };
+  const auto *from_a = a.const_data_ptr<float>(), *from_b = b_columns.const_data_ptr<float>();
+  auto *to_a = part.of_a.mutable_data_ptr<float>(), *to_b = part.of_b_columns.mutable_data_ptr<float>();
+  at::parallel_for(0, static_cast<std::int64_t>(clipped.size()), 1,
+                   [&](std::int64_t begin, std::int64_t end) {
+                     for (std::int64_t i = begin; i < end; ++i) {
+                       for (std::size_t e = 0; e < clipped[i].size(); ++e)
+                         add(g[i][e], from_a + clipped[i][e].row * rank, to_b + clipped[i][e].col * rank);
+                     }
+                   });
+  at::parallel_for(0, a.size(0), 64, [&](std::int64_t begin, std::int64_t end) {
+    for (std::size_t i = 0; i < clipped.size(); ++i) {
+      const auto& list = clipped[i];
+      auto entry =
+          std::lower_bound(list.begin(), list.end(), begin,
+                           [](const kernels::ClippedEntry& x, std::int64_t row) { return x.row < row; });
+      for (; entry != list.end() && entry->row < end; ++entry)
+        add(g[i][entry - list.begin()], from_b + entry->col * rank, to_a + entry->row * rank);
+    }
+  });
+  return part;
+}
+
+}  // namespace
+
+bool LrQatWeight::add_gradient_from_activations(const LinearGradient& linear, at::TensorList grads) const {
+  return add_low_rank_gradient(linear, grads, kLargestClippedShare) || add_blockwise_gradient(linear, grads);
+}
+
+// With one scale a row dL/dŴ is never needed,
+//     ds_n = Σ_t dy·y / s_n     dA = γ s ⊙ (dyᵀ (x Bᵀ))     dB = γ ((dy ⊙ s) A)ᵀ x,
+// exact where nothing is clipped; the clipped entries' part of dA and dB is taken back out.
+bool LrQatWeight::add_low_rank_gradient(const LinearGradient& linear, at::TensorList grads,
+                                        double largest_clipped_share) const {
+  const auto source = operand_source(compute_of(linear.x));
+  if (!source || !source->row_scale.defined()) return false;
+  if (!block_products(compute_of(linear.x)) && compute_of(linear.x) == ComputeType::bfloat16) return false;
+  ClippedLists own;
+  if (linear.clipped == nullptr) own = clipped_entries(*source);
+  const ClippedLists& clipped = linear.clipped != nullptr ? *linear.clipped : own;
+  const auto count = static_cast<double>(count_of(clipped));
+  if (count > largest_clipped_share * static_cast<double>(out_features() * in_features())) return false;
+  const double scaling = options_.lora_alpha / static_cast<double>(options_.rank);
+  const at::Tensor scale = source->row_scale, a = lora_a_.detach();
+  const at::Tensor b_columns = lora_b_.detach().t().contiguous();
+  // In bfloat16 dy carries the scale already; in float32 the small factors take it.
+  const bool scaled = linear.operand.scalar_type() == at::kBFloat16;
+  const at::Tensor x_rows = rows_operand(linear.x), grad_rows = rows_operand(linear.operand);
+  at::Tensor grad_a = multiply_small_transposed(multiply_small(linear.x, b_columns), grad_rows).t();
+  const at::Tensor v = multiply_small(linear.operand, scaled ? a : a * scale.unsqueeze(1));
+  at::Tensor grad_b = multiply_small_transposed(v, x_rows);
+  if (count > 0) {
+    const ClippedPart part = clipped_part(clipped, clipped_gradients(clipped, grad_rows, x_rows),
+                                          scaled ? a : a * scale.unsqueeze(1), b_columns);
+    grad_a = grad_a - part.of_a;
+    grad_b.sub_(part.of_b_columns.t());
+  }
+  if (!scaled) grad_a = grad_a * scale.unsqueeze(1);
+  at::Tensor(grads[0]).add_(grad_a, scaling);
+  at::Tensor(grads[1]).add_(grad_b, scaling);
+  if (options_.scale.learn) {
+    add_scale_gradient((column_products(linear.grad_output, linear.output) / scale).unsqueeze(1), 0,
+                       grads[2]);
+  }
+  return true;
+}
+
+bool LrQatWeight::add_blockwise_gradient(const LinearGradient& linear, at::TensorList grads) const {
+  const auto source = operand_source(compute_of(linear.x));
+  if (!source || !block_products(compute_of(linear.x)) || !block_products(ComputeType::float32)) return false;
+  const std::int64_t n_all = out_features(), k_all = in_features(), rank = options_.rank;
+  const at::Tensor scale = scale_.effective();
+  const std::int64_t groups = scale.size(1), group_size = k_all / groups;
+  const bool one_scale = groups == 1;
+  const bool scaled = linear.operand.scalar_type() == at::kBFloat16 && one_scale;  // blocks hold s ⊙ G
+  const at::Tensor a_columns = lora_a_.detach().t().contiguous(),
+                   b_columns = lora_b_.detach().t().contiguous();
+  at::Tensor grad_scale = at::zeros({n_all, groups}, scale.options());
+  at::Tensor grad_a = at::zeros({n_all, rank}, scale.options());
+  at::Tensor grad_b =
+      at::zeros({at::get_num_threads(), rank, k_all}, scale.options());  // each thread its own
+  const float one = 1.0F;
+  for_each_gradient_block(
+      transposed_rows(rows_operand(linear.operand)), rows_operand(linear.x), k_all,
+      one_scale ? 1 : group_size, [&](const GradientBlock& block) {
+        const std::int64_t rows = block.row_end - block.row_begin, cols = block.col_end - block.col_begin;
+        thread_local std::vector<std::int8_t> codes;
+        thread_local std::vector<std::uint8_t> mask;
+        thread_local std::vector<float> sums;
+        const std::int64_t block_groups = one_scale ? 1 : cols / group_size;
+        codes.resize(rows * cols);
+        mask.resize(rows * cols);
+        sums.resize(rows * block_groups);
+        kernels::TileOutput output;
+        output.codes = codes.data();
+        output.mask = mask.data();
+        source->make(block.row_begin, block.row_end, block.col_begin, block.col_end, output);
+        const std::int64_t first_group = one_scale ? 0 : block.col_begin / group_size;
+        kernels::ScaleView view = source->scale;
+        view.data = scaled ? &one : view.data + block.row_begin * view.row_stride + first_group;
+        view.row_stride = scaled ? 0 : view.row_stride;
+        view.group_size = one_scale ? cols : group_size;
+        kernels::low_rank_tile_gradient(rows, cols, codes.data(), mask.data(), view, block.values,
+                                        sums.data());
+        auto* scale_sums = grad_scale.mutable_data_ptr<float>() + block.row_begin * groups + first_group;
+        for (std::int64_t i = 0; i < rows; ++i) {
+          for (std::int64_t j = 0; j < block_groups; ++j)
+            scale_sums[i * groups + j] += sums[i * block_groups + j];
+        }
+        small_block_product(rows, rank, cols, block.values, cols,
+                            b_columns.const_data_ptr<float>() + block.col_begin * rank, rank,
+                            grad_a.mutable_data_ptr<float>() + block.row_begin * rank, rank, true);
+        small_block_product(
+            rank, cols, rows, a_columns.const_data_ptr<float>() + block.row_begin, n_all, block.values, cols,
+            grad_b.mutable_data_ptr<float>() + at::get_thread_num() * rank * k_all + block.col_begin, k_all,
+            true);
+      });
+  const double scaling = options_.lora_alpha / static_cast<double>(options_.rank);
+  at::Tensor(grads[0]).add_(grad_a, scaling);
+  at::Tensor(grads[1]).add_(grad_b.sum(0), scaling);
+  if (options_.scale.learn) add_scale_gradient(scaled ? grad_scale / scale : grad_scale, 0, grads[2]);
+  return true;
+}
+
+}  // namespace lrqat::quant

@@ -1,0 +1,108 @@
+#include "lrqat/quant/block_product.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "drawn_weight.h"
+#include "lrqat/quant/float_weight.h"
+#include "lrqat/quant/integer_weight.h"
+
+namespace lrqat::quant {
+namespace {
+
+// Sums of K or N terms in float32, two orders: a unit of 2^-24 of the sum of magnitudes a term.
+using testing::draw_weight;
+
+double bound(const at::Tensor& a, const at::Tensor& b) {
+  return static_cast<double>(a.size(1)) * 0x1p-24 * at::mm(a.abs(), b.abs()).max().item<double>();
+}
+
+at::Tensor whole(const WeightParametrization& weight) {
+  return weight.make_tile(0, weight.out_features(), ComputeType::float32).values;
+}
+
+void expect_products(const WeightParametrization& weight, std::int64_t tokens, const std::string& what) {
+  const at::Tensor w = whole(weight);
+  const at::Tensor x = at::randn({tokens, w.size(1)}), dy = at::randn({tokens, w.size(0)});
+  const auto source = weight.operand_source(ComputeType::float32);
+  ASSERT_TRUE(source);
+  const at::Tensor y = block_multiply(x, *source), dx = block_multiply_transposed(dy, *source, nullptr);
+  EXPECT_LE((y - at::mm(x, w.t())).abs().max().item<double>(), bound(x, w.t())) << what;
+  EXPECT_LE((dx - at::mm(dy, w)).abs().max().item<double>(), bound(dy, w)) << what;
+  // Negative control: another scale in one row is seen.
+  const at::Tensor moved = w.clone();
+  moved[0].mul_(1.01);
+  EXPECT_GT((y - at::mm(x, moved.t())).abs().max().item<double>(), bound(x, w.t())) << what;
+  if (!block_products(ComputeType::bfloat16) || w.size(0) % 2 != 0 || w.size(1) % 2 != 0) return;
+  const auto half = weight.operand_source(ComputeType::bfloat16);
+  ASSERT_TRUE(half);
+  // Codes are exact: what is lost is the rounding of x, and of s·q where a row has several scales.
+  const at::Tensor x16 = x.to(at::kBFloat16);
+  const at::Tensor w16 = half->row_scale.defined() ? w : w.to(at::kBFloat16).to(at::kFloat);
+  const at::Tensor y16 = block_multiply(x16, *half);
+  EXPECT_LE((y16 - at::mm(x16.to(at::kFloat), w16.t())).abs().max().item<double>(), 2 * bound(x, w.t()))
+      << what;
+  const at::Tensor dy16 = (half->row_scale.defined() ? dy * half->row_scale : dy).to(at::kBFloat16);
+  const at::Tensor q = half->row_scale.defined() ? w / half->row_scale.unsqueeze(1) : w16;
+  const at::Tensor dx16 = block_multiply_transposed(dy16, *half, nullptr);
+  EXPECT_LE((dx16 - at::mm(dy16.to(at::kFloat), q)).abs().max().item<double>(),
+            2 * bound(dy16.to(at::kFloat), q))
+      << what;
+}
+
+TEST(BlockProduct, EqualsTheProductWithTheWholeWeight) {
+  if (!block_products(ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
+  testing::for_each_kind([](const LrQatOptions& options) {
+    expect_products(*draw_weight(options, {.spread = 2.0}), 5, testing::describe(options));
+  });
+  for (const char* granularity : {"channel", "group:32", "tensor"}) {
+    const auto options = testing::options_of(4, granularity, Downcast::fixed_point8, 7);
+    const auto weight = draw_weight(options, {290, 544, 2.0, 3});
+    expect_products(*weight, 300, granularity);
+    expect_products(IntegerWeight("codes", weight->convert()), 1, granularity);
+  }
+  for (const auto type : {at::kFloat, at::kBFloat16, at::kHalf})
+    expect_products(FloatWeight(at::randn({130, 300}).to(type)), 131, "float");
+  expect_products(FloatWeight(at::randn({7, 33})), 3, "odd sides");
+}
+
+TEST(BlockProduct, ListsTheClippedEntries) {
+  if (!block_products(ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
+  const auto weight =
+      draw_weight(testing::options_of(4, "channel", Downcast::fixed_point8, 7), {300, 540, 3.0, 3});
+  const auto source = weight->operand_source(ComputeType::float32);
+  ClippedLists on_the_way;
+  block_multiply_transposed(at::randn({3, 300}), *source, &on_the_way);
+  EXPECT_EQ(on_the_way, clipped_entries(*source));
+  std::int64_t count = 0;
+  for (const auto& list : on_the_way) {
+    count += static_cast<std::int64_t>(list.size());
+    EXPECT_TRUE(std::is_sorted(list.begin(), list.end(), [](auto& a, auto& b) { return a.row < b.row; }));
+  }
+  EXPECT_EQ(static_cast<double>(count) / (300.0 * 540.0), weight->convert().clipped_fraction);
+  EXPECT_GT(count, 0);
+}
+
+TEST(BlockProduct, SmallProducts) {
+  for (const std::int64_t tokens : {1, 64, 301}) {
+    const at::Tensor x = at::randn({tokens, 300}), b = at::randn({300, 5}), u = at::randn({tokens, 5});
+    EXPECT_LE((multiply_small(x, b) - at::mm(x, b)).abs().max().item<double>(), bound(x, b));
+    EXPECT_LE((multiply_small_transposed(u, rows_operand(x)) - at::mm(u.t(), x)).abs().max().item<double>(),
+              bound(u.t(), x));
+    if (!block_products(ComputeType::bfloat16)) continue;
+    const at::Tensor x16 = x.to(at::kBFloat16), b16 = b.to(at::kBFloat16).to(at::kFloat),
+                     u16 = u.to(at::kBFloat16).to(at::kFloat);
+    EXPECT_LE((multiply_small(x16, b) - at::mm(x16.to(at::kFloat), b16)).abs().max().item<double>(),
+              2 * bound(x, b));
+    EXPECT_LE((multiply_small_transposed(u, rows_operand(x16)) - at::mm(u16.t(), x16.to(at::kFloat)))
+                  .abs()
+                  .max()
+                  .item<double>(),
+              2 * bound(u.t(), x));
+  }
+}
+
+}  // namespace
+}  // namespace lrqat::quant
