@@ -14,6 +14,7 @@
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/recipe_flags.h"
 #include "lrqat/formats/weight_source.h"
+#include "lrqat/model/integer_source.h"
 #include "lrqat/model/load.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
@@ -118,7 +119,7 @@ void run_plan(const RecipeFlags& flags, Context& context) {
   if (!train::find_method(recipe.method).trains) {
     throw UsageError(concat("--method ", recipe.method, " trains nothing: there is nothing to plan"));
   }
-  const model::SharedSource source(formats::open_weight_source(recipe.model));
+  const model::SharedSource source(model::open_source(recipe.model));
   const auto decoder = model::load_float_model(source, {recipe.compute(), at::kCPU});
   const Shapes shapes = shapes_of(*decoder, *source, recipe);
   const std::int64_t kept = train::kept_blocks(recipe, *decoder);

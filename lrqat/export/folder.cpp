@@ -7,6 +7,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
 #include "lrqat/export/compare.h"
+#include "lrqat/formats/fused_projections.h"
 #include "lrqat/formats/safetensors.h"
 #include "lrqat/model/converted_format.h"
 #include "lrqat/model/tokenizer_files.h"
@@ -33,15 +34,22 @@ at::ScalarType smallest_exact(bool half, bool bfloat16) {
 }
 
 // How a float matrix is kept: as it is stored, or the smallest type that loses nothing.
-at::ScalarType kept_type(const quant::WeightParametrization& weight) {
-  if (const auto* plain = dynamic_cast<const quant::FloatWeight*>(&weight)) {
-    if (at::isFloatingType(plain->weight().scalar_type())) return plain->weight().scalar_type();
+at::ScalarType kept_type(const Matrices& weights) {
+  if (const auto* plain = dynamic_cast<const quant::FloatWeight*>(weights.front().get())) {
+    const at::ScalarType type = plain->weight().scalar_type();
+    const bool all = std::all_of(weights.begin(), weights.end(), [&](const WeightPtr& weight) {
+      const auto* other = dynamic_cast<const quant::FloatWeight*>(weight.get());
+      return other != nullptr && other->weight().scalar_type() == type;
+    });
+    if (all) return type;
   }
   bool half = true, bfloat16 = true;
-  for_row_chunks(weight, [&](const at::Tensor& rows, std::int64_t) {
-    half = half && is_exact_in(rows, at::kHalf);
-    bfloat16 = bfloat16 && is_exact_in(rows, at::kBFloat16);
-  });
+  for (const WeightPtr& weight : weights) {
+    for_row_chunks(*weight, [&](const at::Tensor& rows, std::int64_t) {
+      half = half && is_exact_in(rows, at::kHalf);
+      bfloat16 = bfloat16 && is_exact_in(rows, at::kBFloat16);
+    });
+  }
   return smallest_exact(half, bfloat16);
 }
 
@@ -161,13 +169,17 @@ void for_row_chunks(const quant::WeightParametrization& weight,
   }
 }
 
-FolderTensor float_matrix(const std::string& name, WeightPtr weight, const at::ScalarType* type) {
-  const at::ScalarType stored = type != nullptr ? *type : kept_type(*weight);
+FolderTensor float_matrix(const std::string& name, const Matrices& weights, const at::ScalarType* type) {
+  const at::ScalarType stored = type != nullptr ? *type : kept_type(weights);
+  std::int64_t rows = 0;
+  for (const WeightPtr& weight : weights) rows += weight->out_features();
   return {name,
           model::dtype_of(stored),
-          {weight->out_features(), weight->in_features()},
-          [weight, stored](const FolderSink& sink) {
-            for_row_chunks(*weight, [&](const at::Tensor& rows, std::int64_t) { sink(rows.to(stored)); });
+          {rows, weights.front()->in_features()},
+          [weights, stored](const FolderSink& sink) {
+            for (const WeightPtr& weight : weights) {
+              for_row_chunks(*weight, [&](const at::Tensor& part, std::int64_t) { sink(part.to(stored)); });
+            }
           }};
 }
 
@@ -189,6 +201,9 @@ void for_each_tensor(const model::Decoder& decoder,
     const std::string prefix = concat("model.layers.", i, ".");
     vector(prefix + "input_layernorm.weight", layer.input_layernorm().weight);
     vector(prefix + "post_attention_layernorm.weight", layer.post_attention_layernorm().weight);
+    const auto& attention = layer.self_attn();
+    if (attention.q_norm) vector(prefix + "self_attn.q_norm.weight", attention.q_norm->weight);
+    if (attention.k_norm) vector(prefix + "self_attn.k_norm.weight", attention.k_norm->weight);
     for (const nn::Linear* linear : layer.linears()) {
       matrix(linear->name(), linear->weight());
       if (linear->bias().defined()) vector(linear->name() + ".bias", linear->bias());
@@ -196,6 +211,20 @@ void for_each_tensor(const model::Decoder& decoder,
   }
   vector("model.norm.weight", decoder.norm().weight);
   if (!decoder.config().tie_word_embeddings) matrix("lm_head", decoder.lm_head().weight());
+}
+
+void for_each_file_tensor(const model::Decoder& decoder,
+                          const std::function<void(const std::string&, const Matrices&)>& matrix,
+                          const std::function<void(const std::string&, const at::Tensor&)>& vector) {
+  Matrices parts;
+  const auto add = [&](const std::string& module, const WeightPtr& weight) {
+    const auto part = formats::fused_part(decoder.config(), module);
+    parts.push_back(weight);
+    if (part && part->row_begin + part->rows < part->total_rows) return;
+    matrix(part ? part->fused : module, parts);
+    parts.clear();
+  };
+  for_each_tensor(decoder, add, vector);
 }
 
 ExportReport write_folder(const std::string& format, const model::OpenedModel& model, const FolderPlan& plan,

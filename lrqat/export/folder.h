@@ -45,8 +45,12 @@ bool is_exact_in(const at::Tensor& values, at::ScalarType type);
 void for_row_chunks(const quant::WeightParametrization& weight,
                     const std::function<void(const at::Tensor& rows, std::int64_t begin)>& visit);
 
+// The matrices that one matrix of a file is made of, rows one under the other: one, but in families with
+// fused projections.
+using Matrices = std::vector<std::shared_ptr<quant::WeightParametrization>>;
+
 // A float matrix as it is stored, or in the smallest type that is exact; with `type`, rounded to that.
-FolderTensor float_matrix(const std::string& name, std::shared_ptr<quant::WeightParametrization> weight,
+FolderTensor float_matrix(const std::string& name, const Matrices& weights,
                           const at::ScalarType* type = nullptr);
 // A norm or bias, float32 here, in the smallest type that is exact; with `type`, rounded to that.
 FolderTensor float_vector(const std::string& name, const at::Tensor& values,
@@ -57,6 +61,11 @@ void for_each_tensor(const model::Decoder& decoder,
                      const std::function<void(const std::string&,
                                               const std::shared_ptr<quant::WeightParametrization>&)>& matrix,
                      const std::function<void(const std::string&, const at::Tensor&)>& vector);
+
+// The same for the tensors of a Hugging Face folder of the family.
+void for_each_file_tensor(const model::Decoder& decoder,
+                          const std::function<void(const std::string&, const Matrices&)>& matrix,
+                          const std::function<void(const std::string&, const at::Tensor&)>& vector);
 
 // Writes the folder, opens it again as any program here does, compares, and only then gives it its name.
 ExportReport write_folder(const std::string& format, const model::OpenedModel& model, const FolderPlan& plan,

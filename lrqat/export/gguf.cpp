@@ -121,10 +121,28 @@ void check_target(const fs::path& out) {
 
 // The file is read back and compared before it gets its name; a tensor that differs, other than by the
 // rounding that rest_type asks for, is an Error and leaves nothing.
+// What a file of llama.cpp's kind has no keys or tensors for here.
+void check_model(const formats::ModelConfig& config) {
+  const std::string& rope = config.rope_scaling.rope_type;
+  const bool known_rope = rope == "default" || rope == "linear" || rope == "llama3";
+  const std::string held = "; compressed-tensors, gptq, awq and hf hold this model";
+  if (!known_rope) fail("a rotary embedding of type \"", rope, "\" is not written to GGUF", held);
+  if (!config.rope_layers.empty() && config.rope_layers != formats::rope_layers_every(config, 4)) {
+    fail("layers without a rotary embedding other than each fourth one are not written to GGUF", held);
+  }
+  if (config.partial_rotary_factor != 1.0) {
+    fail("a rotary embedding of a part of each head is not written to GGUF", held);
+  }
+  if (formats::family_of(config).fused_projections) {
+    fail("models of model_type \"", config.model_type, "\" are not written to GGUF", held);
+  }
+}
+
 ExportReport export_gguf(const model::OpenedModel& model, const fs::path& out, const ExportOptions& options,
                          ProgressReporter& progress) {
   const at::NoGradGuard no_grad;
   check_target(out);
+  check_model(model.decoder->config());
   const std::vector<ExportTensor> tensors = gguf_tensors(*model.decoder, options);
   // Under this name until it is verified.
   fs::path unverified = out;
@@ -143,6 +161,11 @@ ExportReport export_gguf(const model::OpenedModel& model, const fs::path& out, c
     std::error_code ignored;
     fs::remove(unverified, ignored);
     throw;
+  }
+  if (model.decoder->config().sliding_window) {
+    report.warnings.emplace_back(
+        "the sliding window of this model is not written: llama.cpp lets every token see "
+        "all tokens before it");
   }
   add_warnings(tensors, options, report);
   return report;

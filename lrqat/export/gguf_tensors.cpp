@@ -96,7 +96,9 @@ void write_stored(const model::SourceWeight& weight, const ExportTensor& tensor,
 GgmlType kept_type(const quant::WeightParametrization& weight) {
   if (const auto* stored = dynamic_cast<const model::SourceWeight*>(&weight)) {
     const GgmlType type = stored->source()->raw(stored->tensor_name()).type;
-    return type == GgmlType::F64 ? GgmlType::F32 : type;  // the model computes with it as float32
+    // The model computes with both as float32: 64 bits, and integers of a folder that are not blocks.
+    if (type == GgmlType::F64 || !formats::ggml_type_info(type).can_dequantize) return GgmlType::F32;
+    return type;
   }
   if (const auto* plain = dynamic_cast<const quant::FloatWeight*>(&weight)) {
     if (plain->weight().scalar_type() == at::kHalf) return GgmlType::F16;
@@ -127,6 +129,9 @@ class Planner {
     const std::string prefix = concat("model.layers.", index, ".");
     vector(prefix + "input_layernorm.weight", layer.input_layernorm().weight);
     vector(prefix + "post_attention_layernorm.weight", layer.post_attention_layernorm().weight);
+    const auto& attention = layer.self_attn();
+    if (attention.q_norm) vector(prefix + "self_attn.q_norm.weight", attention.q_norm->weight);
+    if (attention.k_norm) vector(prefix + "self_attn.k_norm.weight", attention.k_norm->weight);
     for (const nn::Linear* linear : layer.linears()) {
       matrix(linear->name(), linear->weight());
       if (linear->bias().defined()) vector(linear->name() + ".bias", linear->bias());

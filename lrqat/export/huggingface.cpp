@@ -65,10 +65,10 @@ ExportReport export_floats(const model::OpenedModel& model, const fs::path& out,
   const at::NoGradGuard no_grad;
   const at::ScalarType type = choose_type(*model.decoder, options);
   FolderPlan plan{.dtype = dtype_option_name(type), .may_round = options.allow_inexact};
-  for_each_tensor(
+  for_each_file_tensor(
       *model.decoder,
-      [&](const std::string& module, const WeightPtr& weight) {
-        plan.tensors.push_back(float_matrix(module + ".weight", weight, &type));
+      [&](const std::string& module, const Matrices& weights) {
+        plan.tensors.push_back(float_matrix(module + ".weight", weights, &type));
       },
       [&](const std::string& name, const at::Tensor& values) {
         plan.tensors.push_back(float_vector(name, values, &type));

@@ -1,7 +1,7 @@
 // The exporters of compressed-tensors, GPTQ and AWQ folders: a row of model::packed_layouts() each.
 #include <ATen/ATen.h>
 
-#include <set>
+#include <algorithm>
 
 #include "lrqat/base/error.h"
 #include "lrqat/export/folder.h"
@@ -20,9 +20,8 @@ using WeightPtr = std::shared_ptr<quant::WeightParametrization>;
 class Planner {
  public:
   Planner(const PackedLayout& layout, const model::Decoder& decoder) : layout_(layout) {
-    for (const nn::Linear* linear : decoder.linears()) linears_.emplace(linear->name());
-    for_each_tensor(
-        decoder, [this](const std::string& module, const WeightPtr& weight) { matrix(module, weight); },
+    for_each_file_tensor(
+        decoder, [this](const std::string& module, const Matrices& weights) { matrix(module, weights); },
         [this](const std::string& name, const at::Tensor& values) {
           plan_.tensors.push_back(float_vector(name, values));
         });
@@ -44,26 +43,55 @@ class Planner {
   }
 
  private:
-  void matrix(const std::string& module, const WeightPtr& weight) {
-    const bool is_linear = linears_.contains(module);
-    if (!is_linear || !weight->is_quantized()) {
+  void matrix(const std::string& module, const Matrices& weights) {
+    const bool is_linear = !is_outside_layers(module);
+    const auto quantized = std::count_if(weights.begin(), weights.end(),
+                                         [](const WeightPtr& weight) { return weight->is_quantized(); });
+    if (!is_linear || quantized == 0) {
       if (is_linear) skipped_.push_back(module);
-      plan_.tensors.push_back(float_matrix(module + ".weight", weight));
+      plan_.tensors.push_back(float_matrix(module + ".weight", weights));
       return;
     }
-    const model::UnsignedCodes codes = model::to_unsigned(weight->convert());
+    if (quantized < std::ssize(weights)) {
+      fail(module,
+           ": is one matrix in files of this family, but only some of its parts are quantized: hf and "
+           "the converted folder (lrqat convert) hold this model");
+    }
+    const model::UnsignedCodes codes = one_under_the_other(module, weights);
     add_to_group(module, {codes.num_bits, codes.group_size, codes.is_symmetric()});
-    if (codes.scale.to(at::kHalf).to(at::kFloat).ne(codes.scale).any().item<bool>()) half_ = false;
-    if (!is_exact_in(codes.scale, at::kBFloat16)) bfloat16_ = false;
+    half_ = half_ && is_exact_in(codes.scale, at::kHalf);
+    bfloat16_ = bfloat16_ && is_exact_in(codes.scale, at::kBFloat16);
     const std::vector<model::PackedTensor> packed = layout_.pack(codes);
     for (std::size_t i = 0; i < packed.size(); ++i) {
       // Packed again when it is written, so that one linear's integers exist at a time.
-      plan_.tensors.push_back(
-          {module + packed[i].suffix, model::dtype_of(packed[i].value.scalar_type()),
-           packed[i].value.sizes().vec(), [this_layout = &layout_, weight, i](const FolderSink& sink) {
-             sink(this_layout->pack(model::to_unsigned(weight->convert()))[i].value.contiguous());
-           }});
+      plan_.tensors.push_back({module + packed[i].suffix, model::dtype_of(packed[i].value.scalar_type()),
+                               packed[i].value.sizes().vec(),
+                               [this_layout = &layout_, module, weights, i](const FolderSink& sink) {
+                                 const auto again = this_layout->pack(one_under_the_other(module, weights));
+                                 sink(again[i].value.contiguous());
+                               }});
     }
+  }
+
+  static bool is_outside_layers(const std::string& module) {
+    return module == "model.embed_tokens" || module == "lm_head";
+  }
+
+  // The integers of a fused matrix: its parts must have the same grid.
+  static model::UnsignedCodes one_under_the_other(const std::string& module, const Matrices& weights) {
+    model::UnsignedCodes all = model::to_unsigned(weights.front()->convert());
+    for (std::size_t i = 1; i < weights.size(); ++i) {
+      const model::UnsignedCodes next = model::to_unsigned(weights[i]->convert());
+      if (next.num_bits != all.num_bits || next.group_size != all.group_size) {
+        fail(module,
+             ": is one matrix in files of this family, but its parts differ in bits or groups: hf and the "
+             "converted folder (lrqat convert) hold this model");
+      }
+      all.codes = at::cat({all.codes, next.codes});
+      all.scale = at::cat({all.scale, next.scale});
+      all.zero_point = at::cat({all.zero_point, next.zero_point});
+    }
+    return all;
   }
 
   void add_to_group(const std::string& module, const PackedScheme& scheme) {
@@ -106,7 +134,6 @@ class Planner {
   }
 
   const PackedLayout& layout_;
-  std::set<std::string> linears_;
   std::vector<std::string> skipped_;
   std::vector<PackedGroup> groups_;
   FolderPlan plan_;

@@ -3,6 +3,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/json.h"
+#include "lrqat/formats/fused_projections.h"
 #include "lrqat/formats/messages.h"
 #include "lrqat/formats/safetensors.h"
 #include "lrqat/formats/sources.h"
@@ -11,6 +12,7 @@ namespace lrqat::formats {
 namespace {
 
 constexpr std::string_view kHead = "lm_head.weight";
+constexpr std::string_view kWeight = ".weight";
 constexpr std::string_view kEmbedding = "model.embed_tokens.weight";
 
 // Buffers that older checkpoints carry and that every reader computes anew.
@@ -42,21 +44,30 @@ class HuggingFaceSource final : public WeightSource {
   std::string kind() const override { return "huggingface"; }
 
   std::vector<std::string> names() const override {
-    auto names = tensors_.names();
-    std::erase_if(names, [&](const std::string& name) { return is_hidden(name); });
+    std::vector<std::string> names;
+    for (const std::string& name : tensors_.names()) {
+      if (is_hidden(name)) continue;
+      if (!name.ends_with(kWeight)) {
+        names.push_back(name);
+        continue;
+      }
+      for (std::string& part : parts_of(config_, name.substr(0, name.size() - kWeight.size()))) {
+        names.push_back(part.append(kWeight));
+      }
+    }
     return names;
   }
 
   bool has(std::string_view name) const override {
-    return !is_hidden(name) && tensors_.find(name) != nullptr;
+    return !is_hidden(name) && tensors_.find(stored_name(name)) != nullptr;
   }
-  std::vector<std::int64_t> shape(std::string_view name) const override { return tensors_.at(name).shape; }
+  std::vector<std::int64_t> shape(std::string_view name) const override { return view(name).shape; }
   std::string dtype_name(std::string_view name) const override {
-    return std::string(formats::dtype_name(tensors_.at(name).dtype));
+    return std::string(formats::dtype_name(view(name).dtype));
   }
 
   SourceTensor raw(std::string_view name) const override {
-    const TensorView& tensor = tensors_.at(name);
+    const TensorView tensor = view(name);
     return {ggml_type_of(tensor, path()), tensor.shape, tensor.data, {}};
   }
 
@@ -69,9 +80,35 @@ class HuggingFaceSource final : public WeightSource {
     read_elements(tensor.type, tensor.data.data(), row_begin * tensor.cols(), row_end * tensor.cols(), out);
   }
 
-  void release(std::string_view name) const override { tensors_.release(name); }
+  void release(std::string_view name) const override { tensors_.release(stored_name(name)); }
 
  private:
+  std::optional<FusedPart> part_of(std::string_view name) const {
+    if (!name.ends_with(kWeight)) return std::nullopt;
+    return fused_part(config_, name.substr(0, name.size() - kWeight.size()));
+  }
+
+  std::string stored_name(std::string_view name) const {
+    const auto part = part_of(name);
+    return part ? part->fused + std::string(kWeight) : std::string(name);
+  }
+
+  // The tensor, or its rows of a fused one.
+  TensorView view(std::string_view name) const {
+    TensorView tensor = tensors_.at(stored_name(name));
+    const auto part = part_of(name);
+    if (!part) return tensor;
+    if (tensor.shape.size() != 2 || tensor.shape[0] != part->total_rows) {
+      fail(path(), ": tensor ", quoted_name(tensor.name), " has shape ", shape_to_string(tensor.shape),
+           ", the config asks for ", part->total_rows, " rows");
+    }
+    const std::size_t row_bytes = tensor.data.size() / static_cast<std::size_t>(part->total_rows);
+    tensor.data = tensor.data.subspan(static_cast<std::size_t>(part->row_begin) * row_bytes,
+                                      static_cast<std::size_t>(part->rows) * row_bytes);
+    tensor.shape[0] = part->rows;
+    return tensor;
+  }
+
   bool is_hidden(std::string_view name) const { return is_buffer(name) || (hide_head_ && name == kHead); }
 
   // A tied model may store its head as well; then both must be the same tensor.
@@ -106,8 +143,9 @@ std::unique_ptr<WeightSource> open_huggingface_source(const std::filesystem::pat
   ModelConfig config = config_from_json(json, config_path.string());
   if (const auto it = json.find("quantization_config"); it != json.end() && !it->is_null()) {
     fail(config_path.string(),
-         ": has a quantization_config, so the folder holds quantized weights; expected float ",
-         "weights: name the model it was made from");
+         ": has a quantization_config, so the folder holds quantized weights; expected float weights: name "
+         "the "
+         "model it was made from, or a folder of quant_method lrqat, compressed-tensors, gptq or awq");
   }
   auto source = std::make_unique<HuggingFaceSource>(folder, std::move(config));
   check_tensors(*source);

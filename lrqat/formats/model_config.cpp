@@ -1,5 +1,6 @@
 #include "lrqat/formats/model_config.h"
 
+#include <algorithm>
 #include <array>
 
 #include "lrqat/formats/messages.h"
@@ -9,8 +10,26 @@ namespace {
 
 constexpr std::array kFamilies = std::to_array<ModelFamily>({
     {"llama", "LlamaForCausalLM", "llama", true},
+    {"mistral", "MistralForCausalLM", "llama", true},
+    {.model_type = "qwen2",
+     .architecture = "Qwen2ForCausalLM",
+     .gguf_architecture = "qwen2",
+     .interleaved_rotary_rows = false,
+     .qkv_bias = true},
+    {.model_type = "qwen3",
+     .architecture = "Qwen3ForCausalLM",
+     .gguf_architecture = "qwen3",
+     .interleaved_rotary_rows = false,
+     .qk_norm = true},
+    {"smollm3", "SmolLM3ForCausalLM", "smollm3", true},
+    {.model_type = "phi3",
+     .architecture = "Phi3ForCausalLM",
+     .gguf_architecture = "phi3",
+     .interleaved_rotary_rows = false,
+     .fused_projections = true},
 });
-constexpr std::array<std::string_view, 3> kRopeTypes{"default", "linear", "llama3"};
+constexpr std::array<std::string_view, 6> kRopeTypes{"default", "linear", "llama3",
+                                                     "dynamic", "yarn",   "longrope"};
 constexpr std::array<std::string_view, 1> kActivations{"silu"};
 
 constexpr std::int64_t kMostLayers = 10'000;  // a damaged number must not make lists of 2^31 names
@@ -35,12 +54,38 @@ void check_positive(double value, std::string_view key, const std::string& where
   if (!(value > 0) || value > 1e30) fail(where, ": ", key, " is ", value, ", expected a positive number");
 }
 
+void check_longrope(const ModelConfig& config, const std::string& where) {
+  const RopeScaling& scaling = config.rope_scaling;
+  check_positive(scaling.original_max_position_embeddings, "rope_scaling.original_max_position_embeddings",
+                 where);
+  const auto expected = static_cast<std::size_t>(rotary_dimensions(config) / 2);
+  for (const auto* factors : {&scaling.short_factor, &scaling.long_factor}) {
+    if (factors->size() != expected) {
+      fail(where, ": short_factor and long_factor of longrope have ", scaling.short_factor.size(), " and ",
+           scaling.long_factor.size(), " numbers, expected ", expected, ", half of the rotary dimensions");
+    }
+    for (const double factor : *factors)
+      check_positive(factor, "rope_scaling.short_factor or long_factor", where);
+  }
+}
+
 void check_rope(const ModelConfig& config, const std::string& where) {
   const RopeScaling& scaling = config.rope_scaling;
   check_positive(config.rope_theta, "rope_theta", where);
   check_known(kRopeTypes, scaling.rope_type, "rope_type", where);
+  if (!(config.partial_rotary_factor > 0 && config.partial_rotary_factor <= 1) ||
+      rotary_dimensions(config) % 2 != 0 || rotary_dimensions(config) == 0) {
+    fail(where, ": partial_rotary_factor is ", config.partial_rotary_factor, " of head_dim ", config.head_dim,
+         ", expected a factor from 0 to 1 that gives an even number");
+  }
   if (scaling.rope_type == "default") return;
   check_positive(scaling.factor, "rope_scaling.factor", where);
+  check_positive(scaling.attention_factor, "rope_scaling.attention_factor", where);
+  if (scaling.rope_type == "longrope") check_longrope(config, where);
+  if (scaling.rope_type == "yarn" || scaling.rope_type == "dynamic") {
+    check_positive(scaling.original_max_position_embeddings, "rope_scaling.original_max_position_embeddings",
+                   where);
+  }
   if (scaling.rope_type != "llama3") return;
   check_positive(scaling.low_freq_factor, "rope_scaling.low_freq_factor", where);
   check_positive(scaling.original_max_position_embeddings, "rope_scaling.original_max_position_embeddings",
@@ -70,6 +115,24 @@ void check_token(std::int64_t id, std::string_view key, const ModelConfig& confi
 
 }  // namespace
 
+bool has_sliding_window(const ModelConfig& config, std::int64_t layer) {
+  if (!config.sliding_window) return false;
+  return config.sliding_layers.empty() || config.sliding_layers.at(static_cast<std::size_t>(layer));
+}
+
+std::vector<bool> rope_layers_every(const ModelConfig& config, std::int64_t interval) {
+  std::vector<bool> layers;
+  for (std::int64_t i = 0; i < std::min(config.num_hidden_layers, kMostLayers); ++i) {
+    layers.push_back((i + 1) % interval != 0);
+  }
+  return layers;
+}
+
+// transformers truncates the product.
+std::int64_t rotary_dimensions(const ModelConfig& config) {
+  return static_cast<std::int64_t>(static_cast<double>(config.head_dim) * config.partial_rotary_factor);
+}
+
 std::span<const ModelFamily> model_families() { return kFamilies; }
 
 const ModelFamily& family_of(const ModelConfig& config) {
@@ -93,6 +156,16 @@ void validate_config(const ModelConfig& config, const std::string& where) {
   check_positive(config.max_position_embeddings, "max_position_embeddings", where);
   check_positive(config.rms_norm_eps, "rms_norm_eps", where);
   if (config.sliding_window) check_positive(*config.sliding_window, "sliding_window", where);
+  if (!config.rope_layers.empty() &&
+      static_cast<std::int64_t>(config.rope_layers.size()) != config.num_hidden_layers) {
+    fail(where, ": no_rope_layers has ", config.rope_layers.size(), " entries, expected num_hidden_layers ",
+         config.num_hidden_layers);
+  }
+  if (!config.sliding_layers.empty() &&
+      static_cast<std::int64_t>(config.sliding_layers.size()) != config.num_hidden_layers) {
+    fail(where, ": layer_types has ", config.sliding_layers.size(), " entries, expected num_hidden_layers ",
+         config.num_hidden_layers);
+  }
   check_heads(config, where);
   check_rope(config, where);
   check_known(kActivations, config.hidden_act, "hidden_act", where);
@@ -114,7 +187,12 @@ std::vector<ExpectedTensor> expected_layer_tensors(const ModelConfig& config, st
   linear("self_attn.q_proj", q_rows, hidden, config.attention_bias);
   linear("self_attn.k_proj", kv_rows, hidden, config.attention_bias);
   linear("self_attn.v_proj", kv_rows, hidden, config.attention_bias);
-  linear("self_attn.o_proj", hidden, q_rows, config.attention_bias);
+  const ModelFamily& family = family_of(config);
+  linear("self_attn.o_proj", hidden, q_rows, config.attention_bias && !family.qkv_bias);
+  if (family.qk_norm) {
+    tensors.push_back({prefix + "self_attn.q_norm.weight", {config.head_dim}});
+    tensors.push_back({prefix + "self_attn.k_norm.weight", {config.head_dim}});
+  }
   tensors.push_back({prefix + "post_attention_layernorm.weight", {hidden}});
   linear("mlp.gate_proj", config.intermediate_size, hidden, config.mlp_bias);
   linear("mlp.up_proj", config.intermediate_size, hidden, config.mlp_bias);

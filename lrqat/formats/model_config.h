@@ -15,11 +15,18 @@ namespace lrqat::formats {
 
 // How the rotary frequencies are stretched (transformers: modeling_rope_utils.py).
 struct RopeScaling {
-  std::string rope_type = "default";                  // default | linear | llama3
-  double factor = 1.0;                                // linear, llama3
-  double low_freq_factor = 1.0;                       // llama3
-  double high_freq_factor = 4.0;                      // llama3
-  std::int64_t original_max_position_embeddings = 0;  // llama3
+  std::string rope_type = "default";  // default | linear | llama3 | dynamic | yarn | longrope
+  double factor = 1.0;                // all but default
+  double low_freq_factor = 1.0;       // llama3
+  double high_freq_factor = 4.0;      // llama3
+  std::int64_t original_max_position_embeddings =
+      0;                             // llama3, yarn, longrope; dynamic: max_position_embeddings
+  double attention_factor = 1.0;     // yarn, longrope: cosines and sines are multiplied by it
+  double beta_fast = 32.0;           // yarn
+  double beta_slow = 1.0;            // yarn
+  bool truncate = true;              // yarn
+  std::vector<double> short_factor;  // longrope, rotary dimension / 2 numbers each
+  std::vector<double> long_factor;
 
   bool operator==(const RopeScaling&) const = default;
 };
@@ -37,15 +44,18 @@ struct ModelConfig {
   std::int64_t max_position_embeddings = 2048;
   double rms_norm_eps = 1e-6;
   double rope_theta = 10000.0;
+  double partial_rotary_factor = 1.0;  // the part of each head, from its beginning, that is turned
   RopeScaling rope_scaling;
-  bool attention_bias = false;  // on q, k, v and o
+  bool attention_bias = false;  // on q, k, v, and o where the family has it there
   bool mlp_bias = false;        // on gate, up and down
   bool tie_word_embeddings = false;
   std::string hidden_act = "silu";
   std::optional<std::int64_t> bos_token_id;
   std::vector<std::int64_t> eos_token_id;  // empty: none; config.json may give one number or a list
   std::optional<std::int64_t> pad_token_id;
-  std::optional<std::int64_t> sliding_window;  // none for Llama; families that have one use it
+  std::optional<std::int64_t> sliding_window;  // a token sees so many, itself included; none: all before it
+  std::vector<bool> rope_layers;               // the layers with a rotary embedding; empty: all
+  std::vector<bool> sliding_layers;            // the layers that have the window; empty: all
 
   bool operator==(const ModelConfig&) const = default;
 };
@@ -56,6 +66,9 @@ struct ModelFamily {
   std::string_view architecture;       // config.json "architectures"
   std::string_view gguf_architecture;  // general.architecture
   bool interleaved_rotary_rows;        // llama.cpp stores q and k rows in interleaved rotary order
+  bool qkv_bias = false;               // q, k and v always have biases, o never
+  bool qk_norm = false;                // a norm of each head of q and k before the rotary embedding
+  bool fused_projections = false;      // files have q, k, v in one matrix, and gate and up
 };
 std::span<const ModelFamily> model_families();
 const ModelFamily& family_of(const ModelConfig& config);
@@ -64,6 +77,10 @@ const ModelFamily& family_of(const ModelConfig& config);
 // rope_scaling, and transformers 5's rope_parameters.
 ModelConfig config_from_json(const Json& json, const std::string& where);
 ModelConfig config_from_gguf(const GgufFile& file);
+bool has_sliding_window(const ModelConfig& config, std::int64_t layer);
+// SmolLM3: every layer but each `interval`-th one.
+std::vector<bool> rope_layers_every(const ModelConfig& config, std::int64_t interval);
+std::int64_t rotary_dimensions(const ModelConfig& config);  // of head_dim
 // The factors that divide the inverse frequencies of Llama 3's rotary embedding, [head_dim / 2]: what
 // llama.cpp stores as the tensor rope_freqs.weight.
 std::vector<double> llama3_rope_divisors(const ModelConfig& config, const RopeScaling& scaling);

@@ -128,6 +128,8 @@ ModelConfig config_from_gguf(const GgufFile& file) {
   if (const auto eos = optional_integer(file, "tokenizer.ggml.eos_token_id")) config.eos_token_id = {*eos};
   config.pad_token_id = optional_integer(file, "tokenizer.ggml.padding_token_id");
   read_rope(file, prefix, config);
+  if (config.model_type == "smollm3")
+    config.rope_layers = rope_layers_every(config, 4);  // as llama.cpp has it
   validate_config(config, file.path().string());
   return config;
 }

@@ -1,5 +1,8 @@
 // config.json <-> ModelConfig. Defaults are those of transformers' LlamaConfig; the sizes have none here,
 // because a config without them is a damaged one.
+#include <algorithm>
+#include <cmath>
+
 #include "lrqat/formats/messages.h"
 #include "lrqat/formats/model_config.h"
 
@@ -53,9 +56,59 @@ const Json* optional_object(const Json& json, const std::string& key, const std:
   return &*it;
 }
 
+void refuse_experts(const Json& json, const std::string& model_type, const std::string& where) {
+  bool experts = model_type.find("moe") != std::string::npos || model_type == "mixtral";
+  for (const char* key : {"num_local_experts", "num_experts", "n_routed_experts"}) {
+    experts = experts || optional_integer(json, key, where).value_or(0) > 0;
+  }
+  if (experts)
+    fail(where, ": model_type ", quoted_name(model_type), ": mixtures of experts are not supported");
+}
+
+// Which layers have the window: layer_types where it is given, else Qwen's use_sliding_window and
+// max_window_layers; Mistral and Phi-3 have it everywhere.
+void read_sliding_window(const Json& json, ModelConfig& config, const std::string& where) {
+  config.sliding_window = optional_integer(json, "sliding_window", where);
+  if (config.model_type == "llama") config.sliding_window.reset();  // LlamaConfig has none
+  const bool chooses_layers =
+      config.model_type == "qwen2" || config.model_type == "qwen3" || config.model_type == "smollm3";
+  if (!chooses_layers || !config.sliding_window) return;
+  if (!json_get_or<bool>(json, "use_sliding_window", false, where)) return config.sliding_window.reset();
+  const auto types = json_get_or<std::vector<std::string>>(json, "layer_types", {}, where);
+  for (const std::string& type : types) {
+    if (type != "sliding_attention" && type != "full_attention") {
+      fail(where, ": layer_types holds ", quoted_name(type), ", known are full_attention, sliding_attention");
+    }
+    config.sliding_layers.push_back(type == "sliding_attention");
+  }
+  if (!types.empty()) return;
+  if (config.model_type == "smollm3") {
+    for (const bool with : config.rope_layers) config.sliding_layers.push_back(!with);
+    return;
+  }
+  const std::int64_t first = optional_integer(json, "max_window_layers", where).value_or(28);
+  constexpr std::int64_t kMostLayers = 10'000;  // the check of the number itself comes later
+  for (std::int64_t i = 0; i < std::min(config.num_hidden_layers, kMostLayers); ++i) {
+    config.sliding_layers.push_back(i >= first);
+  }
+}
+
+// SmolLM3's layers without a rotary embedding: a list (1: with), or every n-th one.
+void read_rope_layers(const Json& json, ModelConfig& config, const std::string& where) {
+  if (config.model_type != "smollm3") return;
+  for (const std::int64_t with : integer_list(json, "no_rope_layers", where)) {
+    config.rope_layers.push_back(with != 0);
+  }
+  if (!config.rope_layers.empty()) return;
+  const std::int64_t interval = optional_integer(json, "no_rope_layer_interval", where).value_or(4);
+  if (interval <= 0) fail(where, ": no_rope_layer_interval is ", interval, ", expected a positive number");
+  config.rope_layers = rope_layers_every(config, interval);
+}
+
 void read_family(const Json& json, ModelConfig& config, const std::string& where) {
   const auto known = joined(model_families(), [](const ModelFamily& family) { return family.model_type; });
   const auto model_type = json_get<std::string>(json, "model_type", where);
+  refuse_experts(json, model_type, where);
   for (const ModelFamily& family : model_families()) {
     if (family.model_type != model_type) continue;
     config.model_type = family.model_type;
@@ -70,26 +123,82 @@ void read_family(const Json& json, ModelConfig& config, const std::string& where
   fail(where, ": model_type ", quoted_name(model_type), " is not supported, known are ", known);
 }
 
+std::vector<double> numbers(const Json& json, const std::string& key, const std::string& where) {
+  return json_get<std::vector<double>>(json, key, where);
+}
+
+// transformers' get_mscale and its use in _compute_yarn_parameters.
+double yarn_attention_factor(const Json& parameters, double factor, const std::string& where) {
+  const auto mscale = [&](double weight) {
+    return factor <= 1 ? 1.0 : 0.1 * weight * std::log(factor) + 1.0;
+  };
+  const double numerator = number_or(parameters, "mscale", 0.0, where);
+  const double denominator = number_or(parameters, "mscale_all_dim", 0.0, where);
+  const double inferred =
+      numerator != 0 && denominator != 0 ? mscale(numerator) / mscale(denominator) : mscale(1.0);
+  return number_or(parameters, "attention_factor", inferred, where);
+}
+
+// transformers' _compute_longrope_parameters.
+double longrope_attention_factor(const Json& parameters, const RopeScaling& scaling,
+                                 const std::string& where) {
+  const auto original = static_cast<double>(scaling.original_max_position_embeddings);
+  const double inferred =
+      scaling.factor <= 1 ? 1.0 : std::sqrt(1.0 + std::log(scaling.factor) / std::log(original));
+  return number_or(parameters, "attention_factor", inferred, where);
+}
+
+// What belongs to the rope_type; `json` is the whole config, where some writers keep the original context.
+void read_scaling(const Json& parameters, const Json& json, ModelConfig& config, const std::string& where) {
+  RopeScaling& scaling = config.rope_scaling;
+  const std::string& type = scaling.rope_type;
+  const char* original_key = "original_max_position_embeddings";
+  const std::int64_t longest = config.max_position_embeddings;
+  if (type == "dynamic") scaling.original_max_position_embeddings = longest;
+  if (type == "yarn" || type == "longrope") {
+    const auto beside = optional_integer(json, original_key, where);
+    scaling.original_max_position_embeddings =
+        beside ? *beside : optional_integer(parameters, original_key, where).value_or(longest);
+  }
+  if (type == "longrope") {
+    const auto original = static_cast<double>(scaling.original_max_position_embeddings);
+    scaling.factor = number_or(parameters, "factor", static_cast<double>(longest) / original, where);
+    scaling.short_factor = numbers(parameters, "short_factor", where);
+    scaling.long_factor = numbers(parameters, "long_factor", where);
+    scaling.attention_factor = longrope_attention_factor(parameters, scaling, where);
+    return;
+  }
+  scaling.factor = json_get<double>(parameters, "factor", where);
+  if (type == "yarn") {
+    scaling.attention_factor = yarn_attention_factor(parameters, scaling.factor, where);
+    scaling.beta_fast = number_or(parameters, "beta_fast", 32.0, where);
+    scaling.beta_slow = number_or(parameters, "beta_slow", 1.0, where);
+    scaling.truncate = json_get_or<bool>(parameters, "truncate", true, where);
+  }
+  if (type != "llama3") return;
+  scaling.low_freq_factor = json_get<double>(parameters, "low_freq_factor", where);
+  scaling.high_freq_factor = json_get<double>(parameters, "high_freq_factor", where);
+  scaling.original_max_position_embeddings = integer(parameters, original_key, where);
+}
+
 // Old spelling: rope_theta beside rope_scaling {"rope_type" or "type", …}; new spelling: rope_parameters
 // holds all.
 void read_rope(const Json& json, ModelConfig& config, const std::string& where) {
   const Json* parameters = optional_object(json, "rope_parameters", where);
   if (parameters == nullptr) parameters = optional_object(json, "rope_scaling", where);
   config.rope_theta = number_or(json, "rope_theta", config.rope_theta, where);
+  config.partial_rotary_factor = number_or(json, "partial_rotary_factor", 1.0, where);
   if (parameters == nullptr) return;
-  RopeScaling& scaling = config.rope_scaling;
   const std::string inside = where + ": rotary settings";
+  RopeScaling& scaling = config.rope_scaling;
   const char* type_key = parameters->contains("rope_type") ? "rope_type" : "type";
   scaling.rope_type = json_get_or<std::string>(*parameters, type_key, "default", inside);
+  if (scaling.rope_type == "su") scaling.rope_type = "longrope";  // as early Phi-3 called it
   config.rope_theta = number_or(*parameters, "rope_theta", config.rope_theta, inside);
-  const double partial = number_or(*parameters, "partial_rotary_factor", 1.0, inside);
-  if (partial != 1.0) fail(inside, ": partial_rotary_factor is ", partial, ", only 1 is supported");
+  config.partial_rotary_factor =
+      number_or(*parameters, "partial_rotary_factor", config.partial_rotary_factor, inside);
   if (scaling.rope_type == "default") return;
-  scaling.factor = json_get<double>(*parameters, "factor", inside);
-  if (scaling.rope_type != "llama3") return;
-  scaling.low_freq_factor = json_get<double>(*parameters, "low_freq_factor", inside);
-  scaling.high_freq_factor = json_get<double>(*parameters, "high_freq_factor", inside);
-  scaling.original_max_position_embeddings = integer(*parameters, "original_max_position_embeddings", inside);
+  read_scaling(*parameters, json, config, inside);
 }
 
 void read_sizes(const Json& json, ModelConfig& config, const std::string& where) {
@@ -113,14 +222,36 @@ void read_sizes(const Json& json, ModelConfig& config, const std::string& where)
 
 Json rope_to_json(const ModelConfig& config) {
   const RopeScaling& scaling = config.rope_scaling;
-  Json json{{"rope_theta", config.rope_theta}, {"rope_type", scaling.rope_type}};
-  if (scaling.rope_type != "default") json["factor"] = scaling.factor;
-  if (scaling.rope_type == "llama3") {
+  const std::string& type = scaling.rope_type;
+  Json json{{"rope_theta", config.rope_theta}, {"rope_type", type}};
+  if (config.partial_rotary_factor != 1.0) json["partial_rotary_factor"] = config.partial_rotary_factor;
+  if (type != "default") json["factor"] = scaling.factor;
+  if (type == "llama3") {
     json["low_freq_factor"] = scaling.low_freq_factor;
     json["high_freq_factor"] = scaling.high_freq_factor;
+  }
+  if (type == "yarn") {
+    json["beta_fast"] = scaling.beta_fast;
+    json["beta_slow"] = scaling.beta_slow;
+    json["truncate"] = scaling.truncate;
+  }
+  if (type == "longrope") {
+    json["short_factor"] = scaling.short_factor;
+    json["long_factor"] = scaling.long_factor;
+  }
+  if (type == "yarn" || type == "longrope") json["attention_factor"] = scaling.attention_factor;
+  if (type == "llama3" || type == "yarn" || type == "longrope") {
     json["original_max_position_embeddings"] = scaling.original_max_position_embeddings;
   }
   return json;
+}
+
+Json window_layers_to_json(const ModelConfig& config) {
+  Json types = Json::array();
+  for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    types.push_back(has_sliding_window(config, i) ? "sliding_attention" : "full_attention");
+  }
+  return types;
 }
 
 }  // namespace
@@ -132,7 +263,8 @@ ModelConfig config_from_json(const Json& json, const std::string& where) {
   read_sizes(json, config, where);
   read_rope(json, config, where);
   config.rms_norm_eps = number_or(json, "rms_norm_eps", config.rms_norm_eps, where);
-  config.attention_bias = json_get_or<bool>(json, "attention_bias", false, where);
+  config.attention_bias =
+      json_get_or<bool>(json, "attention_bias", false, where) || family_of(config).qkv_bias;
   config.mlp_bias = json_get_or<bool>(json, "mlp_bias", false, where);
   config.tie_word_embeddings = json_get_or<bool>(json, "tie_word_embeddings", false, where);
   config.hidden_act = json_get_or<std::string>(json, "hidden_act", config.hidden_act, where);
@@ -141,7 +273,8 @@ ModelConfig config_from_json(const Json& json, const std::string& where) {
   config.eos_token_id = json.contains("eos_token_id") ? integer_list(json, "eos_token_id", where)
                                                       : std::vector<std::int64_t>{2};
   config.pad_token_id = optional_integer(json, "pad_token_id", where);
-  config.sliding_window = optional_integer(json, "sliding_window", where);
+  read_rope_layers(json, config, where);
+  read_sliding_window(json, config, where);
   validate_config(config, where);
   return config;
 }
@@ -174,7 +307,16 @@ Json config_to_json(const ModelConfig& config) {
   if (config.eos_token_id.size() == 1) json["eos_token_id"] = config.eos_token_id[0];
   if (config.eos_token_id.size() > 1) json["eos_token_id"] = config.eos_token_id;
   if (config.pad_token_id) json["pad_token_id"] = *config.pad_token_id;
+  // null says that there is none: families have defaults of their own.
+  if (config.model_type != "llama") json["sliding_window"] = nullptr;
   if (config.sliding_window) json["sliding_window"] = *config.sliding_window;
+  if (config.model_type.starts_with("qwen") || config.model_type == "smollm3")
+    json["use_sliding_window"] = config.sliding_window.has_value();
+  for (const bool with : config.rope_layers) json["no_rope_layers"].push_back(with ? 1 : 0);
+  if (!config.sliding_layers.empty()) json["layer_types"] = window_layers_to_json(config);
+  if (config.rope_scaling.rope_type == "longrope") {
+    json["original_max_position_embeddings"] = config.rope_scaling.original_max_position_embeddings;
+  }
   return json;
 }
 

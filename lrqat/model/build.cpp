@@ -11,10 +11,6 @@ void check_supported(const formats::ModelConfig& config) {
   if (config.hidden_act != "silu") {
     fail("hidden_act \"", config.hidden_act, "\" is not supported: this decoder's MLP uses \"silu\"");
   }
-  if (config.sliding_window && *config.sliding_window < config.max_position_embeddings) {
-    fail("sliding_window ", *config.sliding_window,
-         " is not supported: every token attends to all tokens before it");
-  }
 }
 
 class Builder {
@@ -26,7 +22,8 @@ class Builder {
 
   std::unique_ptr<DecoderLayer> layer(std::int64_t index) const {
     const std::string prefix = concat("model.layers.", index, ".");
-    return std::make_unique<DecoderLayer>(norm(prefix + "input_layernorm"), attention(prefix + "self_attn."),
+    return std::make_unique<DecoderLayer>(norm(prefix + "input_layernorm"),
+                                          attention(prefix + "self_attn.", index),
                                           norm(prefix + "post_attention_layernorm"), mlp(prefix + "mlp."));
   }
 
@@ -43,10 +40,25 @@ class Builder {
  private:
   nn::Linear linear(const std::string& module) const { return linear(module, provider_.weight(module)); }
 
-  nn::Attention attention(const std::string& prefix) const {
-    return {config_.num_attention_heads, config_.num_key_value_heads, config_.head_dim,
-            linear(prefix + "q_proj"),   linear(prefix + "k_proj"),   linear(prefix + "v_proj"),
-            linear(prefix + "o_proj")};
+  std::optional<nn::RmsNorm> head_norm(const std::string& module) const {
+    if (!formats::family_of(config_).qk_norm) return std::nullopt;
+    return norm(module);
+  }
+
+  nn::Attention attention(const std::string& prefix, std::int64_t index) const {
+    const bool turns = config_.rope_layers.empty() || config_.rope_layers.at(static_cast<std::size_t>(index));
+    const std::int64_t window = formats::has_sliding_window(config_, index) ? *config_.sliding_window : 0;
+    return {config_.num_attention_heads,
+            config_.num_key_value_heads,
+            config_.head_dim,
+            linear(prefix + "q_proj"),
+            linear(prefix + "k_proj"),
+            linear(prefix + "v_proj"),
+            linear(prefix + "o_proj"),
+            window,
+            turns,
+            head_norm(prefix + "q_norm"),
+            head_norm(prefix + "k_norm")};
   }
 
   nn::Mlp mlp(const std::string& prefix) const {

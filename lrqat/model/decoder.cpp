@@ -52,7 +52,8 @@ Decoder::Decoder(formats::ModelConfig config, DecoderParts parts)
       layers_(std::move(parts.layers)),
       norm_(std::move(parts.norm)),
       lm_head_(std::move(parts.lm_head)),
-      rotary_(config_.head_dim, config_.rope_theta, config_.rope_scaling) {
+      rotary_(config_.head_dim, config_.rope_theta, config_.rope_scaling,
+              formats::rotary_dimensions(config_)) {
   LRQAT_CHECK(num_layers() == config_.num_hidden_layers);
 }
 

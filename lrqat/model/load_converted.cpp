@@ -1,14 +1,12 @@
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "lrqat/base/error.h"
-#include "lrqat/formats/safetensors.h"
 #include "lrqat/model/build.h"
 #include "lrqat/model/converted_format.h"
-#include "lrqat/quant/float_weight.h"
+#include "lrqat/model/folder_tensors.h"
 #include "lrqat/quant/integer_weight.h"
 
 namespace lrqat::model {
@@ -17,31 +15,11 @@ namespace {
 namespace fs = std::filesystem;
 using formats::DType;
 
-at::ScalarType scalar_type(const formats::TensorView& view, const std::string& where) {
-  switch (view.dtype) {
-    case DType::F32:
-      return at::kFloat;
-    case DType::F16:
-      return at::kHalf;
-    case DType::BF16:
-      return at::kBFloat16;
-    case DType::F64:
-      return at::kDouble;
-    case DType::I8:
-      return at::kChar;
-    case DType::U8:
-      return at::kByte;
-    default:
-      fail(where, ": tensor \"", view.name, "\" is of type ", formats::dtype_name(view.dtype),
-           ", which a converted folder does not hold");
-  }
-}
-
 class ConvertedReader {
  public:
   ConvertedReader(const fs::path& folder, const formats::ModelConfig& config,
                   const QuantizationConfig& layers, at::Device device)
-      : tensors_(std::make_shared<formats::ShardedSafetensors>(folder)), device_(device) {
+      : tensors_(folder, device), device_(device) {
     for (const auto& tensor : formats::expected_tensors(config)) shapes_.emplace(tensor.name, tensor.shape);
     for (const auto& layer : layers.converted.layers) add_layer(layer);
     for (const auto& layer : layers.blocks) add_layer(layer);
@@ -51,21 +29,17 @@ class ConvertedReader {
   std::shared_ptr<quant::WeightParametrization> weight(const std::string& module) const {
     const std::vector<std::int64_t>& shape = shapes_.at(module + ".weight");
     const auto it = layers_.find(module);
-    if (it == layers_.end()) return float_weight(module + ".weight", shape);
+    if (it == layers_.end()) return tensors_.float_weight(module + ".weight", shape);
     const ConvertedLayer& layer = it->second;
     StoredIntegers stored;
     stored.packed = is_packed(layer.grid);
     const std::int64_t bytes = stored.packed ? (shape[1] + 1) / 2 : shape[1];
-    stored.integers = mapped(module + integer_suffix(stored.packed), {shape[0], bytes},
-                             {stored.packed ? DType::U8 : DType::I8});
+    stored.integers = tensors_.mapped(module + integer_suffix(stored.packed), {shape[0], bytes},
+                                      {stored.packed ? DType::U8 : DType::I8});
     layer.granularity.check(module, shape[1]);
     const auto scale_shape = layer.granularity.scale_shape(shape[0], shape[1]);
     stored.scale =
-        mapped(module + ".weight_scale", {scale_shape[0], scale_shape[1]}, {DType::F16, DType::F32});
-    if (!stored.scale.isfinite().all().item<bool>()) {
-      fail(tensors_->path().string(), ": tensor \"", module,
-           ".weight_scale\" holds numbers that are not finite");
-    }
+        tensors_.finite(module + ".weight_scale", {scale_shape[0], scale_shape[1]}, {DType::F16, DType::F32});
     read_shift(module, layer, stored);
     quant::QuantizedWeight quantized = from_stored(stored, layer, shape[1]);
     quantized.weight_int = quantized.weight_int.to(device_);
@@ -73,37 +47,30 @@ class ConvertedReader {
     if (layer.has_zero_point) quantized.zero_point = quantized.zero_point.to(device_);
     if (layer.has_offset) quantized.offset = quantized.offset.to(device_);
     auto result = std::make_shared<quant::IntegerWeight>(module, quantized);
-    tensors_->release(module + integer_suffix(stored.packed));
+    tensors_.release(module + integer_suffix(stored.packed));
     return result;
   }
 
-  at::Tensor vector(const std::string& name) const {
-    return mapped(name, shapes_.at(name), {DType::F32, DType::F16, DType::BF16, DType::F64})
-        .to(device_, at::kFloat, false, true);
-  }
+  at::Tensor vector(const std::string& name) const { return tensors_.vector(name, shapes_.at(name)); }
 
  private:
   void add_layer(const ConvertedLayer& layer) {
     const auto shape = shapes_.find(layer.name + ".weight");
     if (shape == shapes_.end() || shape->second.size() != 2) {
-      fail(tensors_->path().string(), ": quantization_config names the layer \"", layer.name,
+      fail(tensors_.where(), ": quantization_config names the layer \"", layer.name,
            "\", which is no matrix of a model of this config");
     }
     if (!layers_.emplace(layer.name, layer).second) {
-      fail(tensors_->path().string(), ": quantization_config names the layer \"", layer.name, "\" twice");
+      fail(tensors_.where(), ": quantization_config names the layer \"", layer.name, "\" twice");
     }
   }
 
   // Where the grid lies, of a layer whose grid does not lie around zero.
   void read_shift(const std::string& module, const ConvertedLayer& layer, StoredIntegers& stored) const {
     const std::vector<std::int64_t> shape = stored.scale.sizes().vec();
-    if (layer.has_zero_point) stored.zero_point = mapped(module + ".weight_zero_point", shape, {DType::I8});
-    if (!layer.has_offset) return;
-    stored.offset = mapped(module + ".weight_offset", shape, {DType::F32});
-    if (!stored.offset.isfinite().all().item<bool>()) {
-      fail(tensors_->path().string(), ": tensor \"", module,
-           ".weight_offset\" holds numbers that are not finite");
-    }
+    if (layer.has_zero_point)
+      stored.zero_point = tensors_.mapped(module + ".weight_zero_point", shape, {DType::I8});
+    if (layer.has_offset) stored.offset = tensors_.finite(module + ".weight_offset", shape, {DType::F32});
   }
 
   // A tensor that nothing reads belongs to another config: half of a mixed-up folder.
@@ -121,45 +88,14 @@ class ConvertedReader {
         if (layer->second.has_offset) known.insert(module + ".weight_offset");
       }
     }
-    for (const std::string& name : tensors_->names()) {
+    for (const std::string& name : tensors_.names()) {
       if (known.contains(name)) continue;
-      fail(tensors_->path().string(), ": tensor \"", name,
+      fail(tensors_.where(), ": tensor \"", name,
            "\" has no place in a model of this config and quantization_config");
     }
   }
 
-  std::shared_ptr<quant::WeightParametrization> float_weight(const std::string& name,
-                                                             const std::vector<std::int64_t>& shape) const {
-    at::Tensor tensor = mapped(name, shape, {DType::F32, DType::F16, DType::BF16, DType::F64});
-    if (tensor.scalar_type() == at::kDouble) tensor = tensor.to(at::kFloat);
-    return std::make_shared<quant::FloatWeight>(tensor.to(device_));
-  }
-
-  // The tensor on the map, or a copy of it where it is not aligned for its type.
-  at::Tensor mapped(const std::string& name, const std::vector<std::int64_t>& shape,
-                    const std::vector<DType>& allowed) const {
-    const formats::TensorView& view = tensors_->at(name);
-    const std::string where = tensors_->path().string();
-    const at::ScalarType type = scalar_type(view, where);
-    if (std::count(allowed.begin(), allowed.end(), view.dtype) == 0) {
-      fail(where, ": tensor \"", name, "\" is of type ", formats::dtype_name(view.dtype), ", expected ",
-           formats::dtype_name(allowed.front()));
-    }
-    if (view.shape != shape) {
-      fail(where, ": tensor \"", name, "\" has shape ", formats::shape_to_string(view.shape), ", expected ",
-           formats::shape_to_string(shape));
-    }
-    auto* data = const_cast<std::byte*>(view.data.data());
-    if (reinterpret_cast<std::uintptr_t>(data) % at::elementSize(type) == 0) {
-      return at::from_blob(
-          data, shape, [keep = tensors_](void*) {}, at::TensorOptions(type));
-    }
-    at::Tensor copy = at::empty(shape, type);
-    std::copy(view.data.begin(), view.data.end(), static_cast<std::byte*>(copy.mutable_data_ptr()));
-    return copy;
-  }
-
-  std::shared_ptr<formats::ShardedSafetensors> tensors_;
+  FolderTensors tensors_;
   at::Device device_;
   std::unordered_map<std::string, std::vector<std::int64_t>> shapes_;
   std::unordered_map<std::string, ConvertedLayer> layers_;

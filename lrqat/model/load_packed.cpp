@@ -6,9 +6,11 @@
 #include <unordered_map>
 
 #include "lrqat/base/error.h"
+#include "lrqat/formats/fused_projections.h"
 #include "lrqat/model/build.h"
 #include "lrqat/model/folder_tensors.h"
 #include "lrqat/model/packed_config.h"
+#include "lrqat/quant/float_weight.h"
 #include "lrqat/quant/integer_weight.h"
 
 namespace lrqat::model {
@@ -20,29 +22,50 @@ class PackedReader {
  public:
   PackedReader(const fs::path& folder, const formats::ModelConfig& config, PackedConfig packed,
                at::Device device)
-      : tensors_(folder, device),
+      : config_(config),
+        tensors_(folder, device),
         packed_(std::move(packed)),
         layout_(packed_layout(packed_.layout)),
         device_(device) {
-    for (const auto& tensor : formats::expected_tensors(config)) shapes_.emplace(tensor.name, tensor.shape);
+    for (const auto& tensor : formats::expected_file_tensors(config)) {
+      shapes_.emplace(tensor.name, tensor.shape);
+    }
     check_names();
   }
 
   std::shared_ptr<quant::WeightParametrization> weight(const std::string& module) const {
-    const std::vector<std::int64_t>& shape = shapes_.at(module + ".weight");
-    if (!tensors_.has(module + layout_.marker)) return tensors_.float_weight(module + ".weight", shape);
-    quant::QuantizedWeight weight = unpack(module, shape);
+    const auto part = formats::fused_part(config_, module);
+    const std::string stored = part ? part->fused : module;
+    const std::vector<std::int64_t>& shape = shapes_.at(stored + ".weight");
+    if (!tensors_.has(stored + layout_.marker)) {
+      const auto whole = tensors_.float_weight(stored + ".weight", shape);
+      return part ? rows_of(*whole, *part) : whole;
+    }
+    quant::QuantizedWeight weight = unpack(stored, shape);
+    if (part) narrow(weight, *part);
     weight.weight_int = weight.weight_int.to(device_);
     weight.scale = weight.scale.to(device_);
     if (weight.zero_point.defined()) weight.zero_point = weight.zero_point.to(device_);
     auto result = std::make_shared<quant::IntegerWeight>(module, weight);
-    tensors_.release(module + layout_.marker);
+    tensors_.release(stored + layout_.marker);
     return result;
   }
 
   at::Tensor vector(const std::string& name) const { return tensors_.vector(name, shapes_.at(name)); }
 
  private:
+  static std::shared_ptr<quant::WeightParametrization> rows_of(const quant::WeightParametrization& whole,
+                                                               const formats::FusedPart& part) {
+    const auto& weight = dynamic_cast<const quant::FloatWeight&>(whole).weight();
+    return std::make_shared<quant::FloatWeight>(weight.narrow(0, part.row_begin, part.rows));
+  }
+
+  static void narrow(quant::QuantizedWeight& weight, const formats::FusedPart& part) {
+    for (at::Tensor* tensor : {&weight.weight_int, &weight.scale, &weight.zero_point}) {
+      if (tensor->defined()) *tensor = tensor->narrow(0, part.row_begin, part.rows).contiguous();
+    }
+  }
+
   quant::QuantizedWeight unpack(const std::string& module, const std::vector<std::int64_t>& shape) const {
     const PackedScheme& scheme = packed_.scheme_of(module, tensors_.where());
     const TensorLookup lookup = [&](const std::string& suffix, const std::vector<std::int64_t>& expected,
@@ -81,6 +104,7 @@ class PackedReader {
     });
   }
 
+  formats::ModelConfig config_;
   FolderTensors tensors_;
   PackedConfig packed_;
   const PackedLayout& layout_;

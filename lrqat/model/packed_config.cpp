@@ -166,7 +166,11 @@ const Method* find_method(const std::string& name) {
 // As compressed-tensors matches: a pattern from the name's beginning, the name, or the class of the module.
 bool matches(const std::string& target, const std::string& module) {
   if (target.starts_with("re:")) {
-    return std::regex_search(module, std::regex(target.substr(3)), std::regex_constants::match_continuous);
+    try {
+      return std::regex_search(module, std::regex(target.substr(3)), std::regex_constants::match_continuous);
+    } catch (const std::regex_error&) {
+      fail("quantization_config: target \"", target, "\" is no pattern that can be read here");
+    }
   }
   return target == module || target == "Linear";
 }

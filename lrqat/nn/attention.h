@@ -5,16 +5,20 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 
 #include "lrqat/nn/kv_cache.h"
 #include "lrqat/nn/linear.h"
+#include "lrqat/nn/rms_norm.h"
 #include "lrqat/nn/rotary_embedding.h"
 
 namespace lrqat::nn {
 
 // softmax(q kᵀ / sqrt(D)) v where the last query stands at the last key: query i of Q sees the keys up to
 // i + K - Q. q [B, heads, Q, D], k and v [B, kv heads, K, D] with K >= Q -> [B, heads, Q, D].
-at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
+// window: a query sees so many keys, its own included; 0: all before it.
+at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            std::int64_t window = 0);
 
 struct Attention {
   std::int64_t num_heads;
@@ -24,6 +28,9 @@ struct Attention {
   Linear k_proj;
   Linear v_proj;
   Linear o_proj;
+  std::int64_t sliding_window = 0;        // 0: none
+  bool turns = true;                      // q and k by the rotary embedding
+  std::optional<RmsNorm> q_norm, k_norm;  // of each head, before the rotary embedding
 
   // hidden [B, T, H], its first token at `position`; with a cache, the tokens in it come before.
   at::Tensor forward(const at::Tensor& hidden, const RotaryEmbedding& rotary, std::int64_t position,

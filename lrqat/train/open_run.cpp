@@ -3,6 +3,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
+#include "lrqat/model/integer_source.h"
 #include "lrqat/model/open.h"
 #include "lrqat/model/prepare.h"
 #include "lrqat/train/methods.h"
@@ -29,7 +30,7 @@ bool is_best_known(const Run& run) {
 
 model::OpenedModel open_run(const std::filesystem::path& path, const model::LoadOptions& options) {
   const Run run = Run::open(path);
-  model::SharedSource source(formats::open_weight_source(run.recipe().model));
+  model::SharedSource source(model::open_source(run.recipe().model));
   auto decoder = model::load_float_model(source, options);
   SilentProgress silent;
   restore_student(run, *decoder, source, is_best_known(run), silent);

@@ -11,6 +11,7 @@
 #include "lrqat/base/memory.h"
 #include "lrqat/data/dataset.h"
 #include "lrqat/data/sampler.h"
+#include "lrqat/model/integer_source.h"
 #include "lrqat/model/load.h"
 #include "lrqat/model/prepare.h"
 #include "lrqat/model/tokenizer_files.h"
@@ -225,7 +226,7 @@ TrainResult train(const Recipe& given, const TrainOptions& options, ProgressRepo
   if (!options.resume && std::filesystem::exists(options.run)) {
     fail(options.run.string(), " exists: give another --out, or continue a run there with --resume");
   }
-  model::SharedSource source(formats::open_weight_source(recipe.model));
+  model::SharedSource source(model::open_source(recipe.model));
   if (!find_method(recipe.method).trains) return make_untrained_run(recipe, options, *source);
   const text::Tokenizer tokenizer = model::load_model_tokenizer(recipe.model);
   auto dataset = data::PackedDataset::from_files({recipe.data.begin(), recipe.data.end()}, tokenizer,

@@ -81,6 +81,9 @@ TEST(ModelConfigJson, WrittenAndReadBackIsTheSame) {
   config.eos_token_id = {1, 2, 3};
   config.bos_token_id = 0;
   config.pad_token_id = 5;
+  config.model_type = "mistral";
+  config.architecture = "MistralForCausalLM";
+  EXPECT_EQ(parse(config_to_json(config)), config);
   config.sliding_window = 128;
   config.rope_theta = 12345.5;
   config.rope_scaling = {"llama3", 8.0, 1.0, 4.0, 4096};
@@ -91,6 +94,40 @@ TEST(ModelConfigJson, WrittenAndReadBackIsTheSame) {
   EXPECT_EQ(parse(old_spelling), config);
   config.rope_scaling = {"linear", 2.0};
   EXPECT_EQ(parse(config_to_json(config)), config);
+}
+
+TEST(ModelConfigJson, KeepsEveryRotaryEmbeddingAndWindow) {
+  ModelConfig config = parse(small_config());
+  config.rope_scaling = {.rope_type = "dynamic",
+                         .factor = 2.0,
+                         .original_max_position_embeddings = config.max_position_embeddings};
+  EXPECT_EQ(parse(config_to_json(config)), config);
+  config.rope_scaling = {.rope_type = "yarn",
+                         .factor = 2.0,
+                         .original_max_position_embeddings = 16,
+                         .attention_factor = 1.25,
+                         .beta_fast = 20.0,
+                         .beta_slow = 2.0,
+                         .truncate = false};
+  EXPECT_EQ(parse(config_to_json(config)), config);
+  config.partial_rotary_factor = 0.5;
+  const auto half = static_cast<std::size_t>(rotary_dimensions(config) / 2);
+  config.rope_scaling = {.rope_type = "longrope",
+                         .factor = 2.0,
+                         .original_max_position_embeddings = 16,
+                         .attention_factor = 1.25,
+                         .short_factor = std::vector<double>(half, 1.0),
+                         .long_factor = std::vector<double>(half, 2.5)};
+  EXPECT_EQ(parse(config_to_json(config)), config);
+  config.model_type = "qwen2";
+  config.architecture = "Qwen2ForCausalLM";
+  config.attention_bias = true;
+  EXPECT_EQ(parse(config_to_json(config)), config);
+  config.sliding_window = 8;
+  for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) config.sliding_layers.push_back(i % 2 == 1);
+  EXPECT_EQ(parse(config_to_json(config)), config);
+  EXPECT_FALSE(has_sliding_window(config, 0));
+  EXPECT_TRUE(has_sliding_window(config, 1));
 }
 
 struct BadConfig {
@@ -133,8 +170,8 @@ std::vector<BadConfig> bad_configs() {
       {"theta_negative", {{"rope_theta", -1}}, {"rope_theta is -1"}},
       {"unknown_activation", {{"hidden_act", "gelu"}}, {"hidden_act is \"gelu\"", "known are silu"}},
       {"unknown_rope_type",
-       {{"rope_scaling", {{"rope_type", "yarn"}, {"factor", 4}}}},
-       {"rope_type is \"yarn\"", "known are default, linear, llama3"}},
+       {{"rope_scaling", {{"rope_type", "ntk"}, {"factor", 4}}}},
+       {"rope_type is \"ntk\"", "known are default, linear, llama3, dynamic, yarn, longrope"}},
       {"rope_factor_missing", {{"rope_scaling", {{"rope_type", "linear"}}}}, {"\"factor\" is missing"}},
       {"rope_factor_zero",
        {{"rope_scaling", {{"type", "linear"}, {"factor", 0}}}},
@@ -143,8 +180,16 @@ std::vector<BadConfig> bad_configs() {
       {"llama3_twisted", {{"rope_scaling", twisted}}, {"high_freq_factor is 1"}},
       {"rope_scaling_a_list", {{"rope_scaling", {1}}}, {"rope_scaling", "object"}},
       {"partial_rotary",
-       {{"rope_parameters", {{"rope_type", "default"}, {"partial_rotary_factor", 0.5}}}},
-       {"partial_rotary_factor is 0.5"}},
+       {{"rope_parameters", {{"rope_type", "default"}, {"partial_rotary_factor", 0.2}}}},
+       {"partial_rotary_factor is 0.2", "even number"}},
+      {"longrope_without_factors",
+       {{"rope_scaling", {{"rope_type", "longrope"}, {"long_factor", {1, 2}}}}},
+       {"\"short_factor\" is missing"}},
+      {"longrope_with_few_factors",
+       {{"rope_scaling", {{"rope_type", "longrope"}, {"long_factor", {1, 2}}, {"short_factor", {1, 2}}}}},
+       {"2 and 2 numbers"}},
+      {"experts", {{"num_local_experts", 8}}, {"mixtures of experts are not supported"}},
+      {"mixtral", {{"model_type", "mixtral"}}, {"mixtures of experts are not supported"}},
       {"bias_a_number", {{"attention_bias", 1}}, {"attention_bias"}},
       {"eos_beyond_vocabulary", {{"eos_token_id", {1, 96}}}, {"eos_token_id is 96", "95"}},
       {"eos_a_string", {{"eos_token_id", "</s>"}}, {"eos_token_id", "whole number"}},

@@ -22,7 +22,7 @@ Operands random_operands(std::int64_t heads, std::int64_t kv_heads, std::int64_t
 }
 
 // The definition, in float64: scores, mask, softmax, product; every query head with its group's keys.
-at::Tensor reference(const Operands& x) {
+at::Tensor reference(const Operands& x, std::int64_t window = 0) {
   const std::int64_t group = x.q.size(1) / x.k.size(1);
   const at::Tensor k = x.k.to(at::kDouble).repeat_interleave(group, 1);
   const at::Tensor v = x.v.to(at::kDouble).repeat_interleave(group, 1);
@@ -31,6 +31,7 @@ at::Tensor reference(const Operands& x) {
   for (std::int64_t i = 0; i < queries; ++i) {
     const std::int64_t visible = i + keys - queries + 1;
     if (visible < keys) scores.select(2, i).slice(2, visible, keys).fill_(-1e300);
+    if (window > 0 && visible > window) scores.select(2, i).slice(2, 0, visible - window).fill_(-1e300);
   }
   return at::matmul(at::softmax(scores, -1), v);
 }
@@ -48,6 +49,18 @@ TEST(CausalAttention, EqualsTheDefinition) {
       const Operands x = random_operands(heads, kv_heads, queries, keys);
       EXPECT_LT(difference(causal_attention(x.q, x.k, x.v), reference(x)), kTolerance)
           << heads << " heads, " << kv_heads << " key heads, " << queries << " queries, " << keys << " keys";
+    }
+  }
+}
+
+TEST(CausalAttention, AWindowEndsAtItsSize) {
+  for (const auto& [queries, keys] : {std::pair{33, 33}, {1, 1}, {1, 40}, {7, 40}, {2, 3}}) {
+    const Operands x = random_operands(6, 2, queries, keys);
+    for (const std::int64_t window : {1, 2, 7, 39, 40, 100}) {
+      const at::Tensor out = causal_attention(x.q, x.k, x.v, window);
+      EXPECT_LT(difference(out, reference(x, window)), kTolerance) << queries << " " << keys << " " << window;
+      if (window + 1 >= keys) continue;  // the control
+      EXPECT_GT(difference(out, reference(x, window + 1)), 100 * kTolerance);
     }
   }
 }

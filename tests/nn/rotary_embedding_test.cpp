@@ -38,7 +38,7 @@ TEST(RotaryEmbedding, FrequenciesAreTransformersBits) {
 }
 
 TEST(RotaryEmbedding, RefusesUnknownKinds) {
-  EXPECT_THROW(rotary_inverse_frequencies(8, 1e4, {.rope_type = "yarn"}), Error);
+  EXPECT_THROW(rotary_inverse_frequencies(8, 1e4, {.rope_type = "ntk"}), Error);
 }
 
 TEST(RotaryEmbedding, TurnsPairsOfHalves) {
@@ -73,6 +73,41 @@ TEST(RotaryEmbedding, KernelEqualsTheFloat64FormAndItsGradient) {
   EXPECT_LT((rotary.apply(back, 5) - grad).abs().max().item<double>(), 2e-6) << "the rotation back, undone";
   const auto shift = [&](const at::Tensor& v) { return rotary.apply(v, 5); };
   EXPECT_LT(testing::gradient_error(shift, x.narrow(1, 0, 3)), testing::kGradientTolerance);
+}
+
+// Only the first part of a head is turned; the rest passes.
+TEST(RotaryEmbedding, TurnsAPartOfAHead) {
+  at::manual_seed(3);
+  const RotaryEmbedding part(8, 100.0, {}, 4), whole(4, 100.0, {});
+  const at::Tensor x = at::randn({1, 5, 2, 8});
+  const at::Tensor y = part.apply(x, 7);
+  EXPECT_TRUE(at::equal(y.narrow(3, 0, 4), whole.apply(x.narrow(3, 0, 4), 7)));
+  EXPECT_TRUE(at::equal(y.narrow(3, 4, 4), x.narrow(3, 4, 4)));
+}
+
+// dynamic and longrope go by the length seen in the call, and come back from a long one.
+TEST(RotaryEmbedding, LengthChoosesTheFrequencies) {
+  at::manual_seed(4);
+  const formats::RopeScaling dynamic{
+      .rope_type = "dynamic", .factor = 2.0, .original_max_position_embeddings = 16};
+  const formats::RopeScaling longrope{.rope_type = "longrope",
+                                      .factor = 2.0,
+                                      .original_max_position_embeddings = 16,
+                                      .attention_factor = 1.5,
+                                      .short_factor = {1.0, 1.0},
+                                      .long_factor = {2.0, 4.0}};
+  const at::Tensor brief = at::randn({1, 16, 1, 4}), lengthy = at::randn({1, 17, 1, 4});
+  const RotaryEmbedding plain(4, 100.0, {});
+  for (const auto& scaling : {dynamic, longrope}) {
+    const RotaryEmbedding rotary(4, 100.0, scaling);
+    const at::Tensor expected = plain.apply(brief, 0) * scaling.attention_factor;
+    EXPECT_LT((rotary.apply(brief, 0) - expected).abs().max().item<float>(), 1e-6);
+    const at::Tensor stretched = rotary.apply(lengthy, 0);
+    EXPECT_GT((stretched - plain.apply(lengthy, 0) * scaling.attention_factor).abs().max().item<float>(),
+              1e-2);
+    EXPECT_LT((rotary.apply(brief, 0) - expected).abs().max().item<float>(), 1e-6);
+    EXPECT_TRUE(at::equal(rotary.apply(lengthy, 0), stretched));
+  }
 }
 
 }  // namespace

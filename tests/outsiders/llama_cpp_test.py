@@ -124,6 +124,15 @@ SMALL = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "nu
 LLAMA3 = {**SMALL, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False,
           "rope_parameters": {"rope_theta": 100.0, "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
                               "high_freq_factor": 4.0, "original_max_position_embeddings": 64}}
+QWEN2 = {**SMALL, "model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "tie_word_embeddings": False,
+         "rope_parameters": {"rope_theta": 100.0, "rope_type": "default"}}
+QWEN3 = {**SMALL, "model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "tie_word_embeddings": True,
+         "rope_parameters": {"rope_theta": 100.0, "rope_type": "default"}}
+SMOLLM3 = {**SMALL, "model_type": "smollm3", "architectures": ["SmolLM3ForCausalLM"], "tie_word_embeddings": True,
+           "num_hidden_layers": 4, "rope_parameters": {"rope_theta": 100.0, "rope_type": "default"}}
+WIDE = {**SMALL, "hidden_size": 256, "intermediate_size": 512, "head_dim": 64, "tie_word_embeddings": True,
+        "embedding_std": 0.1,  # logits of a few units: a KL that says something
+        "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"}}
 LINEAR = {**SMALL, "attention_bias": False, "mlp_bias": False, "tie_word_embeddings": True,
           "rope_parameters": {"rope_theta": 10000.0, "rope_type": "linear", "factor": 4.0}}
 
@@ -132,11 +141,13 @@ def write_model(folder, config):
     """A random Hugging Face model whose biases and rotary angles matter."""
     folder.mkdir()
     random = np.random.default_rng(3)
-    heads, groups, hidden, inner = 64, 32, 64, 96
+    hidden, inner, head_dim = config["hidden_size"], config["intermediate_size"], config["head_dim"]
+    heads, groups = config["num_attention_heads"] * head_dim, config["num_key_value_heads"] * head_dim
+    biased = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"} if config["model_type"] == "qwen2" else ()
     shapes = {"self_attn.q_proj": (heads, hidden), "self_attn.k_proj": (groups, hidden),
               "self_attn.v_proj": (groups, hidden), "self_attn.o_proj": (hidden, heads),
               "mlp.gate_proj": (inner, hidden), "mlp.up_proj": (inner, hidden), "mlp.down_proj": (hidden, inner)}
-    tensors = {"model.embed_tokens.weight": random.normal(0, 1, (config["vocab_size"], hidden)),
+    tensors = {"model.embed_tokens.weight": random.normal(0, config.get("embedding_std", 1), (config["vocab_size"], hidden)),
                "model.norm.weight": random.normal(1, 0.1, hidden)}
     if not config["tie_word_embeddings"]:
         tensors["lm_head.weight"] = random.normal(0, 0.2, (config["vocab_size"], hidden))
@@ -145,9 +156,12 @@ def write_model(folder, config):
         for name in ("input_layernorm", "post_attention_layernorm"):
             tensors[f"{prefix}{name}.weight"] = random.normal(1, 0.1, hidden)
         for name, shape in shapes.items():
-            tensors[f"{prefix}{name}.weight"] = random.normal(0, 0.25, shape)
-            if config["attention_bias"]:
+            tensors[f"{prefix}{name}.weight"] = random.normal(0, 2 / hidden ** 0.5, shape)
+            if config.get("attention_bias") or name in biased:
                 tensors[f"{prefix}{name}.bias"] = random.normal(0, 0.5, shape[0])
+        if config["model_type"] == "qwen3":
+            for name in ("q_norm", "k_norm"):
+                tensors[f"{prefix}self_attn.{name}.weight"] = random.normal(1, 0.3, head_dim)
     safetensors_numpy.save_file({name: array.astype(np.float32) for name, array in tensors.items()},
                                 folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(config))
@@ -171,11 +185,39 @@ def small(folder, name, config):
     assert found < TOLERANCE, f"log-probabilities differ by {found}"
     # The control: unstretched rotary frequencies must not pass.
     changed = json.loads((model / "config.json").read_text())
-    changed["rope_parameters"] = {"rope_theta": config["rope_parameters"]["rope_theta"], "rope_type": "default"}
+    theta = config["rope_parameters"]["rope_theta"] * (1.01 if config["rope_parameters"]["rope_type"] == "default" else 1)
+    changed["rope_parameters"] = {"rope_theta": theta, "rope_type": "default"}
     (model / "config.json").write_text(json.dumps(changed))
     control = difference(model)
     assert control > 10 * TOLERANCE, f"without the stretched frequencies the difference is only {control}"
     return f"within {found:.1e} (with other rotary frequencies {control:.1e})"
+
+
+def block_types(folder):
+    """Every block type that linears are written in: llama.cpp loads it, and the divergence is that of its 8-bit
+    activations. A type that this llama.cpp does not have is named."""
+    source = write_model(folder / "wide", WIDE)
+    prompt = [1] + [int(i) for i in np.random.default_rng(6).integers(300, 31000, 20)]
+    unknown, largest = [], 0.0
+    for kind, bits in (("q2_0", 2), ("q2_k", 2), ("q3_k", 3), ("q4_0", 4), ("q4_k", 4), ("q4_1", 4), ("q5_0", 4),
+                       ("q6_k", 4), ("q8_0", 8)):
+        if not hasattr(xl.ggml_type, f"GGML_TYPE_{kind.upper()}"):
+            unknown.append(kind)
+            continue
+        model = folder / f"wide-{bits}" / "converted"
+        if not model.exists():
+            support.converted(source, model.parent, "--bits", bits, "--granularity", "channel")
+        path = export(model, folder / f"{kind}.gguf", "--linear-type", kind)
+        _, ids, top = LlamaCpp(path).complete(prompt, 2, WIDE["vocab_size"])
+        ours = our_log_probabilities(model, prompt + ids, folder)[len(prompt) - 1:len(prompt) + len(ids) - 1]
+        kl = mean_kl(ours, top)
+        assert 0 <= kl < KL_OF_ACTIVATIONS, (kind, kl)
+        unrounded = our_log_probabilities(source, prompt + ids, folder)[len(prompt) - 1:len(prompt) + len(ids) - 1]
+        control = mean_kl(unrounded, top)
+        assert bits == 8 or control > 5 * kl, (kind, kl, control)
+        largest = max(largest, kl)
+        print(f"    {kind}: mean KL {kl:.1e} (from the float model {control:.1e})")
+    return f"mean KL at most {largest:.1e}" + (f"; not in this llama.cpp: {', '.join(unknown)}" if unknown else "")
 
 
 def main():
@@ -185,6 +227,10 @@ def main():
         return support.run({
             "biases, Llama 3's rotary embedding, untied head": lambda: small(folder, "llama3", LLAMA3),
             "linear rotary embedding, tied head": lambda: small(folder, "linear", LINEAR),
+            "Qwen2: biases of q, k and v": lambda: small(folder, "qwen2", QWEN2),
+            "Qwen3: norms of heads": lambda: small(folder, "qwen3", QWEN3),
+            "SmolLM3: layers without rotary embedding": lambda: small(folder, "smollm3", SMOLLM3),
+            "every block type": lambda: block_types(folder),
             "SmolLM2 rounded and converted": smollm2.convert,
             "SmolLM2 with matrices as float32": smollm2.as_floats,
             "SmolLM2 in Q4_0": smollm2.as_blocks,

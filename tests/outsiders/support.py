@@ -47,6 +47,14 @@ def lrqat(*arguments):
     return json.loads(result.stdout)
 
 
+def lrqat_error(*arguments):
+    """Runs the program, which must refuse; what it says."""
+    command = [str(BUILD / "lrqat"), *map(str, arguments)]
+    result = subprocess.run(command, text=True, capture_output=True, env=ENVIRONMENT)
+    assert result.returncode in (1, 2), f"{' '.join(command)}\nended with {result.returncode}\n{result.stderr}"
+    return result.stderr
+
+
 def gtest(executable, test, **environment):
     """Runs a test executable that writes files for outsiders where the environment asks for them."""
     command = [str(BUILD / "tests" / executable), f"--gtest_filter={test}"]

@@ -1,0 +1,176 @@
+"""Model families and kinds of rotary embedding against transformers, on random small models in float32: log-probabilities
+and the gradient of the loss with respect to the embeddings, from the folder that transformers saves; a copy with one
+setting changed must be told apart. Then the family's converted folder, exported and opened again, by us and by
+transformers."""
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import support
+
+np, torch, transformers, safetensors_numpy = support.require("numpy", "torch", "transformers", "safetensors.numpy")
+
+transformers.utils.logging.disable_progress_bar()
+IDS = [int(i) for i in np.random.default_rng(2).integers(0, 96, 48)]
+# Float32 sums in another order; log-probabilities here go to -30: measured 3e-5, and 5e-6 of the largest gradient.
+TOLERANCE = 1e-4
+SMALL = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "vocab_size": 96, "num_attention_heads": 4,
+         "num_key_value_heads": 2, "max_position_embeddings": 64, "tie_word_embeddings": False, "pad_token_id": None,
+         "bos_token_id": 1, "eos_token_id": 2, "initializer_range": 0.25}
+LONGROPE = {"rope_type": "longrope", "rope_theta": 100.0, "short_factor": [1.0, 1.1, 1.3, 1.6, 2.0, 2.2, 2.5, 3.0],
+            "long_factor": [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0]}
+HALF = {**LONGROPE, "short_factor": LONGROPE["short_factor"][:6], "long_factor": LONGROPE["long_factor"][:6],
+        "partial_rotary_factor": 0.75}
+
+
+def rope(kind, **settings):
+    return {"rope_parameters": {"rope_type": kind, "rope_theta": 100.0, **settings}}
+
+
+# name: (model_type, settings, {key: value} of the control). Controls change what the case is about.
+CASES = {
+    "llama": ("llama", {}, {"rope_parameters": {"rope_type": "default", "rope_theta": 101.0}}),
+    "linear": ("llama", rope("linear", factor=4.0), rope("linear", factor=3.0)),
+    "llama3": ("llama", rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                             original_max_position_embeddings=32),
+               rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=5.0, original_max_position_embeddings=32)),
+    "dynamic, short": ("llama", rope("dynamic", factor=4.0), {"max_position_embeddings": 16}),
+    "dynamic, long": ("llama", {"max_position_embeddings": 16, **rope("dynamic", factor=4.0)},
+                      rope("dynamic", factor=2.0)),
+    "yarn": ("llama", rope("yarn", factor=4.0, original_max_position_embeddings=16),
+             rope("yarn", factor=4.0, original_max_position_embeddings=16, attention_factor=1.0)),
+    "yarn with everything": ("llama", rope("yarn", factor=8.0, original_max_position_embeddings=32, beta_fast=16.0,
+                                           beta_slow=2.0, mscale=0.8, mscale_all_dim=0.5, truncate=False),
+                             rope("yarn", factor=8.0, original_max_position_embeddings=32, beta_fast=16.0, beta_slow=2.0,
+                                  mscale=0.8, mscale_all_dim=0.5, truncate=True)),
+    "mistral": ("mistral", {"sliding_window": 8}, {"sliding_window": 9}),
+    "mistral without a window": ("mistral", {"sliding_window": None}, {"sliding_window": 8}),
+    "mistral with head_dim": ("mistral", {"sliding_window": None, "head_dim": 24}, rope("default", rope_theta=101.0)),
+    "qwen2": ("qwen2", {}, {"rms_norm_eps": 0.1}),
+    "qwen2 with windows": ("qwen2", {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1},
+                           {"layer_types": ["sliding_attention", "full_attention"]}),
+    "qwen3": ("qwen3", {"head_dim": 24}, {"rms_norm_eps": 0.1}),
+    "qwen3 with biases": ("qwen3", {"head_dim": 16, "attention_bias": True}, {"rms_norm_eps": 0.1}),
+    "smollm3": ("smollm3", {"num_hidden_layers": 5}, {"no_rope_layers": [1, 1, 1, 1, 1]}),
+    "smollm3 with a list": ("smollm3", {"no_rope_layers": [0, 1]}, {"no_rope_layers": [1, 0]}),
+    "phi3": ("phi3", {"sliding_window": 16, "original_max_position_embeddings": 64}, {"sliding_window": 15}),
+    "phi3, longrope, short": ("phi3", {"max_position_embeddings": 256, "original_max_position_embeddings": 64,
+                                       "rope_parameters": LONGROPE}, {"original_max_position_embeddings": 32}),
+    "phi3, longrope, long": ("phi3", {"max_position_embeddings": 128, "original_max_position_embeddings": 32,
+                                      "rope_parameters": LONGROPE}, {"original_max_position_embeddings": 48}),
+    "phi4-mini, part of each head": ("phi3", {"max_position_embeddings": 128, "original_max_position_embeddings": 32,
+                                              "rope_parameters": HALF, "tie_word_embeddings": True},
+                                     {"original_max_position_embeddings": 48}),
+}
+
+
+def save(folder, model_type, settings):
+    """A random model whose norms and biases matter."""
+    torch.manual_seed(5)
+    config = transformers.AutoConfig.for_model(model_type, **{**SMALL, **settings})
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(0, 0.5)
+            elif "norm" in name:
+                parameter.normal_(1, 0.2)
+    model.save_pretrained(folder)
+    return model
+
+
+def theirs(model):
+    ids = torch.tensor([IDS])
+    embedded = model.get_input_embeddings()(ids).detach().requires_grad_()
+    log_probabilities = model(inputs_embeds=embedded, use_cache=False).logits[0].log_softmax(-1)
+    torch.nn.functional.nll_loss(log_probabilities[:-1], ids[0, 1:]).backward()
+    return log_probabilities.detach().numpy(), embedded.grad[0].numpy()
+
+
+def ours(model, folder):
+    support.gtest("export_tests", "OutsiderFiles.LogProbabilities", LRQAT_OUTSIDER_MODEL=model,
+                  LRQAT_OUTSIDER_IDS=",".join(map(str, IDS)), LRQAT_WRITE_OUTSIDER_FILES=folder)
+    found = safetensors_numpy.load_file(folder / "log_probabilities.safetensors")
+    return found["log_probabilities"], found["embedding_gradient"]
+
+
+def differences(found, expected):
+    return (float(np.abs(found[0] - expected[0]).max()),
+            float(np.abs(found[1] - expected[1]).max() / np.abs(expected[1]).max()))
+
+
+def forward_and_gradient(work, name):
+    model_type, settings, control = CASES[name]
+    folder = work / "model"
+    shutil.rmtree(folder, ignore_errors=True)
+    expected = theirs(save(folder, model_type, settings))
+    found = differences(ours(folder, work), expected)
+    assert max(found) < TOLERANCE, (name, found)
+    config = json.loads((folder / "config.json").read_text())
+    config.update(control)
+    (folder / "config.json").write_text(json.dumps(config))
+    changed = differences(ours(folder, work), expected)
+    assert min(changed) > 10 * TOLERANCE, f"{name}: with {control} the differences are only {changed}"
+    return found
+
+
+def every_case(work):
+    largest = np.max([forward_and_gradient(work, name) for name in CASES], axis=0)
+    return f"{len(CASES)} models, log-probabilities within {largest[0]:.1e}, gradients within {largest[1]:.1e}"
+
+
+def exports(work):
+    """Each family rounded, converted, exported to every format that holds it, and opened again; hf and compressed-tensors
+    also by transformers."""
+    cells = 0
+    for model_type, settings in {"llama": {}, "mistral": {"sliding_window": 8}, "qwen2": {}, "qwen3": {"head_dim": 32},
+                                 "smollm3": {"num_hidden_layers": 4},
+                                 "phi3": {"original_max_position_embeddings": 64}}.items():
+        folder = work / model_type
+        save(folder / "float", model_type, {**settings, "num_attention_heads": 4, "num_key_value_heads": 2})
+        model = support.converted(folder / "float", folder, "--bits", 4, "--granularity", "group:32")
+        expected = ours(model, work)
+        for name in ("gguf", "compressed-tensors", "gptq", "awq", "hf"):
+            out = folder / f"out-{name}"
+            if name == "gguf" and model_type == "phi3":
+                continue
+            report = support.lrqat("export", "--model", model, "--format", name, "--out", out)
+            assert report["bit_exact_tensors"] == report["tensors"], report
+            compared = support.lrqat("inspect", "--compare", model, out)
+            assert compared["equal"] and compared["tensors"] == report["tensors"], compared
+            if not (name == "gguf" and model_type == "mistral"):  # llama.cpp's files have no sliding window
+                found = differences(ours(out, work), expected)
+                assert max(found) < TOLERANCE, (model_type, name, found)
+            if name in ("hf", "compressed-tensors"):
+                loaded = transformers.AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
+                found = differences(theirs(loaded), expected)
+                assert max(found) < TOLERANCE, (model_type, name, found)
+            cells += 1
+    return f"{cells} files"
+
+
+def experts_are_refused(work):
+    for name, config in {"mixtral": {"model_type": "mixtral", "num_local_experts": 8},
+                         "qwen3_moe": {"model_type": "qwen3_moe", "num_experts": 16}}.items():
+        folder = work / name
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({**SMALL, **config}))
+        said = support.lrqat_error("perplexity", "--model", folder, "--data", support.ROOT / "data" / "novels.txt")
+        assert "mixtures of experts are not supported" in said and name in said, said
+
+
+def main():
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        return support.run({
+            "forward and gradient": lambda: every_case(work),
+            "exports": lambda: exports(work),
+            "mixtures of experts": lambda: experts_are_refused(work),
+        })
+
+
+if __name__ == "__main__":
+    sys.exit(main())
