@@ -16,6 +16,14 @@ at::Tensor visible_keys(std::int64_t queries, std::int64_t keys, const at::Tenso
   return at::ones({queries, keys}, like.options().dtype(at::kBool)).tril(keys - queries);
 }
 
+// Attention of one segment of a packed row; k and v begin with the prefix.
+at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                             const at::Tensor& mask) {
+  if (!mask.defined()) return causal_attention(q, k, v);
+  const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(3)));
+  return at::scaled_dot_product_attention(q, k, v, mask, 0.0, false, scale, q.size(1) != k.size(1));
+}
+
 }  // namespace
 
 at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
@@ -44,6 +52,32 @@ at::Tensor Attention::forward(const at::Tensor& hidden, const RotaryEmbedding& r
   }
   const at::Tensor mixed = causal_attention(q, k, v).transpose(1, 2);
   return o_proj.forward(mixed.reshape({batch, tokens, num_heads * head_dim}));
+}
+
+at::Tensor Attention::forward_packed(const at::Tensor& hidden, const RotaryEmbedding& rotary,
+                                     const PackedRow& row, const KvCacheLayer* prefix) const {
+  const std::int64_t tokens = hidden.size(1);
+  LRQAT_CHECK(hidden.size(0) == 1, "a packed row is a batch of one");
+  const auto heads = [&](const Linear& projection, std::int64_t count) {
+    return projection.forward(hidden).view({1, tokens, count, head_dim});
+  };
+  const auto rotated = [&](const at::Tensor& x) {
+    return rotary.apply_at(x, row.positions, row.end_position).transpose(1, 2);
+  };
+  const at::Tensor q = rotated(heads(q_proj, num_heads));
+  const at::Tensor k = rotated(heads(k_proj, num_key_value_heads));
+  const at::Tensor v = heads(v_proj, num_key_value_heads).transpose(1, 2);
+  const auto [prefix_k, prefix_v] =
+      prefix != nullptr ? prefix->contents() : std::pair<at::Tensor, at::Tensor>();
+  at::Tensor mixed = at::empty({1, tokens, num_heads, head_dim}, hidden.options());
+  for (const PackedSegment& segment : row.segments) {
+    const auto part = [&](const at::Tensor& x) { return x.narrow(2, segment.begin, segment.length); };
+    const at::Tensor keys = prefix_k.defined() ? at::cat({prefix_k, part(k)}, 2) : part(k);
+    const at::Tensor values = prefix_v.defined() ? at::cat({prefix_v, part(v)}, 2) : part(v);
+    const at::Tensor attended = segment_attention(part(q), keys, values, segment.mask);
+    mixed.narrow(1, segment.begin, segment.length).copy_(attended.transpose(1, 2));
+  }
+  return o_proj.forward(mixed.view({1, tokens, num_heads * head_dim}));
 }
 
 }  // namespace lrqat::nn

@@ -110,4 +110,11 @@ at::Tensor RotaryEmbedding::apply(const at::Tensor& x, std::int64_t position) co
                                sin_.narrow(0, position, tokens));
 }
 
+at::Tensor RotaryEmbedding::apply_at(const at::Tensor& x, const at::Tensor& positions,
+                                     std::int64_t end) const {
+  LRQAT_CHECK(x.dim() == 4 && x.size(3) == head_dim_ && positions.size(0) == x.size(1));
+  extend(end, x.device());
+  return rotate(x.contiguous(), cos_.index_select(0, positions), sin_.index_select(0, positions), 1.0);
+}
+
 }  // namespace lrqat::nn

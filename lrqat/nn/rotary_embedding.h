@@ -21,6 +21,8 @@ class RotaryEmbedding {
 
   // x [B, T, heads, D] float32, its first token at `position` -> the rotated x, contiguous. Differentiable.
   at::Tensor apply(const at::Tensor& x, std::int64_t position) const;
+  // The same for tokens at any positions [T] int64 below `end`. Without gradients.
+  at::Tensor apply_at(const at::Tensor& x, const at::Tensor& positions, std::int64_t end) const;
 
   std::int64_t head_dim() const { return head_dim_; }
 
