@@ -79,9 +79,7 @@ void run_evaluate(const EvaluateFlags& flags, Context& context) {
   std::vector<eval::TaskDefinition> tasks;
   for (const std::string& name : eval::expand_tasks(flags.tasks)) {
     tasks.push_back(eval::find_task(name));
-    // Missing files are found before the model is loaded.
-    eval::find_task_file(options.task_data, tasks.back().name,
-                         options.split.empty() ? tasks.back().split : options.split, tasks.back().files);
+    eval::check_task(tasks.back(), options);
   }
   const model::LoadOptions load{parse_compute_type(flags.compute_dtype), at::Device(context.options.device)};
   const model::OpenedModel model = model::open_model(flags.model, load);

@@ -8,6 +8,28 @@
 namespace lrqat::eval {
 namespace {
 
+struct Prepared {
+  std::filesystem::path data;
+  std::int64_t num_few_shot = 0;
+  std::vector<TaskPrompt> prompts;
+};
+
+Prepared prepare(const TaskDefinition& task, const EvaluateOptions& options) {
+  Prepared prepared;
+  prepared.data = find_task_file(options.task_data, task.name,
+                                 options.split.empty() ? task.split : options.split, task.files);
+  prepared.num_few_shot =
+      task.kind == TaskKind::kRolling ? 0 : options.num_few_shot.value_or(task.num_few_shot);
+  std::vector<TaskRow> examples;
+  if (prepared.num_few_shot > 0) {
+    examples = read_task_rows(
+        find_task_file(options.task_data, task.name, task.few_shot_split, task.few_shot_files));
+  }
+  prepared.prompts =
+      make_prompts(task, read_task_rows(prepared.data), examples, prepared.num_few_shot, options.limit);
+  return prepared;
+}
+
 // The prompts of a task on their way through the model.
 class TaskRun {
  public:
@@ -23,33 +45,21 @@ class TaskRun {
 
   Json run() {
     start_ = std::chrono::steady_clock::now();
-    make_prompts_from_files();
+    Prepared prepared = prepare(task_, options_);
+    prompts_ = std::move(prepared.prompts);
+    prompt_results_.resize(prompts_.size());
     progress_.start(task_.name, static_cast<std::int64_t>(prompts_.size()));
     take_known_results();
     score_the_rest();
     progress_.finish();
     Json json = task_metrics(task_, prompts_, prompt_results_);
-    json["num_fewshot"] = num_few_shot_;
-    json["data"] = data_.filename().string();
+    json["num_fewshot"] = prepared.num_few_shot;
+    json["data"] = prepared.data.filename().string();
     json["seconds"] = seconds();
     return json;
   }
 
  private:
-  void make_prompts_from_files() {
-    data_ = find_task_file(options_.task_data, task_.name,
-                           options_.split.empty() ? task_.split : options_.split, task_.files);
-    num_few_shot_ = options_.num_few_shot.value_or(task_.num_few_shot);
-    if (task_.kind == TaskKind::kRolling) num_few_shot_ = 0;
-    std::vector<TaskRow> examples;
-    if (num_few_shot_ > 0) {
-      examples = read_task_rows(
-          find_task_file(options_.task_data, task_.name, task_.few_shot_split, task_.few_shot_files));
-    }
-    prompts_ = make_prompts(task_, read_task_rows(data_), examples, num_few_shot_, options_.limit);
-    prompt_results_.resize(prompts_.size());
-  }
-
   void take_known_results() {
     const std::string settings = concat(static_cast<int>(options_.bos), "/", max_length_);
     for (std::size_t i = 0; i < prompts_.size(); ++i) {
@@ -136,8 +146,6 @@ class TaskRun {
   ResultsFile& results_;
   ProgressReporter& progress_;
   std::int64_t max_length_ = 0;
-  std::int64_t num_few_shot_ = 0;
-  std::filesystem::path data_;
   std::vector<TaskPrompt> prompts_;
   std::vector<PromptResult> prompt_results_;
   std::vector<std::string> digests_;
@@ -148,6 +156,8 @@ class TaskRun {
 };
 
 }  // namespace
+
+void check_task(const TaskDefinition& task, const EvaluateOptions& options) { prepare(task, options); }
 
 Json evaluate_task(const TaskDefinition& task, const EvaluatedModel& model, const EvaluateOptions& options,
                    ResultsFile& results, ProgressReporter& progress) {

@@ -27,6 +27,10 @@ struct EvaluatedModel {
   std::string identity;  // of weights and arithmetic, for the results file
 };
 
+// Reads a task's files and makes its prompts, only to find out that they can be: the errors of all tasks come
+// before any of them runs.
+void check_task(const TaskDefinition& task, const EvaluateOptions& options);
+
 // The figures of one task (task_metrics.h) with "num_fewshot", "data" and "seconds". What `results` knows is
 // not computed again, what is computed is added to it.
 Json evaluate_task(const TaskDefinition& task, const EvaluatedModel& model, const EvaluateOptions& options,
