@@ -12,7 +12,29 @@
 namespace lrqat::eval {
 namespace {
 
-// The logits of one row at a time, on the CPU.
+struct RowSum {
+  float maximum;
+  double log_sum;  // log Σ exp(z - maximum)
+};
+
+// Piece by piece: a float32 sum over the whole vocabulary would lose the many small terms beside the large
+// ones, always to the same side (1e-5 of a perplexity).
+RowSum sum_row(const float* z, std::int64_t columns) {
+  constexpr std::int64_t kPiece = 512;
+  RowSum row{z[0], 0};
+  double sum = 0;
+  for (std::int64_t begin = 0; begin < columns; begin += kPiece) {
+    nn::RunningLogSumExp piece;
+    nn::update_log_sum_exp(z + begin, std::min(kPiece, columns - begin), piece);
+    const float maximum = std::max(row.maximum, piece.maximum);
+    sum = sum * std::exp(static_cast<double>(row.maximum) - maximum) +
+          piece.sum * std::exp(static_cast<double>(piece.maximum) - maximum);
+    row.maximum = maximum;
+  }
+  row.log_sum = std::log(sum);
+  return row;
+}
+
 void score_chunk_cpu(const at::Tensor& logits, const std::int64_t* targets, double* log_probability,
                      bool* greedy) {
   const std::int64_t columns = logits.size(1);
@@ -20,11 +42,10 @@ void score_chunk_cpu(const at::Tensor& logits, const std::int64_t* targets, doub
   at::parallel_for(0, logits.size(0), 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
       const float* z = data + row * columns;
-      nn::RunningLogSumExp running;
-      nn::update_log_sum_exp(z, columns, running);
+      const RowSum sum = sum_row(z, columns);
       const std::int64_t target = targets[row];
-      log_probability[row] = static_cast<double>(z[target] - running.maximum) - std::log(running.sum);
-      greedy[row] = z[target] == running.maximum && std::find(z, z + target, z[target]) == z + target;
+      log_probability[row] = static_cast<double>(z[target]) - sum.maximum - sum.log_sum;
+      greedy[row] = z[target] == sum.maximum && std::find(z, z + target, z[target]) == z + target;
     }
   });
 }
