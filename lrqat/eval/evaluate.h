@@ -18,7 +18,7 @@ struct EvaluateOptions {
   std::optional<std::int64_t> num_few_shot;  // none: each task's own
   PromptEncoder::Bos bos = PromptEncoder::Bos::kTokenizer;
   std::int64_t max_length = 0;  // 0: the model's max_position_embeddings
-  std::int64_t batch_tokens = 2048;
+  std::int64_t batch_tokens = 1024;
 };
 
 struct EvaluatedModel {

@@ -29,7 +29,7 @@ struct Score {
 struct LogLikelihoodOptions {
   // Longer requests lose tokens at their beginning; a continuation longer than this is an Error.
   std::int64_t max_length = 2048;
-  std::int64_t batch_tokens = 2048;  // about so many go through the model at once
+  std::int64_t batch_tokens = 1024;  // about so many go through the model at once
 };
 
 // requests of one document -> their scores, in the same order.
