@@ -148,7 +148,7 @@ def tiny_model_agrees(folder):
     data = task_data(folder / "data")
     lm = harness.backend(model, tokenizer)
     with_examples = [task for task in CHOICE_TASKS if task != "lambada"]
-    for num_fewshot, limit, tasks in ((0, 12, [*CHOICE_TASKS, "wikitext"]), (3, 4, with_examples)):
+    for num_fewshot, limit, tasks in ((0, 8, [*CHOICE_TASKS, "wikitext"]), (3, 3, with_examples)):
         found, document = by_lrqat(path, folder, tasks, "--num-fewshot", num_fewshot, "--limit", limit)
         assert document["bos"] is True
         differences = {}
@@ -165,11 +165,11 @@ def long_prompts_lose_their_beginning(folder):
     data = task_data(folder / "data")
     lm = harness.backend(model, tokenizer, max_length=160)
     tasks = ["boolq", "hellaswag", "wikitext"]
-    found, _ = by_lrqat(path, folder, tasks, "--max-length", 160, "--limit", 12)
+    found, _ = by_lrqat(path, folder, tasks, "--max-length", 160, "--limit", 6)
     for task in tasks:
-        (expected, _), = by_harness(lm, task, data[task], limit=12).values()
+        (expected, _), = by_harness(lm, task, data[task], limit=6).values()
         check(task, expected, found[task], TOLERANCE["tiny"] * (10 if task == "wikitext" else 1))
-    whole, _ = by_lrqat(path, folder, ["boolq"], "--limit", 12)
+    whole, _ = by_lrqat(path, folder, ["boolq"], "--limit", 6)
     assert worst(whole["boolq"], found["boolq"]) > TOLERANCE["tiny"]  # the control
 
 
