@@ -2,6 +2,7 @@
 #include "lrqat/eval/evaluate.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <iomanip>
 #include <iostream>
 #include <memory>
@@ -30,12 +31,12 @@ std::string file_identity(const std::filesystem::path& path) {
   std::string identity = fs::weakly_canonical(path).string();
   const auto add = [&](const fs::path& file) {
     const auto time = fs::last_write_time(file).time_since_epoch().count();
-    identity += concat("|", file.filename().string(), ":", fs::file_size(file), ":", time);
+    identity += concat("|", file.lexically_relative(path).string(), ":", fs::file_size(file), ":", time);
   };
   if (fs::is_regular_file(path)) add(path);
   if (fs::is_directory(path)) {
     std::vector<fs::path> files;
-    for (const auto& entry : fs::directory_iterator(path)) {
+    for (const auto& entry : fs::recursive_directory_iterator(path)) {  // a run has its checkpoints below
       if (entry.is_regular_file()) files.push_back(entry.path());
     }
     std::sort(files.begin(), files.end());
