@@ -26,6 +26,8 @@ const std::vector<Subcommand>& subcommands() {
       {"tokenize", "lines of text to token ids, or back", declare_tokenize},
       {"train", "train a low-bit model from a float model", declare_train},
       {"perplexity", "perplexity of a model on a text, and its divergence from another", declare_perplexity},
+      {"evaluate", "zero-shot and few-shot tasks, with lm-evaluation-harness' figures", declare_evaluate},
+      {"compare", "two models on a text: KL divergence, same first token, perplexity ratio", declare_compare},
       {"generate", "text that follows a prompt", declare_generate},
       {"convert", "a run's parameters to integers and scales", declare_convert},
       {"export", "integers and scales to a file that other programs read", declare_export},

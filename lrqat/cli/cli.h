@@ -41,6 +41,8 @@ quant::ComputeType parse_compute_type(const std::string& name);  // --compute-dt
 
 Action declare_tokenize(CLI::App& command);
 Action declare_perplexity(CLI::App& command);
+Action declare_evaluate(CLI::App& command);
+Action declare_compare(CLI::App& command);
 Action declare_generate(CLI::App& command);
 Action declare_train(CLI::App& command);
 Action declare_convert(CLI::App& command);

@@ -5,34 +5,41 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
+#include <vector>
 
 #include "lrqat/base/error.h"
 
 namespace lrqat::eval {
 namespace {
 
-struct Sums {
-  double kl = 0;
-  double agreeing = 0;
-  double nll_model = 0;
-  double nll_reference = 0;
+// Of every scored token, in the order of the text.
+struct TokenValues {
+  std::vector<double> kl;
+  std::vector<double> agrees;
+  std::vector<double> nll_model;
+  std::vector<double> nll_reference;
 };
 
-double sum_of(const at::Tensor& values) { return values.sum(at::kDouble).item<double>(); }
-
-// Adds a chunk's part; targets [rows, 1].
-void add_chunk(Sums& sums, const at::Tensor& reference_logits, const at::Tensor& model_logits,
-               const at::Tensor& targets) {
-  sums.agreeing += sum_of(reference_logits.argmax(1) == model_logits.argmax(1));
-  const at::Tensor log_p = reference_logits.log_softmax(1);
-  at::Tensor log_q = model_logits.log_softmax(1);
-  sums.nll_reference -= sum_of(log_p.gather(1, targets));
-  sums.nll_model -= sum_of(log_q.gather(1, targets));
-  const at::Tensor difference = log_q.neg_().add_(log_p);  // log p - log q
-  sums.kl += sum_of(difference.mul_(log_p.exp()).sum(1));
+void append(std::vector<double>& values, const at::Tensor& more) {
+  const at::Tensor plain = more.to(at::kCPU, at::kDouble).contiguous();
+  const double* data = plain.const_data_ptr<double>();
+  values.insert(values.end(), data, data + plain.numel());
 }
 
-void add_batch(Sums& sums, const model::Decoder& reference, const model::Decoder& model,
+// Adds a chunk's part; targets [rows, 1].
+void add_chunk(TokenValues& values, const at::Tensor& reference_logits, const at::Tensor& model_logits,
+               const at::Tensor& targets) {
+  append(values.agrees, reference_logits.argmax(1) == model_logits.argmax(1));
+  const at::Tensor log_p = reference_logits.log_softmax(1);
+  at::Tensor log_q = model_logits.log_softmax(1);
+  append(values.nll_reference, -log_p.gather(1, targets));
+  append(values.nll_model, -log_q.gather(1, targets));
+  const at::Tensor difference = log_q.neg_().add_(log_p);  // log p - log q
+  append(values.kl, difference.mul_(log_p.exp()).sum(1));
+}
+
+void add_batch(TokenValues& values, const model::Decoder& reference, const model::Decoder& model,
                const at::Tensor& batch) {
   const at::Tensor hidden_reference = scored_hidden(reference, batch);
   const at::Tensor hidden_model = scored_hidden(model, batch);
@@ -40,9 +47,37 @@ void add_batch(Sums& sums, const model::Decoder& reference, const model::Decoder
   const std::int64_t rows = targets.size(0), step = logit_rows(model.config().vocab_size);
   for (std::int64_t begin = 0; begin < rows; begin += step) {
     const std::int64_t count = std::min(step, rows - begin);
-    add_chunk(sums, reference.logits(hidden_reference.narrow(0, begin, count)).to(model.device()),
+    add_chunk(values, reference.logits(hidden_reference.narrow(0, begin, count)).to(model.device()),
               model.logits(hidden_model.narrow(0, begin, count)), targets.narrow(0, begin, count));
   }
+}
+
+// The value that a share of all is below; sorts them.
+double quantile(std::vector<double>& values, double share) {
+  const auto index = static_cast<std::size_t>(share * static_cast<double>(values.size() - 1));
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(index), values.end());
+  return values[index];
+}
+
+DivergenceResult summarize(TokenValues values, const Windows& windows, double seconds) {
+  DivergenceResult result;
+  const auto perplexity_of = [&](const std::vector<double>& nll) {
+    const double mean = estimate(nll, windows.count()).mean;
+    return PerplexityResult{std::exp(mean),  mean,   windows.scored_tokens(), windows.context(),
+                            windows.count(), seconds};
+  };
+  result.model = perplexity_of(values.nll_model);
+  result.reference = perplexity_of(values.nll_reference);
+  result.kl = estimate(values.kl, windows.count());
+  result.top1 = estimate(values.agrees, windows.count());
+  for (std::size_t i = 0; i < values.kl.size(); ++i) values.nll_model[i] -= values.nll_reference[i];
+  result.log_ratio = estimate(values.nll_model, windows.count());
+  result.mean_kl = result.kl.mean;
+  result.top1_agreement = result.top1.mean;
+  result.median_kl = quantile(values.kl, 0.5);
+  result.kl_99 = quantile(values.kl, 0.99);
+  result.max_kl = quantile(values.kl, 1.0);
+  return result;
 }
 
 }  // namespace
@@ -58,21 +93,18 @@ DivergenceResult divergence(const model::Decoder& reference, const model::Decode
   const auto start = std::chrono::steady_clock::now();
   const Windows windows(tokens, options);
   progress.start("divergence", windows.count());
-  Sums sums;
+  TokenValues values;
+  double kl = 0;
   for (std::int64_t begin = 0; begin < windows.count(); begin += windows.batch_size()) {
     const std::int64_t end = std::min(begin + windows.batch_size(), windows.count());
-    add_batch(sums, reference, model, windows.batch(begin, end));
-    progress.update(end, concat("KL ", sums.kl / static_cast<double>(end * (windows.context() - 1))));
+    const auto before = static_cast<std::ptrdiff_t>(values.kl.size());
+    add_batch(values, reference, model, windows.batch(begin, end));
+    kl = std::accumulate(values.kl.begin() + before, values.kl.end(), kl);
+    progress.update(end, concat("KL ", kl / static_cast<double>(values.kl.size())));
   }
   progress.finish();
-  const auto count = static_cast<double>(windows.scored_tokens());
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-  const auto result = [&](double nll) {
-    return PerplexityResult{std::exp(nll),  nll, windows.scored_tokens(), windows.context(), windows.count(),
-                            elapsed.count()};
-  };
-  return {sums.kl / count, sums.agreeing / count, result(sums.nll_model / count),
-          result(sums.nll_reference / count)};
+  return summarize(std::move(values), windows, elapsed.count());
 }
 
 }  // namespace lrqat::eval

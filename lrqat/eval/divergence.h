@@ -6,6 +6,7 @@
 #include <span>
 
 #include "lrqat/base/progress.h"
+#include "lrqat/eval/estimate.h"
 #include "lrqat/eval/perplexity.h"
 
 namespace lrqat::eval {
@@ -15,6 +16,14 @@ struct DivergenceResult {
   double top1_agreement = 0;  // share of scored tokens where both put the same token first
   PerplexityResult model;     // `seconds` is that of the whole comparison
   PerplexityResult reference;
+  // With their errors: of the divergence, of the agreement, and of log(perplexity / reference perplexity),
+  // whose terms are differences token by token, so that what makes a text hard for both models drops out.
+  Estimate kl;
+  Estimate top1;
+  Estimate log_ratio;
+  double median_kl = 0;
+  double kl_99 = 0;  // 99 % of the tokens have less
+  double max_kl = 0;
 };
 
 // Both models must have the same vocabulary.

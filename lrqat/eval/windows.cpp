@@ -33,7 +33,7 @@ at::Tensor Windows::batch(std::int64_t begin, std::int64_t end) const {
 }
 
 std::int64_t Windows::batch_size() const {
-  constexpr std::int64_t kTokens = 2048;
+  constexpr std::int64_t kTokens = 512;
   return std::max<std::int64_t>(1, kTokens / context_);
 }
 

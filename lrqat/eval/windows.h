@@ -29,7 +29,8 @@ class Windows {
   std::int64_t scored_tokens() const { return count() * (context_ - 1); }
   // Windows [begin, end) as [end - begin, context] int64.
   at::Tensor batch(std::int64_t begin, std::int64_t end) const;
-  // How many windows go through the model at once: about 2048 tokens.
+  // How many windows go through the model at once: about 512 tokens, whose activations
+  // stay in the cache.
   std::int64_t batch_size() const;
 
  private:

@@ -30,6 +30,13 @@ at::Tensor DecoderLayer::forward(const at::Tensor& hidden, const nn::RotaryEmbed
   return attended + mlp_.forward(post_attention_layernorm_.forward(attended));
 }
 
+at::Tensor DecoderLayer::forward_packed(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary,
+                                        const nn::PackedRow& row, const nn::KvCacheLayer* prefix) const {
+  const at::Tensor attended =
+      hidden + self_attn_.forward_packed(input_layernorm_.forward(hidden), rotary, row, prefix);
+  return attended + mlp_.forward(post_attention_layernorm_.forward(attended));
+}
+
 std::vector<nn::Linear*> DecoderLayer::linears() {
   return {&self_attn_.q_proj, &self_attn_.k_proj, &self_attn_.v_proj, &self_attn_.o_proj,
           &mlp_.gate_proj,    &mlp_.up_proj,      &mlp_.down_proj};
@@ -74,6 +81,15 @@ at::Tensor Decoder::forward(const at::Tensor& tokens, nn::KvCache* cache) const 
   at::Tensor hidden = embed(tokens);
   for (std::int64_t i = 0; i < num_layers(); ++i) {
     hidden = layer_forward(i, hidden, position, cache != nullptr ? &cache->layer(i) : nullptr);
+  }
+  return final_norm(hidden);
+}
+
+at::Tensor Decoder::forward_packed(const at::Tensor& tokens, const nn::PackedRow& row,
+                                   const nn::KvCache* prefix) const {
+  at::Tensor hidden = embed(tokens);
+  for (std::int64_t i = 0; i < num_layers(); ++i) {
+    hidden = layer(i).forward_packed(hidden, rotary_, row, prefix != nullptr ? &prefix->layer(i) : nullptr);
   }
   return final_norm(hidden);
 }

@@ -34,6 +34,10 @@ class DecoderLayer {
   at::Tensor forward(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary, std::int64_t position,
                      nn::KvCacheLayer* cache) const;
 
+  // The same for segments packed in one row, hidden [1, T, H]. Without gradients.
+  at::Tensor forward_packed(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary,
+                            const nn::PackedRow& row, const nn::KvCacheLayer* prefix) const;
+
   std::vector<nn::Linear*> linears();  // q, k, v, o, gate, up, down
   std::vector<const nn::Linear*> linears() const;
   std::vector<quant::Parameter> parameters() const;  // of the linears, with full names
@@ -75,6 +79,9 @@ class Decoder {
 
   // tokens [B, T] -> hidden after the final norm [B, T, H]. With a cache, the tokens continue those in it.
   at::Tensor forward(const at::Tensor& tokens, nn::KvCache* cache = nullptr) const;
+  // tokens [1, T] of several segments -> [1, T, H]; all of them continue the tokens in `prefix` (null: none).
+  at::Tensor forward_packed(const at::Tensor& tokens, const nn::PackedRow& row,
+                            const nn::KvCache* prefix = nullptr) const;
   // hidden [..., H] -> [..., V]. Callers with many tokens ask for a few hundred at a time.
   at::Tensor logits(const at::Tensor& hidden) const { return lm_head_.forward(hidden); }
 

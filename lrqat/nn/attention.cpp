@@ -18,6 +18,25 @@ at::Tensor visible_keys(std::int64_t queries, std::int64_t keys, std::int64_t wi
   return window == 0 ? visible : visible.triu(keys - queries - window + 1);
 }
 
+// Attention of one segment of a packed row; k and v begin with the prefix.
+at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                             const at::Tensor& mask) {
+  if (!mask.defined()) return causal_attention(q, k, v);
+  const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(3)));
+  return at::scaled_dot_product_attention(q, k, v, mask, 0.0, false, scale, q.size(1) != k.size(1));
+}
+
+// The segment's mask without the keys that lie `window` positions or more before a query; keys = P + L.
+at::Tensor within_window(const PackedRow& row, const PackedSegment& segment, std::int64_t keys,
+                         std::int64_t window) {
+  const at::Tensor queries_at = row.positions.narrow(0, segment.begin, segment.length);
+  const at::Tensor prefix_at = at::arange(keys - segment.length, queries_at.options());
+  const at::Tensor distance = queries_at.unsqueeze(1) - at::cat({prefix_at, queries_at}).unsqueeze(0);
+  const at::Tensor visible =
+      segment.mask.defined() ? segment.mask : visible_keys(segment.length, keys, 0, queries_at);
+  return visible.logical_and(distance < window);
+}
+
 }  // namespace
 
 at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -54,6 +73,36 @@ at::Tensor Attention::forward(const at::Tensor& hidden, const RotaryEmbedding& r
   }
   const at::Tensor mixed = causal_attention(q, k, v, sliding_window).transpose(1, 2);
   return o_proj.forward(mixed.reshape({batch, tokens, num_heads * head_dim}));
+}
+
+at::Tensor Attention::forward_packed(const at::Tensor& hidden, const RotaryEmbedding& rotary,
+                                     const PackedRow& row, const KvCacheLayer* prefix) const {
+  const std::int64_t tokens = hidden.size(1);
+  LRQAT_CHECK(hidden.size(0) == 1, "a packed row is a batch of one");
+  const auto heads = [&](const Linear& projection, std::int64_t count) {
+    return projection.forward(hidden).view({1, tokens, count, head_dim});
+  };
+  const auto turned = [&](const at::Tensor& x, const std::optional<RmsNorm>& norm) {
+    const at::Tensor normed = norm ? norm->forward(x) : x;
+    return (turns ? rotary.apply_at(normed, row.positions, row.end_position) : normed).transpose(1, 2);
+  };
+  const at::Tensor q = turned(heads(q_proj, num_heads), q_norm);
+  const at::Tensor k = turned(heads(k_proj, num_key_value_heads), k_norm);
+  const at::Tensor v = heads(v_proj, num_key_value_heads).transpose(1, 2);
+  const auto [prefix_k, prefix_v] =
+      prefix != nullptr ? prefix->contents() : std::pair<at::Tensor, at::Tensor>();
+  at::Tensor mixed = at::empty({1, tokens, num_heads, head_dim}, hidden.options());
+  for (const PackedSegment& segment : row.segments) {
+    const auto part = [&](const at::Tensor& x) { return x.narrow(2, segment.begin, segment.length); };
+    const at::Tensor keys = prefix_k.defined() ? at::cat({prefix_k, part(k)}, 2) : part(k);
+    const at::Tensor values = prefix_v.defined() ? at::cat({prefix_v, part(v)}, 2) : part(v);
+    const at::Tensor mask = sliding_window > 0 && row.end_position > sliding_window
+                                ? within_window(row, segment, keys.size(2), sliding_window)
+                                : segment.mask;
+    const at::Tensor attended = segment_attention(part(q), keys, values, mask);
+    mixed.narrow(1, segment.begin, segment.length).copy_(attended.transpose(1, 2));
+  }
+  return o_proj.forward(mixed.view({1, tokens, num_heads * head_dim}));
 }
 
 }  // namespace lrqat::nn

@@ -9,6 +9,7 @@
 
 #include "lrqat/nn/kv_cache.h"
 #include "lrqat/nn/linear.h"
+#include "lrqat/nn/packed_row.h"
 #include "lrqat/nn/rms_norm.h"
 #include "lrqat/nn/rotary_embedding.h"
 
@@ -35,6 +36,10 @@ struct Attention {
   // hidden [B, T, H], its first token at `position`; with a cache, the tokens in it come before.
   at::Tensor forward(const at::Tensor& hidden, const RotaryEmbedding& rotary, std::int64_t position,
                      KvCacheLayer* cache) const;
+
+  // hidden [1, T, H] of segments that see the keys of `prefix` (null: none) and their own. Without gradients.
+  at::Tensor forward_packed(const at::Tensor& hidden, const RotaryEmbedding& rotary, const PackedRow& row,
+                            const KvCacheLayer* prefix) const;
 };
 
 }  // namespace lrqat::nn

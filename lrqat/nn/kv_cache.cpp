@@ -30,6 +30,11 @@ std::pair<at::Tensor, at::Tensor> KvCacheLayer::append(const at::Tensor& k, cons
   keys_.narrow(2, length_, tokens).copy_(k);
   values_.narrow(2, length_, tokens).copy_(v);
   length_ += tokens;
+  return contents();
+}
+
+std::pair<at::Tensor, at::Tensor> KvCacheLayer::contents() const {
+  if (length_ == 0) return {};
   return {keys_.narrow(2, 0, length_), values_.narrow(2, 0, length_)};
 }
 

@@ -15,6 +15,8 @@ class KvCacheLayer {
   // Appends k and v [B, KV, T, D] and returns all keys and all values [B, KV, length(), D], as views.
   std::pair<at::Tensor, at::Tensor> append(const at::Tensor& k, const at::Tensor& v);
   std::int64_t length() const { return length_; }
+  // All keys and all values, [B, KV, length(), D]; undefined tensors where it is empty.
+  std::pair<at::Tensor, at::Tensor> contents() const;
   void truncate(std::int64_t length);  // forgets the tokens from `length` on
 
  private:
@@ -28,6 +30,7 @@ class KvCache {
   explicit KvCache(std::int64_t num_layers) : layers_(static_cast<std::size_t>(num_layers)) {}
 
   KvCacheLayer& layer(std::int64_t index) { return layers_.at(static_cast<std::size_t>(index)); }
+  const KvCacheLayer& layer(std::int64_t index) const { return layers_.at(static_cast<std::size_t>(index)); }
   std::int64_t length() const { return layers_.empty() ? 0 : layers_.front().length(); }
   void truncate(std::int64_t length);
 

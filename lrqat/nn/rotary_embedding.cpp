@@ -173,4 +173,15 @@ at::Tensor RotaryEmbedding::apply(const at::Tensor& x, std::int64_t position) co
   return at::cat({turned(x.narrow(3, 0, dimensions_)), x.narrow(3, dimensions_, head_dim_ - dimensions_)}, 3);
 }
 
+at::Tensor RotaryEmbedding::apply_at(const at::Tensor& x, const at::Tensor& positions,
+                                     std::int64_t end) const {
+  LRQAT_CHECK(x.dim() == 4 && x.size(3) == head_dim_ && positions.size(0) == x.size(1));
+  extend(end, x.device());
+  const auto turned = [&](const at::Tensor& part) {
+    return rotate(part.contiguous(), cos_.index_select(0, positions), sin_.index_select(0, positions), 1.0);
+  };
+  if (dimensions_ == head_dim_) return turned(x);
+  return at::cat({turned(x.narrow(3, 0, dimensions_)), x.narrow(3, dimensions_, head_dim_ - dimensions_)}, 3);
+}
+
 }  // namespace lrqat::nn

@@ -26,6 +26,8 @@ class RotaryEmbedding {
   // longrope and dynamic go by the position of the last token; keys that were cached before keep the angles
   // they got, as in transformers.
   at::Tensor apply(const at::Tensor& x, std::int64_t position) const;
+  // The same for tokens at any positions [T] int64 below `end`. Without gradients.
+  at::Tensor apply_at(const at::Tensor& x, const at::Tensor& positions, std::int64_t end) const;
 
   std::int64_t head_dim() const { return head_dim_; }
 

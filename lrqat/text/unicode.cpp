@@ -155,4 +155,13 @@ std::string to_lower(std::string_view text) {
   return out;
 }
 
+std::string capitalize(std::string_view text) {
+  if (text.empty()) return {};
+  std::size_t rest = 0;
+  std::string out;
+  const auto first = static_cast<utf8proc_int32_t>(next_character(text, rest));
+  append_utf8(out, static_cast<char32_t>(utf8proc_totitle(first)));
+  return out + to_lower(text.substr(rest));
+}
+
 }  // namespace lrqat::text

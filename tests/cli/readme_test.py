@@ -18,8 +18,9 @@ def readme_commands_run(folder):
     text_file(folder, 60_000)
     (folder / "other.txt").write_text((ROOT / "data" / "novels.txt").read_text()[:12_000])
     (folder / "build").symlink_to(BUILD.resolve())
+    (folder / "TASKS").symlink_to(ROOT / "tests" / "data" / "eval")
     found = commands()
-    for word in ("train", "--resume", "convert", "export", "plan", "perplexity", "generate", "inspect", "tokenize"):
+    for word in ("train", "--resume", "convert", "export", "plan", "perplexity", "compare", "evaluate", "generate", "inspect", "tokenize"):
         assert any(word in line for line in found), f"README shows no {word}"
     for line in found:
         result = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, text=True, env=os.environ)

@@ -1,0 +1,115 @@
+// lrqat compare: how far a model is from another on a text, with standard errors, as llama.cpp's
+// --kl-divergence.
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <iostream>
+#include <memory>
+
+#include "lrqat/base/memory.h"
+#include "lrqat/cli/cli.h"
+#include "lrqat/data/dataset.h"
+#include "lrqat/eval/divergence.h"
+#include "lrqat/model/open.h"
+
+namespace lrqat::cli {
+namespace {
+
+struct CompareFlags {
+  std::string reference;
+  std::string model;
+  std::string data;
+  std::string compute_dtype = "float32";
+  eval::WindowOptions windows{512};
+};
+
+// Float32 sums of V terms leave about this much of a divergence that is none.
+constexpr double kSameDistribution = 1e-6;
+
+std::string verdict(const eval::DivergenceResult& result) {
+  if (result.kl.mean < kSameDistribution) return "the same distributions";
+  if (result.log_ratio.is_noise())
+    return "the difference in perplexity is noise: less than two standard errors";
+  return result.log_ratio.mean > 0 ? "B has a higher perplexity than A" : "B has a lower perplexity than A";
+}
+
+Json describe(const eval::DivergenceResult& result) {
+  const double ratio = std::exp(result.log_ratio.mean);
+  return {{"perplexity", {{"a", result.reference.perplexity}, {"b", result.model.perplexity}}},
+          {"perplexity_ratio", ratio},
+          {"perplexity_ratio_stderr", ratio * result.log_ratio.error()},
+          {"log_perplexity_ratio", result.log_ratio.mean},
+          {"log_perplexity_ratio_stderr", result.log_ratio.error()},
+          {"kl", result.kl.mean},
+          {"kl_stderr", result.kl.error()},
+          {"kl_median", result.median_kl},
+          {"kl_99", result.kl_99},
+          {"kl_max", result.max_kl},
+          {"top1_agreement", result.top1.mean},
+          {"top1_agreement_stderr", result.top1.error()},
+          {"perplexity_difference_is_noise", result.log_ratio.is_noise()},
+          {"verdict", verdict(result)},
+          {"tokens", result.model.tokens},
+          {"context", result.model.context},
+          {"windows", result.model.windows},
+          {"seconds", result.model.seconds},
+          {"peak_memory_bytes", peak_resident_bytes()}};
+}
+
+void print_text(const Json& json) {
+  const auto line = [&](const char* label, const char* key, const char* unit = "") {
+    std::cout << label << json[key] << " ± " << json[std::string(key) + "_stderr"] << unit << "\n";
+  };
+  std::cout << "perplexity of A     " << json["perplexity"]["a"] << "\n"
+            << "perplexity of B     " << json["perplexity"]["b"] << "\n";
+  line("ratio B / A         ", "perplexity_ratio");
+  line("log of the ratio    ", "log_perplexity_ratio");
+  line("KL(A || B)          ", "kl", " nats a token");
+  std::cout << "  median, 99 %, max " << json["kl_median"] << ", " << json["kl_99"] << ", " << json["kl_max"]
+            << "\n";
+  line("same first token    ", "top1_agreement");
+  std::cout << "tokens              " << json["tokens"] << " in " << json["windows"] << " windows of "
+            << json["context"] << "\n"
+            << json["verdict"].get<std::string>() << "\n";
+}
+
+void run_compare(const CompareFlags& flags, Context& context) {
+  const std::string text = data::read_text(flags.data);
+  const model::LoadOptions load{parse_compute_type(flags.compute_dtype), at::Device(context.options.device)};
+  const model::OpenedModel reference = model::open_model(flags.reference, load);
+  const model::OpenedModel model = model::open_model(flags.model, load);
+  const auto tokens = reference.tokenizer().encode(text);
+  if (tokens != model.tokenizer().encode(text)) {
+    fail("the tokenizers of ", flags.reference, " and ", flags.model,
+         " give different tokens for this text; token by token only models with one vocabulary can be "
+         "compared");
+  }
+  const Json json =
+      describe(eval::divergence(*reference.decoder, *model.decoder, tokens, flags.windows, context.progress));
+  context.options.json ? context.print_json(json) : print_text(json);
+}
+
+}  // namespace
+
+Action declare_compare(CLI::App& command) {
+  auto flags = std::make_shared<CompareFlags>();
+  command
+      .add_option("A", flags->reference,
+                  "the reference: Hugging Face folder, GGUF file, run or converted folder")
+      ->required();
+  command.add_option("B", flags->model, "the model that is compared with it")->required();
+  command.add_option("--data", flags->data, "the text: .txt, or .jsonl with \"text\"")->required();
+  command.add_option("--context", flags->windows.context, "tokens a window")
+      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 30))
+      ->capture_default_str();
+  command.add_option("--stride-windows", flags->windows.stride_windows, "take every n-th window")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command.add_option("--max-windows", flags->windows.max_windows, "at most so many windows (0: all)")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command.add_option("--compute-dtype", flags->compute_dtype, "matrix products in float32, bfloat16 or auto")
+      ->capture_default_str();
+  return [flags](Context& context) { run_compare(*flags, context); };
+}
+
+}  // namespace lrqat::cli

@@ -1,0 +1,24 @@
+// A mean over tokens with its standard error. Tokens of one window are not independent, so there are two
+// errors: one as if they were (what llama.cpp prints), one from the means of whole windows; the larger
+// counts.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace lrqat::eval {
+
+struct Estimate {
+  double mean = 0;
+  double token_stderr = 0;   // sample deviation of the tokens / sqrt(tokens)
+  double window_stderr = 0;  // sample deviation of the windows' means / sqrt(windows); 0 for one window
+
+  double error() const { return token_stderr > window_stderr ? token_stderr : window_stderr; }
+  // Not told apart from 0 by two standard errors.
+  bool is_noise() const { return (mean < 0 ? -mean : mean) <= 2 * error(); }
+};
+
+// `values` of windows of equal size, one after the other.
+Estimate estimate(std::span<const double> values, std::int64_t windows);
+
+}  // namespace lrqat::eval

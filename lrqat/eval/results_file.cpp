@@ -1,0 +1,69 @@
+#include "lrqat/eval/results_file.h"
+
+#include "lrqat/base/error.h"
+#include "lrqat/base/file.h"
+#include "lrqat/base/sha256.h"
+
+namespace lrqat::eval {
+
+ResultsFile::ResultsFile(const std::filesystem::path& path) : path_(path) {
+  if (path.empty()) return;
+  std::string text;
+  if (std::filesystem::exists(path)) text = read_text_file(path);
+  read(text);
+  out_.open(path, std::ios::app);
+  if (!text.empty() && text.back() != '\n') out_ << '\n';
+  if (!out_.flush()) fail("--results ", path.string(), ": cannot be written");
+}
+
+void ResultsFile::read(const std::string& text) {
+  std::size_t number = 0;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = text.find('\n', begin);
+    const std::string line = text.substr(begin, end == std::string::npos ? end : end - begin);
+    begin = end == std::string::npos ? text.size() : end + 1;
+    ++number;
+    if (line.empty()) continue;
+    const std::string where = concat(path_.string(), ":", number);
+    if (!Json::accept(line)) {
+      // The line that an interrupted run did not finish; a later run has begun a new line behind it.
+      if (!known_.empty() || begin == text.size()) continue;
+      fail(where, ": not a line of evaluation results; give --results another file");
+    }
+    const Json json = Json::parse(line);
+    if (!json.is_object()) fail(where, ": not a line of evaluation results; give --results another file");
+    PromptResult result;
+    result.tokens = json_get<std::int64_t>(json, "tokens", where);
+    const auto values = json_get<std::vector<double>>(json, "log_likelihoods", where);
+    const auto greedy = json_get<std::vector<bool>>(json, "greedy", where);
+    if (values.size() != greedy.size() || values.empty()) fail(where, ": not a line of evaluation results");
+    for (std::size_t i = 0; i < values.size(); ++i) result.scores.push_back({values[i], greedy[i]});
+    known_[json_get<std::string>(json, "digest", where)] = std::move(result);
+  }
+}
+
+const PromptResult* ResultsFile::find(const std::string& digest) const {
+  const auto found = known_.find(digest);
+  return found == known_.end() ? nullptr : &found->second;
+}
+
+void ResultsFile::add(const std::string& digest, const std::string& task, std::size_t sample,
+                      const PromptResult& result) {
+  if (!out_.is_open()) return;
+  Json json{{"task", task}, {"sample", sample}, {"digest", digest}, {"tokens", result.tokens}};
+  for (const Score& score : result.scores) {
+    json["log_likelihoods"].push_back(score.log_likelihood);
+    json["greedy"].push_back(score.greedy);
+  }
+  out_ << json.dump() << '\n';
+  if (!out_.flush()) fail("--results ", path_.string(), ": cannot be written");
+}
+
+std::string prompt_digest(const std::string& model, const std::string& settings, const TaskPrompt& prompt) {
+  Json parts = Json::array({model, settings});
+  for (const PromptPair& pair : prompt.pairs) parts.push_back({pair.context, pair.continuation});
+  const std::string text = parts.dump();
+  return sha256_hex(std::as_bytes(std::span(text.data(), text.size()))).substr(0, 32);
+}
+
+}  // namespace lrqat::eval
