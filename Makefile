@@ -26,11 +26,11 @@ test: build
 	cd build && ctest --output-on-failure -j $(JOBS) $(TEST_ARGS)
 
 bench: build/build.ninja
+	@tools/setup.sh --tests
 	cmake -B build -DLRQAT_BENCH=ON > build/bench-configure.log
-	cmake --build build -j $(JOBS) --target kernels_bench linear_bench
+	cmake --build build -j $(JOBS) --target kernels_bench linear_bench step_bench
 	@mkdir -p build/bench
-	GOMP_SPINCOUNT=1000 build/bench/kernels_bench --benchmark_out=build/bench/kernels.json $(BENCH_ARGS)
-	GOMP_SPINCOUNT=1000 build/bench/linear_bench --benchmark_out=build/bench/linear.json $(BENCH_ARGS)
+	.venv/bin/python bench/report.py $(BENCH_ARGS)
 
 # The parts without torch under AddressSanitizer and UndefinedBehaviorSanitizer.
 asan: setup
