@@ -4,7 +4,8 @@ float32, in alternating runs, each a process of its own:
     python bench/evaluate_bench.py [--model M.gguf] [--threads 1] [--runs 3] [--windows 8]
 
 transformers' side is the plainest loop: windows one by one; for the tasks every question with each of its choices as a
-batch, padded. Prints one JSON document. Never part of the tests."""
+batch, padded. Prints one JSON document. On a machine that others use too, look at the "cpu" figures (one thread: processor time;
+lrqat's include loading, transformers' do not). Never part of the tests."""
 
 import argparse
 import json
@@ -33,13 +34,13 @@ def transformers_side(arguments):
     ids = tokenizer((Path(arguments.folder) / "text.txt").read_text())["input_ids"]
     rows = [json.loads(line) for line in (Path(arguments.folder) / "arc_easy_test.jsonl").read_text().splitlines()]
     with torch.no_grad():
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         total = 0.0
         for i in range(arguments.windows):
             window = torch.tensor([ids[i * CONTEXT:(i + 1) * CONTEXT]])
             total += model(window, labels=window).loss.item()
-        perplexity_seconds = time.perf_counter() - start
-        start = time.perf_counter()
+        perplexity_seconds, perplexity_cpu = time.perf_counter() - start, time.process_time() - cpu
+        start, cpu = time.perf_counter(), time.process_time()
         for row in rows:
             prompt = f"Question: {row['question']}\nAnswer:"
             texts = [tokenizer(f"{prompt} {choice}")["input_ids"] for choice in row["choices"]["text"]]
@@ -49,8 +50,9 @@ def transformers_side(arguments):
             begin = len(tokenizer(prompt)["input_ids"])
             [logits[i, begin - 1:len(t) - 1].gather(1, torch.tensor(t[begin:])[:, None]).sum().item()
              for i, t in enumerate(texts)]
-        task_seconds = time.perf_counter() - start
-    print(json.dumps({"perplexity": perplexity_seconds, "arc_easy": task_seconds, "nll": total / arguments.windows,
+        task_seconds, task_cpu = time.perf_counter() - start, time.process_time() - cpu
+    print(json.dumps({"perplexity": perplexity_seconds, "arc_easy": task_seconds, "perplexity_cpu": perplexity_cpu,
+                      "arc_easy_cpu": task_cpu, "nll": total / arguments.windows,
                       "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
 
 
@@ -59,12 +61,15 @@ def lrqat_side(arguments, model):
     binary = os.environ.get("LRQAT", str(ROOT / "build" / "lrqat"))
 
     def run(*command):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         result = subprocess.run([binary, *map(str, command), *common], capture_output=True, text=True, check=True)
-        return json.loads(result.stdout)
-    text = run("perplexity", "--model", model, "--data", Path(arguments.folder) / "text.txt", "--context", CONTEXT,
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return json.loads(result.stdout), after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    text, text_cpu = run("perplexity", "--model", model, "--data", Path(arguments.folder) / "text.txt", "--context", CONTEXT,
                "--max-windows", arguments.windows)
-    tasks = run("evaluate", "--model", model, "--tasks", "arc_easy", "--task-data", arguments.folder)
-    return {"perplexity": text["seconds"], "arc_easy": tasks["tasks"]["arc_easy"]["seconds"], "nll": text["nll"],
+    tasks, tasks_cpu = run("evaluate", "--model", model, "--tasks", "arc_easy", "--task-data", arguments.folder)
+    return {"perplexity": text["seconds"], "arc_easy": tasks["tasks"]["arc_easy"]["seconds"], "perplexity_cpu": text_cpu,
+            "arc_easy_cpu": tasks_cpu, "nll": text["nll"],
             "peak_memory_bytes": max(text["peak_memory_bytes"], tasks["peak_memory_bytes"])}
 
 
@@ -106,6 +111,8 @@ def report(arguments, found):
     other = best["transformers"]
     ratios = {name: {"perplexity_speed": other["perplexity"] / one["perplexity"],
                      "task_speed": other["arc_easy"] / one["arc_easy"],
+                     "perplexity_speed_cpu": other["perplexity_cpu"] / one["perplexity_cpu"],
+                     "task_speed_cpu": other["arc_easy_cpu"] / one["arc_easy_cpu"],
                      "memory": one["peak_memory_bytes"] / other["peak_memory_bytes"]}
               for name, one in best.items() if name != "transformers"}
     tokens = arguments.windows * (CONTEXT - 1)

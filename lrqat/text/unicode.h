@@ -36,6 +36,6 @@ bool is_mark(char32_t character);         // general categories Mn, Mc, Me
 enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };
 std::string normalize(std::string_view text, NormalForm form);
 std::string capitalize(std::string_view text);  // Python's str.capitalize: title case, then lower case
-std::string to_lower(std::string_view text);  // full mapping of single characters, without context
+std::string to_lower(std::string_view text);    // full mapping of single characters, without context
 
 }  // namespace lrqat::text

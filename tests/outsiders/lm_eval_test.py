@@ -19,10 +19,10 @@ DATA = ROOT / "tests" / "data" / "eval"
 FIXTURE = DATA / "lm_eval_smollm2.json"
 SAMPLES = 50
 LIVE = 1  # samples a task that lm-eval computes again on SmolLM2
-# Both sum float32 products in their own order: a log-probability differs by about 1e-5 (tests/model; SmolLM2 has more
-# layers: 3e-5), a log-likelihood by that times the root of its tokens, of which there are up to 100. A prompt that is
-# another by one space moves them by 1 to 6.
-TOLERANCE = {"tiny": 1e-4, "smollm2": 3e-4}
+# Both sum float32 products in their own order: a log-probability differs by about 1e-5 (tests/model). lm-eval's
+# log_softmax sums the 49152 terms of SmolLM2 in float32 and loses about 1e-5 of each token, always to the same side (in
+# float64 it agrees with lrqat): 1e-3 for up to 100 tokens. A prompt that is another by one space moves them by 1 to 6.
+TOLERANCE = {"tiny": 1e-4, "smollm2": 1e-3}
 
 SAMPLED = {"boolq": "boolq_valid", "piqa": "piqa_valid", "arc_easy": "arc_easy_test"}
 WRITTEN = {"hellaswag": "hellaswag_valid", "winogrande": "winogrande_valid", "arc_challenge": "arc_challenge_test",
