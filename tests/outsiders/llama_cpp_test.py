@@ -103,7 +103,7 @@ class SmolLM2:
 
     def as_blocks(self):
         """The Q4_0 file: loads, runs, small divergence."""
-        path = export(self.model, self.folder / "q4_0.gguf")
+        path = export(self.model, self.folder / "smollm2_q4_0.gguf")
         prompt = self.ours["prompt_tokens"]
         text, ids, top = LlamaCpp(path).complete(prompt, 4, self.vocabulary)
         assert top.shape[1] == self.vocabulary and text, (top.shape, text)

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <array>
+
 #include "lrqat/nn/linear.h"
 #include "tests/quant/drawn_weight.h"
 
@@ -85,18 +87,29 @@ TEST(Bfloat16, ScaleGradientStaysWithinTheBound) {
       << "in practice far less";
 }
 
-// dA and dB are made from x as rounded, and otherwise in float32.
-TEST(Bfloat16, AdapterGradientsSeeTheRoundedInput) {
+// dA and dB are sums of products of four factors that are rounded to bfloat16 (x, dy ⊙ s, B or A, and the
+// small product between), a unit each; clipped entries are added and taken out again, which at most doubles
+// the terms.
+TEST(Bfloat16, AdapterGradientsStayWithinFourRoundings) {
   for (const char* granularity : {"channel", "group:32"}) {
     const Setting s = setting(granularity, 4, 1.0);
-    const auto gradients = [&](const at::Tensor& x, ComputeType compute) {
+    const auto parameters = s.weight->parameters();
+    const auto gradients = [&](ComputeType compute) {
       const nn::Linear linear("layer", s.weight, {}, compute);
-      const auto parameters = s.weight->parameters();
-      return torch::autograd::grad({linear.forward(x)}, {parameters[0].value, parameters[1].value}, {s.dy});
+      return torch::autograd::grad({linear.forward(s.x)}, {parameters[0].value, parameters[1].value}, {s.dy});
     };
-    const auto bfloat16 = gradients(s.x, ComputeType::bfloat16);
-    const auto float32 = gradients(s.x.to(at::kBFloat16).to(at::kFloat), ComputeType::float32);
-    for (int i = 0; i < 2; ++i) EXPECT_TRUE(at::equal(bfloat16[i], float32[i])) << granularity << " " << i;
+    const auto bfloat16 = gradients(ComputeType::bfloat16), float32 = gradients(ComputeType::float32);
+    const at::Tensor scale = s.weight->scale().effective().amax(1, true).to(at::kDouble);
+    const double scaling = s.weight->options().lora_alpha / static_cast<double>(s.weight->options().rank);
+    const at::Tensor dz = scaling * scale * at::mm(s.dy.abs().t(), s.x.abs()).to(at::kDouble);
+    const at::Tensor a = parameters[0].value.detach().abs().to(at::kDouble),
+                     b = parameters[1].value.detach().abs().to(at::kDouble);
+    const std::array<at::Tensor, 2> magnitudes{at::mm(dz, b.t()), at::mm(a.t(), dz)};
+    for (int i = 0; i < 2; ++i) {
+      EXPECT_LE(worst(bfloat16[i], float32[i].to(at::kDouble), 2 * 4.1 * kUnit * magnitudes[i]), 1.0)
+          << granularity << " " << i;
+      EXPECT_FALSE(at::equal(bfloat16[i], float32[i])) << "bfloat16 was not used";
+    }
   }
 }
 
