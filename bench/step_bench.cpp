@@ -3,7 +3,8 @@
 // counter.
 //
 //     step_bench --geometry smollm2-135m|llama-1b|llama-7b [--phi P] [--compute float32|bfloat16] [--batch B]
-//                [--sequence L] [--steps S] [--rank R] [--layers N] [--memory-budget BYTES] [--lr X]
+//                [--sequence L] [--steps S] [--rank R] [--layers N] [--memory-budget BYTES] [--lr X] [--tight
+//                1]
 //
 // prints one JSON object: {geometry, phi, compute_dtype, batch, sequence, rank, kept_blocks, prepare_seconds,
 // step_seconds: [...], losses: [...], tokens_per_second (of the fastest step), peak_memory_bytes,
@@ -113,6 +114,8 @@ int run(int argc, char** argv) {
   options.lora_alpha = static_cast<double>(options.rank);
   options.scale.type = quant::ScaleType::float32;
 
+  if (arguments.number("--tight", 0) != 0)
+    return_large_blocks_at_once();  // as the trainer where nothing is kept
   at::manual_seed(0);
   const double begin = now();
   const auto student = build(config, options, compute);
