@@ -52,6 +52,15 @@ def tiny_model(folder):
     return model
 
 
+def run_state(run):
+    """Every byte that the next step depends on."""
+    index = json.loads((run / "checkpoints" / "index.json").read_text())
+    checkpoint = run / "checkpoints" / index["last"]
+    record = json.loads((checkpoint / "state.json").read_text())
+    record.pop("seconds")
+    return [(checkpoint / name).read_bytes() for name in ("trainables.safetensors", "optimizer.safetensors")], record
+
+
 def text_file(folder, characters=20_000):
     """The beginning of the project's own training text."""
     path = Path(folder) / "text.txt"

@@ -7,6 +7,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
 #include "lrqat/cli/cli.h"
+#include "lrqat/cli/window_flags.h"
 #include "lrqat/data/dataset.h"
 #include "lrqat/eval/divergence.h"
 #include "lrqat/model/open.h"
@@ -80,16 +81,7 @@ Action declare_perplexity(CLI::App& command) {
   auto flags = std::make_shared<PerplexityFlags>();
   command.add_option("--model", flags->model, "Hugging Face folder, GGUF file, run or converted folder")
       ->required();
-  command.add_option("--data", flags->data, "the text: .txt, or .jsonl with \"text\"")->required();
-  command.add_option("--context", flags->windows.context, "tokens a window")
-      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 30))
-      ->capture_default_str();
-  command.add_option("--stride-windows", flags->windows.stride_windows, "take every n-th window")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command.add_option("--max-windows", flags->windows.max_windows, "at most so many windows (0: all)")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+  add_window_flags(command, flags->data, flags->windows);
   command.add_option("--reference", flags->reference, "a model to measure the divergence from");
   command.add_option("--compute-dtype", flags->compute_dtype, "matrix products in float32, bfloat16 or auto")
       ->capture_default_str();

@@ -19,6 +19,10 @@ struct Estimate {
 };
 
 // `values` of windows of equal size, one after the other.
+double mean(std::span<const double> values);  // at least one
+// Sample deviation / sqrt(n); 0 for a single value.
+double standard_error(std::span<const double> values);
+
 Estimate estimate(std::span<const double> values, std::int64_t windows);
 
 }  // namespace lrqat::eval

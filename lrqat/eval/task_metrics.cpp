@@ -5,26 +5,13 @@
 #include <map>
 
 #include "lrqat/base/error.h"
+#include "lrqat/eval/estimate.h"
 
 namespace lrqat::eval {
 namespace {
 
-double mean(std::span<const double> values) {
-  double sum = 0;
-  for (const double value : values) sum += value;
-  return sum / static_cast<double>(values.size());
-}
-
-// Sample deviation / sqrt(n), n > 1.
-double mean_stderr(std::span<const double> values) {
-  const double centre = mean(values), n = static_cast<double>(values.size());
-  double squares = 0;
-  for (const double value : values) squares += (value - centre) * (value - centre);
-  return std::sqrt(squares / (n - 1)) / std::sqrt(n);
-}
-
 Json stderr_or_null(std::span<const double> values) {
-  return values.size() > 1 ? Json(mean_stderr(values)) : Json();
+  return values.size() > 1 ? Json(standard_error(values)) : Json();
 }
 
 // The first of the largest.
@@ -65,7 +52,7 @@ Json pooled_stderr(const std::map<std::string, Accuracy>& subtasks, std::vector<
     const auto& values = accuracy.*metric;
     const auto n = static_cast<double>(values.size());
     if (values.size() < 2) return {};
-    const double error = mean_stderr(values);
+    const double error = standard_error(values);
     sum += (n - 1) * error * error * n;
     samples += n;
   }
@@ -97,7 +84,7 @@ Json continuation_metrics(std::span<const PromptResult> results) {
   }
   const double perplexity = std::exp(-mean(likelihoods));
   Json error;  // of exp(x) at the mean: exp(x) times the error of x
-  if (results.size() > 1) error = perplexity * mean_stderr(likelihoods);
+  if (results.size() > 1) error = perplexity * standard_error(likelihoods);
   return {{"acc", mean(acc)},
           {"acc_stderr", stderr_or_null(acc)},
           {"perplexity", perplexity},

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "lrqat/base/error.h"
+#include "lrqat/export/folder.h"
 #include "lrqat/export/gguf_blocks.h"
 #include "lrqat/formats/ggml_blocks.h"
 #include "lrqat/formats/gguf_names.h"
@@ -115,29 +116,14 @@ class Planner {
   }
 
   std::vector<ExportTensor> plan() {
-    matrix("model.embed_tokens", decoder_.embedding().weight());
-    for (std::int64_t i = 0; i < decoder_.num_layers(); ++i) layer(i);
-    vector("model.norm.weight", decoder_.norm().weight);
-    if (!decoder_.config().tie_word_embeddings) matrix("lm_head", decoder_.lm_head().weight());
+    for_each_tensor(
+        decoder_, [this](const std::string& module, const WeightPtr& weight) { matrix(module, weight); },
+        [this](const std::string& name, const at::Tensor& values) { vector(name, values); });
     rope_divisors();
     return std::move(tensors_);
   }
 
  private:
-  void layer(std::int64_t index) {
-    const model::DecoderLayer& layer = decoder_.layer(index);
-    const std::string prefix = concat("model.layers.", index, ".");
-    vector(prefix + "input_layernorm.weight", layer.input_layernorm().weight);
-    vector(prefix + "post_attention_layernorm.weight", layer.post_attention_layernorm().weight);
-    const auto& attention = layer.self_attn();
-    if (attention.q_norm) vector(prefix + "self_attn.q_norm.weight", attention.q_norm->weight);
-    if (attention.k_norm) vector(prefix + "self_attn.k_norm.weight", attention.k_norm->weight);
-    for (const nn::Linear* linear : layer.linears()) {
-      matrix(linear->name(), linear->weight());
-      if (linear->bias().defined()) vector(linear->name() + ".bias", linear->bias());
-    }
-  }
-
   ExportTensor& add(const std::string& hf_name, std::vector<std::int64_t> shape, GgmlType type) {
     const auto name = formats::gguf_name(hf_name);
     LRQAT_CHECK(name.has_value(), hf_name);

@@ -114,30 +114,41 @@ LRQAT_INLINE void round_block(const LowRankTile& t, const float* phi, std::int64
   }
 }
 
+// visit(begin, end, group) for the runs of a block's columns that share a scale.
+template <typename Visit>
+LRQAT_INLINE void for_each_group(const LowRankTile& t, const ScaleView& scale, std::int64_t col,
+                                 std::int64_t count, const Visit& visit) {
+  const std::int64_t first = t.col_begin + col;
+  // a division costs as much as a row does
+  std::int64_t group = first < scale.group_size ? 0 : first / scale.group_size;
+  for (std::int64_t j = 0; j < count; ++group) {
+    const std::int64_t end = std::min(count, (group + 1) * scale.group_size - first);
+    visit(j, end, group);
+    j = end;
+  }
+}
+
 LRQAT_INLINE void scale_values(const LowRankTile& t, const ScaleView& scale, std::int64_t row,
                                std::int64_t col, std::int64_t count, const float* q, float* out) {
   const float* s = scale.data + row * scale.row_stride;
-  const std::int64_t first = t.col_begin + col;
-  std::int64_t group =
-      first < scale.group_size ? 0 : first / scale.group_size;  // a division costs as a row does
-  for (std::int64_t j = 0; j < count; ++group) {
-    const std::int64_t end = std::min(count, (group + 1) * scale.group_size - first);
+  const auto multiply = [&](std::int64_t begin, std::int64_t end, std::int64_t group)
+      __attribute__((always_inline)) {
     const float factor = s[group];
-    for (; j < end; ++j) out[j] = factor * q[j];
-  }
+    for (std::int64_t j = begin; j < end; ++j) out[j] = factor * q[j];
+  };
+  for_each_group(t, scale, col, count, multiply);
 }
 
 // q <- q - z: a whole number below 2^9, exact in bfloat16 too.
 LRQAT_INLINE void subtract_zero_points(const LowRankTile& t, const ScaleView& scale, std::int64_t row,
                                        std::int64_t col, std::int64_t count, float* q) {
   const std::int8_t* z = scale.zero_point + row * scale.row_stride;
-  const std::int64_t first = t.col_begin + col;
-  std::int64_t group = first < scale.group_size ? 0 : first / scale.group_size;
-  for (std::int64_t j = 0; j < count; ++group) {
-    const std::int64_t end = std::min(count, (group + 1) * scale.group_size - first);
+  const auto subtract = [&](std::int64_t begin, std::int64_t end, std::int64_t group)
+      __attribute__((always_inline)) {
     const auto shift = static_cast<float>(z[group]);
-    for (; j < end; ++j) q[j] = q[j] - shift;
-  }
+    for (std::int64_t j = begin; j < end; ++j) q[j] = q[j] - shift;
+  };
+  for_each_group(t, scale, col, count, subtract);
 }
 
 LRQAT_INLINE void append_clipped(const TileOutput& out, std::int64_t row, std::int64_t col,

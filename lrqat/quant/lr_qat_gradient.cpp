@@ -12,8 +12,8 @@
 namespace lrqat::quant {
 namespace {
 
-// Above this share of clipped entries the sampled products cost more than dL/dŴ in blocks: measured at
-// 2048x2048 and 4096x11008, T = 1024 (docs/performance.md).
+// Above this share of clipped entries dL/dŴ in blocks is taken instead of sampled products. An estimate from
+// their costs, not yet a measured crossover.
 constexpr double kLargestClippedShare = 0.04;
 
 ComputeType compute_of(const at::Tensor& x) {
@@ -138,8 +138,8 @@ bool LrQatWeight::add_low_rank_gradient(const LinearGradient& linear, at::Tensor
   at::Tensor(grads[0]).add_(grad_a, scaling);
   at::Tensor(grads[1]).add_(grad_b, scaling);
   if (options_.scale.learn) {
-    add_scale_gradient((column_products(linear.grad_output, linear.output) / scale).unsqueeze(1), 0,
-                       grads[2]);
+    add_per_scale_gradient(scale_, (column_products(linear.grad_output, linear.output) / scale).unsqueeze(1),
+                           0, grads[2]);
   }
   return true;
 }
@@ -199,7 +199,8 @@ bool LrQatWeight::add_blockwise_gradient(const LinearGradient& linear, at::Tenso
   const double scaling = options_.lora_alpha / static_cast<double>(options_.rank);
   at::Tensor(grads[0]).add_(grad_a, scaling);
   at::Tensor(grads[1]).add_(grad_b.sum(0), scaling);
-  if (options_.scale.learn) add_scale_gradient(scaled ? grad_scale / scale : grad_scale, 0, grads[2]);
+  if (options_.scale.learn)
+    add_per_scale_gradient(scale_, scaled ? grad_scale / scale : grad_scale, 0, grads[2]);
   return true;
 }
 

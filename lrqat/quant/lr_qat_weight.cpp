@@ -2,10 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
-
 #include "lrqat/base/error.h"
-#include "lrqat/base/random.h"
 
 namespace lrqat::quant {
 namespace {
@@ -18,17 +15,6 @@ LowRankTerm term_of(const LrQatOptions& options, const at::Tensor& lora_a, const
   term.round_separately = options.downcast == Downcast::integer;
   term.bfloat16_product = options.bfloat16_product;
   return term;
-}
-
-// U(-1/sqrt(K), 1/sqrt(K)): Kaiming-uniform with a = sqrt(5), as LoRA starts its first factor.
-at::Tensor kaiming_uniform(std::int64_t rank, std::int64_t in_features, std::uint64_t seed) {
-  at::Tensor lora_b = at::empty({rank, in_features}, at::kFloat);
-  Random random(seed);
-  const double bound = 1.0 / std::sqrt(static_cast<double>(in_features));
-  auto* values = lora_b.mutable_data_ptr<float>();
-  for (std::int64_t i = 0; i < lora_b.numel(); ++i)
-    values[i] = static_cast<float>((2.0 * random.uniform() - 1.0) * bound);
-  return lora_b;
 }
 
 // Φ0 = φ(W / s0) in tiles, so that W / s0 never exists as a whole.
@@ -53,7 +39,7 @@ std::shared_ptr<LrQatWeight> LrQatWeight::prepare(const std::string& name, const
   ScaleParameter scale(estimator.estimate(weight, options.grid, options.granularity), options.scale);
   Phi0 phi_0 = divide_and_store(weight, scale.effective(), options);
   const at::Tensor lora_a = at::zeros({weight.size(0), options.rank}, weight.options());
-  const at::Tensor lora_b = kaiming_uniform(options.rank, weight.size(1), seed).to(weight.device());
+  const at::Tensor lora_b = kaiming_uniform_rows(options.rank, weight.size(1), seed).to(weight.device());
   return std::make_shared<LrQatWeight>(options, std::move(phi_0), std::move(scale), lora_a, lora_b);
 }
 
@@ -103,15 +89,6 @@ std::vector<std::pair<std::string, at::Tensor>> LrQatWeight::buffers() const {
   return buffers;
 }
 
-void LrQatWeight::add_scale_gradient(const at::Tensor& grad_scale, std::int64_t row_begin,
-                                     const at::Tensor& grad) const {
-  if (options_.granularity.kind == Granularity::Kind::tensor) {
-    scale_.add_gradient(grad_scale.sum().view({1, 1}), 0, grad);
-  } else {
-    scale_.add_gradient(grad_scale, row_begin, grad);
-  }
-}
-
 void LrQatWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end,
                                     const at::Tensor& grad_weight, at::TensorList grads) const {
   const TileTensors codes = tile(row_begin, row_end, {.codes = true, .mask = true});
@@ -128,7 +105,7 @@ void LrQatWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end
   at::Tensor grad_b = grads[1];
   grad_a.addmm_(grad_weight, lora_b_.detach().t(), 1.0, scaling);
   grad_b.addmm_(lora_a_.detach().slice(0, row_begin, row_end).t(), grad_weight, 1.0, scaling);
-  if (options_.scale.learn) add_scale_gradient(grad_scale, row_begin, grads[2]);
+  if (options_.scale.learn) add_per_scale_gradient(scale_, grad_scale, row_begin, grads[2]);
 }
 
 std::optional<OperandSource> LrQatWeight::operand_source(ComputeType compute) const {

@@ -69,9 +69,6 @@ class LrQatWeight final : public WeightParametrization {
 
  private:
   TileTensors tile(std::int64_t row_begin, std::int64_t row_end, const TileWish& wish) const;
-  // Adds dL/ds, [N, G], to the gradient of the scale parameter; sums it first where a scale is shared by all
-  // rows.
-  void add_scale_gradient(const at::Tensor& grad_scale, std::int64_t row_begin, const at::Tensor& grad) const;
 
   LrQatOptions options_;
   Phi0 phi_0_;

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from tests.support import LRQAT, lrqat, lrqat_json, main, text_file, tiny_model
+from tests.support import LRQAT, lrqat, lrqat_json, main, run_state, text_file, tiny_model
 
 STEPS = ["--steps", 24, "--batch-size", 2, "--sequence-length", 32, "--warmup", 0, "--schedule", "constant",
          "--compute-dtype", "float32", "--threads", 1]
@@ -33,14 +33,6 @@ def base(folder, flags):
     return ["--model", tiny_model(folder), "--data", text_file(folder), *STEPS, *flags]
 
 
-def state(run):
-    index = json.loads((run / "checkpoints" / "index.json").read_text())
-    checkpoint = run / "checkpoints" / index["last"]
-    record = json.loads((checkpoint / "state.json").read_text())
-    record.pop("seconds")
-    return [(checkpoint / name).read_bytes() for name in ("trainables.safetensors", "optimizer.safetensors")], record
-
-
 def losses(run):
     return [json.loads(line)["train/loss"] for line in (run / "metrics.jsonl").read_text().splitlines()
             if "train/loss" in json.loads(line)]
@@ -64,7 +56,7 @@ def check_run(folder, name, flags):
     assert sum(values[-6:]) < sum(values[:6]) - 0.05, (name, values)
     kill_when_half_done(["train", *base(folder, flags), "--save-every", 1, "--out", killed], killed)
     lrqat("train", "--out", killed, "--resume", "--threads", 1)
-    assert state(killed) == state(run), f"{name}: a resumed run differs from a straight one"
+    assert run_state(killed) == run_state(run), f"{name}: a resumed run differs from a straight one"
     return run
 
 

@@ -5,22 +5,13 @@ import signal
 import subprocess
 import time
 
-from tests.support import LRQAT, lrqat, lrqat_json, main, text_file, tiny_model
+from tests.support import LRQAT, lrqat, lrqat_json, main, run_state, text_file, tiny_model
 
 STEPS = ["--steps", 20, "--batch-size", 2, "--sequence-length", 32, "--rank", 4, "--lora-alpha", 32, "--threads", 1]
 
 
 def base(folder):
     return ["--model", tiny_model(folder), "--data", text_file(folder), *STEPS]
-
-
-def state(run):
-    """Every byte that the next step depends on."""
-    index = json.loads((run / "checkpoints" / "index.json").read_text())
-    checkpoint = run / "checkpoints" / index["last"]
-    record = json.loads((checkpoint / "state.json").read_text())
-    record.pop("seconds")
-    return [(checkpoint / name).read_bytes() for name in ("trainables.safetensors", "optimizer.safetensors")], record
 
 
 def last_step(run):
@@ -49,10 +40,10 @@ def check_resume(folder, extra, signal_number):
         assert code == 1 and "--resume" in stderr, (code, stderr)
     assert 10 <= last_step(killed) < 20, last_step(killed)
     lrqat("train", "--out", killed, "--resume", "--threads", 1)
-    assert state(killed) == state(straight), "a resumed run differs from a straight one"
+    assert run_state(killed) == run_state(straight), "a resumed run differs from a straight one"
     other = folder / "other"
     lrqat("train", *arguments, "--seed", 1, "--out", other)
-    assert state(other) != state(straight), "negative control: another seed gives other bytes"
+    assert run_state(other) != run_state(straight), "negative control: another seed gives other bytes"
     steps = [json.loads(line)["step"] for line in (killed / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 21)), steps
 
@@ -107,7 +98,7 @@ def config_file_and_flags_say_the_same(folder):
     assert "lr = 0.002" in recipe.read_text()
     lrqat("train", "--config", recipe, "--threads", 1, "--out", folder / "file")
     assert (folder / "file" / "recipe.toml").read_text() == recipe.read_text()
-    assert state(folder / "file") == state(folder / "flags")
+    assert run_state(folder / "file") == run_state(folder / "flags")
     lrqat("train", "--config", recipe, "--lr", "1e-3", "--threads", 1, "--out", folder / "both")
     assert "lr = 0.001" in (folder / "both" / "recipe.toml").read_text(), "a flag overrides the file"
 
