@@ -6,9 +6,9 @@
 //                [--sequence L] [--steps S] [--rank R] [--layers N] [--memory-budget BYTES] [--lr X] [--tight
 //                1]
 //
-// prints one JSON object: {geometry, phi, compute_dtype, batch, sequence, rank, kept_blocks, prepare_seconds,
-// step_seconds: [...], losses: [...], tokens_per_second (of the fastest step), peak_memory_bytes,
-// prepared_peak_bytes}.
+// prints one JSON object: {geometry, phi, compute_dtype, batch, sequence, rank, kept_blocks, kept_products,
+// prepare_seconds, step_seconds: [...], losses: [...], tokens_per_second (of the fastest step),
+// peak_memory_bytes, prepared_peak_bytes}.
 #include <ATen/ATen.h>
 
 #include <chrono>
@@ -121,8 +121,8 @@ int run(int argc, char** argv) {
   const auto student = build(config, options, compute);
   const double prepare_seconds = now() - begin;
   const std::int64_t prepared_peak = peak_resident_bytes();
-  const std::int64_t kept =
-      train::blocks_within(*student, arguments.number("--memory-budget", 0), batch * sequence);
+  const train::KeptActivations kept =
+      train::kept_within(*student, arguments.number("--memory-budget", 0), batch * sequence);
   train::ParameterGroup adapters{{}, std::stod(arguments.text("--lr", "1e-3")), 0.0}, scales{{}, 1e-5, 0.0};
   for (const quant::Parameter& parameter : student->parameters()) {
     auto& group = parameter.kind == quant::ParameterKind::scale ? scales : adapters;
@@ -154,7 +154,8 @@ int run(int argc, char** argv) {
                               {"batch", batch},
                               {"sequence", sequence},
                               {"rank", options.rank},
-                              {"kept_blocks", kept},
+                              {"kept_blocks", kept.blocks},
+                              {"kept_products", kept.products},
                               {"prepare_seconds", prepare_seconds},
                               {"prepared_peak_bytes", prepared_peak},
                               {"step_seconds", seconds},

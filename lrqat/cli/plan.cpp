@@ -122,7 +122,7 @@ void run_plan(const RecipeFlags& flags, Context& context) {
   const model::SharedSource source(model::open_source(recipe.model));
   const auto decoder = model::load_float_model(source, {recipe.compute(), at::kCPU});
   const Shapes shapes = shapes_of(*decoder, *source, recipe);
-  const std::int64_t kept = train::kept_blocks(recipe, *decoder);
+  const std::int64_t kept = train::kept_activations(recipe, *decoder).blocks;
   const Json parts = memory_parts(recipe, shapes, *decoder, kept);
   std::int64_t total = 0;
   for (const auto& [name, bytes] : parts.items()) total += bytes.get<std::int64_t>();

@@ -24,10 +24,11 @@ DecoderLayer::DecoderLayer(nn::RmsNorm input_layernorm, nn::Attention self_attn,
       mlp_(std::move(mlp)) {}
 
 at::Tensor DecoderLayer::forward(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary,
-                                 std::int64_t position, nn::KvCacheLayer* cache) const {
+                                 std::int64_t position, nn::KvCacheLayer* cache,
+                                 at::Tensor* down_product) const {
   const at::Tensor attended =
       hidden + self_attn_.forward(input_layernorm_.forward(hidden), rotary, position, cache);
-  return attended + mlp_.forward(post_attention_layernorm_.forward(attended));
+  return attended + mlp_.forward(post_attention_layernorm_.forward(attended), down_product);
 }
 
 at::Tensor DecoderLayer::forward_packed(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary,
@@ -70,8 +71,8 @@ at::Tensor Decoder::embed(const at::Tensor& tokens) const {
 }
 
 at::Tensor Decoder::layer_forward(std::int64_t index, const at::Tensor& hidden, std::int64_t position,
-                                  nn::KvCacheLayer* cache) const {
-  return layer(index).forward(hidden, rotary_, position, cache);
+                                  nn::KvCacheLayer* cache, at::Tensor* down_product) const {
+  return layer(index).forward(hidden, rotary_, position, cache, down_product);
 }
 
 at::Tensor Decoder::final_norm(const at::Tensor& hidden) const { return norm_.forward(hidden); }

@@ -31,8 +31,9 @@ class DecoderLayer {
 
   // hidden [B, T, H] float32 whose first token stands at `position`. Differentiable in hidden and in the
   // parameters of the linears. With a cache (generation only) the tokens in it come before.
+  // down_product: as nn::Linear::forward's, of down_proj.
   at::Tensor forward(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary, std::int64_t position,
-                     nn::KvCacheLayer* cache) const;
+                     nn::KvCacheLayer* cache, at::Tensor* down_product = nullptr) const;
 
   // The same for segments packed in one row, hidden [1, T, H]. Without gradients.
   at::Tensor forward_packed(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary,
@@ -74,7 +75,7 @@ class Decoder {
   // The steps of forward(), for checkpointing by layer:
   at::Tensor embed(const at::Tensor& tokens) const;  // [B, T] int64 -> [B, T, H]
   at::Tensor layer_forward(std::int64_t index, const at::Tensor& hidden, std::int64_t position = 0,
-                           nn::KvCacheLayer* cache = nullptr) const;
+                           nn::KvCacheLayer* cache = nullptr, at::Tensor* down_product = nullptr) const;
   at::Tensor final_norm(const at::Tensor& hidden) const;
 
   // tokens [B, T] -> hidden after the final norm [B, T, H]. With a cache, the tokens continue those in it.

@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "lrqat/base/error.h"
 #include "lrqat/kernels/token_sums.h"
@@ -102,9 +103,11 @@ at::Tensor multiply(const WeightParametrization& weight, const at::Tensor& x, Co
 
 // The parametrisation travels through autograd's saved data as an opaque holder.
 struct WeightHolder : torch::CustomClassHolder {
-  WeightHolder(std::shared_ptr<WeightParametrization> w, ComputeType c) : weight(std::move(w)), compute(c) {}
+  WeightHolder(std::shared_ptr<WeightParametrization> w, ComputeType c, at::Tensor p)
+      : weight(std::move(w)), compute(c), product(std::move(p)) {}
   std::shared_ptr<WeightParametrization> weight;
   ComputeType compute;
+  at::Tensor product;  // x Ŵᵀ where it is known already
 };
 
 // y = x Ŵᵀ and its exact gradients: dx = dy Ŵ; the parameters' through dL/dŴ = dyᵀ x, one tile at a time, or
@@ -114,7 +117,8 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, at::TensorList parameters,
                             const c10::intrusive_ptr<WeightHolder>& holder) {
     const at::Tensor operand = x.to(scalar_type(holder->compute)).contiguous();
-    at::Tensor y = nn::multiply(*holder->weight, operand, holder->compute);
+    at::Tensor y = std::exchange(holder->product, {});
+    if (!y.defined()) y = nn::multiply(*holder->weight, operand, holder->compute);
     const bool trains =
         std::any_of(parameters.begin(), parameters.end(), [](auto& p) { return p.requires_grad(); });
     variable_list saved;
@@ -178,14 +182,16 @@ void Linear::set_weight(std::shared_ptr<quant::WeightParametrization> weight) {
   weight_ = std::move(weight);
 }
 
-at::Tensor Linear::forward(const at::Tensor& x) const {
+at::Tensor Linear::forward(const at::Tensor& x, at::Tensor* product) const {
   LRQAT_CHECK(x.size(-1) == in_features(), name_, ": input has ", x.size(-1), " features, expected ",
               in_features());
   std::vector<at::Tensor> parameters;
   for (const auto& parameter : weight_->parameters()) parameters.push_back(parameter.value);
-  const auto holder = c10::make_intrusive<WeightHolder>(weight_, compute_);
+  const auto holder = c10::make_intrusive<WeightHolder>(
+      weight_, compute_, product != nullptr ? std::exchange(*product, {}) : at::Tensor());
   const at::Tensor x2d = x.reshape({-1, in_features()});
   at::Tensor y = LinearFunction::apply(x2d, at::TensorList(parameters), holder);
+  if (product != nullptr && !at::GradMode::is_enabled()) *product = y;
   if (bias_.defined()) y = y + bias_;
   auto shape = x.sizes().vec();
   shape.back() = out_features();

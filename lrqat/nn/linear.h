@@ -21,7 +21,9 @@ class Linear {
          quant::ComputeType compute);
 
   // x [..., K] float32 -> [..., N] float32; differentiable in x and in the parametrisation's parameters.
-  at::Tensor forward(const at::Tensor& x) const;
+  // product: for layers that run twice (checkpoint.h). The run without a graph leaves x Ŵᵀ there, the run
+  // that finds it there takes it instead of multiplying.
+  at::Tensor forward(const at::Tensor& x, at::Tensor* product = nullptr) const;
 
   // The same product and its transpose without autograd, for hand-written backwards (x2d [T, K], grad [T,
   // N]):

@@ -67,8 +67,8 @@ at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
   return SwigluFunction::apply(rows(gate), rows(up)).view(gate.sizes());
 }
 
-at::Tensor Mlp::forward(const at::Tensor& x) const {
-  return down_proj.forward(swiglu(gate_proj.forward(x), up_proj.forward(x)));
+at::Tensor Mlp::forward(const at::Tensor& x, at::Tensor* down_product) const {
+  return down_proj.forward(swiglu(gate_proj.forward(x), up_proj.forward(x)), down_product);
 }
 
 }  // namespace lrqat::nn

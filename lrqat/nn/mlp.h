@@ -15,7 +15,8 @@ struct Mlp {
   Linear up_proj;
   Linear down_proj;
 
-  at::Tensor forward(const at::Tensor& x) const;
+  // down_product: as Linear::forward's, of the last linear.
+  at::Tensor forward(const at::Tensor& x, at::Tensor* down_product = nullptr) const;
 };
 
 }  // namespace lrqat::nn

@@ -13,8 +13,8 @@
 namespace lrqat::quant {
 namespace {
 
-// A block of Ŵ of kDepth x kWidth floats (128 KiB) stays in the second cache while all tokens pass, kTokens
-// at a time. Of the sizes from 64 to 1024 that were tried on a CPU with
+// A block of Ŵ of kDepth x kWidth floats, or twice as many rows of bfloat16 (128 KiB), stays in the second
+// cache while all tokens pass, kTokens at a time. Of the sizes from 64 to 1024 that were tried on a CPU with
 // AVX-512 these are among the fastest; the slowest took a fifth longer.
 constexpr std::int64_t kWidth = 128, kDepth = 256, kTokens = 128;
 
@@ -39,13 +39,15 @@ template <>
 struct Operand<ComputeType::float32> {
   using Left = float;
   using Right = float;
-  static constexpr std::int64_t kPack = 1;  // rows of the right operand in one of its words
+  static constexpr std::int64_t kPack = 1;       // rows of the right operand in one of its words
+  static constexpr std::int64_t kRows = kDepth;  // of a block of Ŵ
 };
 template <>
 struct Operand<ComputeType::bfloat16> {
   using Left = at::BFloat16;
   using Right = std::uint32_t;
   static constexpr std::int64_t kPack = 2;
+  static constexpr std::int64_t kRows = 2 * kDepth;
 };
 
 template <typename Work>
@@ -161,9 +163,9 @@ void block_multiply_out(const at::Tensor& x, const OperandSource& weight, const 
     for_product_pieces<Types>(n_all, piece_size(n_all, kWidth), [&](std::int64_t n0, std::int64_t n1) {
       thread_local std::vector<typename Types::Right> memory;
       const std::int64_t width = n1 - n0;
-      auto* block = scratch(memory, kDepth / Types::kPack * width);
-      for (std::int64_t k0 = 0; k0 < k_all; k0 += kDepth) {
-        const std::int64_t k1 = std::min(k0 + kDepth, k_all);
+      auto* block = scratch(memory, Types::kRows / Types::kPack * width);
+      for (std::int64_t k0 = 0; k0 < k_all; k0 += Types::kRows) {
+        const std::int64_t k1 = std::min(k0 + Types::kRows, k_all);
         kernels::TileOutput output;
         set_output(block, width, /*transposed=*/true, output);
         weight.make(n0, n1, k0, k1, output);
@@ -199,9 +201,9 @@ void block_multiply_transposed_out(const at::Tensor& grad, const OperandSource& 
     for_product_pieces<Types>(k_all, piece, [&](std::int64_t k0, std::int64_t k1) {
       thread_local std::vector<typename Types::Right> memory;
       const std::int64_t width = k1 - k0;
-      auto* block = scratch(memory, kDepth / Types::kPack * width);
-      for (std::int64_t n0 = 0; n0 < n_all; n0 += kDepth) {
-        const std::int64_t n1 = std::min(n0 + kDepth, n_all);
+      auto* block = scratch(memory, Types::kRows / Types::kPack * width);
+      for (std::int64_t n0 = 0; n0 < n_all; n0 += Types::kRows) {
+        const std::int64_t n1 = std::min(n0 + Types::kRows, n_all);
         kernels::TileOutput output;
         set_output(block, width, /*transposed=*/false, output);
         if (clipped != nullptr) output.clipped_entries = &(*clipped)[k0 / piece];

@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <memory>
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
@@ -20,12 +21,14 @@ at::Tensor targets_of(const at::Tensor& tokens) {
   return tokens.narrow(1, 1, tokens.size(1) - 1).reshape({-1});
 }
 
-at::Tensor checkpointed_layer(const model::Decoder& decoder, std::int64_t index, const at::Tensor& hidden) {
+at::Tensor checkpointed_layer(const model::Decoder& decoder, std::int64_t index, const at::Tensor& hidden,
+                              bool keeps_product) {
   std::vector<at::Tensor> parameters;
   for (const quant::Parameter& parameter : decoder.layer(index).parameters())
     parameters.push_back(parameter.value);
-  const auto forward = [&decoder, index](at::TensorList inputs) {
-    return decoder.layer_forward(index, inputs[0]);
+  const auto product = keeps_product ? std::make_shared<at::Tensor>() : nullptr;
+  const auto forward = [&decoder, index, product](at::TensorList inputs) {
+    return decoder.layer_forward(index, inputs[0], 0, nullptr, product.get());
   };
   return nn::checkpoint(forward, {hidden}, parameters);
 }
@@ -39,9 +42,11 @@ TrainStep::TrainStep(const model::Decoder& student, const model::Decoder* teache
 
 at::Tensor TrainStep::student_hidden(const at::Tensor& tokens) const {
   at::Tensor hidden = student_.embed(tokens);
-  const std::int64_t first_kept = student_.num_layers() - options_.kept_blocks;
+  const std::int64_t first_kept = student_.num_layers() - options_.kept.blocks;
   for (std::int64_t i = 0; i < student_.num_layers(); ++i) {
-    hidden = i < first_kept ? checkpointed_layer(student_, i, hidden) : student_.layer_forward(i, hidden);
+    hidden = i < first_kept
+                 ? checkpointed_layer(student_, i, hidden, i >= first_kept - options_.kept.products)
+                 : student_.layer_forward(i, hidden);
   }
   return predicting(student_.final_norm(hidden));
 }
@@ -79,16 +84,22 @@ std::int64_t kept_bytes_per_token(const model::Decoder& decoder) {
   return bytes + 4 * (4 * config.hidden_size + 2 * heads + 2 * kv_heads + config.intermediate_size);
 }
 
-std::int64_t blocks_within(const model::Decoder& decoder, std::int64_t budget, std::int64_t tokens) {
-  const std::int64_t block = kept_bytes_per_token(decoder) * tokens;
-  return std::clamp<std::int64_t>(budget / std::max<std::int64_t>(block, 1) - 1, 0, decoder.num_layers());
+KeptActivations kept_within(const model::Decoder& decoder, std::int64_t budget, std::int64_t tokens) {
+  const std::int64_t block = kept_bytes_per_token(decoder) * tokens, layers = decoder.num_layers();
+  const std::int64_t product = 4 * decoder.config().hidden_size * tokens;
+  const std::int64_t left = std::max<std::int64_t>(budget - block, 0);
+  KeptActivations kept;
+  kept.products = std::min(left / product, layers);
+  kept.blocks = std::min((left - kept.products * product) / (block - product), layers);
+  kept.products = std::min(kept.products, layers - kept.blocks);
+  return kept;
 }
 
-std::int64_t kept_blocks(const Recipe& recipe, const model::Decoder& student) {
-  if (recipe.checkpointing == Checkpointing::none) return student.num_layers();
-  if (recipe.checkpointing == Checkpointing::block) return 0;
+KeptActivations kept_activations(const Recipe& recipe, const model::Decoder& student) {
+  if (recipe.checkpointing == Checkpointing::none) return {.blocks = student.num_layers()};
+  if (recipe.checkpointing == Checkpointing::block) return {};
   const std::int64_t budget = recipe.memory_budget > 0 ? recipe.memory_budget : available_memory_bytes() / 2;
-  return blocks_within(student, budget, recipe.batch_size * recipe.sequence_length);
+  return kept_within(student, budget, recipe.batch_size * recipe.sequence_length);
 }
 
 }  // namespace lrqat::train

@@ -12,9 +12,15 @@
 
 namespace lrqat::train {
 
+// What is kept from forward to backward besides the inputs of all blocks.
+struct KeptActivations {
+  std::int64_t blocks = 0;    // the last blocks keep everything; the others are made again
+  std::int64_t products = 0;  // the last of those others keep the product of down_proj, their dearest
+};
+
 struct StepOptions {
-  double distill_weight = 0.0;   // w of w·KL + (1 - w)·cross-entropy; above 0 a teacher is needed
-  std::int64_t kept_blocks = 0;  // the last blocks, whose activations are kept; the others are made again
+  double distill_weight = 0.0;  // w of w·KL + (1 - w)·cross-entropy; above 0 a teacher is needed
+  KeptActivations kept;
 };
 
 class TrainStep {
@@ -41,12 +47,12 @@ class TrainStep {
 // heads, attention. An upper bound: tensors that share memory are counted each.
 std::int64_t kept_bytes_per_token(const model::Decoder& decoder);
 
-// How many blocks' activations fit into `budget` bytes for `tokens` tokens at once. The one block that is
-// being made again is always there.
-std::int64_t blocks_within(const model::Decoder& decoder, std::int64_t budget, std::int64_t tokens);
+// What fits into `budget` bytes for `tokens` tokens at once. First products of down_proj: 4·H bytes a token
+// save intermediate_size·H multiplications, more a byte than anything else; then whole blocks. The one block
+// that is being made again is always there.
+KeptActivations kept_within(const model::Decoder& decoder, std::int64_t budget, std::int64_t tokens);
 
-// The blocks that a recipe keeps: all, none, or as many as its memory budget (or half of the free memory)
-// holds.
-std::int64_t kept_blocks(const Recipe& recipe, const model::Decoder& student);
+// What a recipe keeps: all blocks, nothing, or what its memory budget (or half of the free memory) holds.
+KeptActivations kept_activations(const Recipe& recipe, const model::Decoder& student);
 
 }  // namespace lrqat::train

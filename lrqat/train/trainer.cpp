@@ -70,8 +70,8 @@ class Trainer {
     optimizer_.emplace(make_optimizer(recipe_, *student_));
     if (resumed) resume();
     metrics_.emplace(run_.path(), resumed ? state_.step : -1);
-    const std::int64_t kept = kept_blocks(recipe_, *student_);
-    if (recipe_.checkpointing == Checkpointing::automatic && kept == 0) return_large_blocks_at_once();
+    const KeptActivations kept = kept_activations(recipe_, *student_);
+    if (recipe_.checkpointing == Checkpointing::automatic && kept.blocks == 0) return_large_blocks_at_once();
     step_.emplace(*student_, teacher_.get(), StepOptions{recipe_.distill_weight, kept});
   }
 

@@ -41,7 +41,7 @@ train::Recipe recipe_of(const Json& entry) {
   return recipe;
 }
 
-class TinyLlamaTraining : public ::testing::TestWithParam<std::int64_t> {
+class TinyLlamaTraining : public ::testing::TestWithParam<train::KeptActivations> {
  protected:
   TinyLlamaTraining()
       : file_("tiny_llama_training"),
@@ -119,13 +119,13 @@ void TinyLlamaTraining::check_final() {
   comparer_.check("final", "logits", file_.tensor(entry_, "final_logits"), logits(), kLogits);
 }
 
-// The parameter is how many of the two blocks keep their activations: checkpointing must change nothing.
+// The parameter is what the two blocks keep of their activations: checkpointing must change nothing.
 TEST_P(TinyLlamaTraining, IsReproducedTensorByTensor) {
   comparer_.check("float", "logits", file_.tensor(entry_, "float_logits"), logits(), kLogits);
   prepare();
   comparer_.check("step 0", "logits", file_.tensor(entry_, "step0_logits"), logits(), kLogits);
 
-  const train::TrainStep step(*student_, nullptr, {.kept_blocks = GetParam()});
+  const train::TrainStep step(*student_, nullptr, {.kept = GetParam()});
   const train::Schedule schedule{recipe_.schedule, recipe_.steps, recipe_.warmup_steps()};
   train::ParameterGroup adapters{{}, recipe_.lr, 0.0}, scales{{}, recipe_.scale_lr, 0.0};
   for (const quant::Parameter& parameter : student_->parameters()) {
@@ -151,7 +151,15 @@ TEST_P(TinyLlamaTraining, IsReproducedTensorByTensor) {
   check_final();
 }
 
-INSTANTIATE_TEST_SUITE_P(KeptBlocks, TinyLlamaTraining, ::testing::Values(0, 1, 2));
+using train::KeptActivations;
+INSTANTIATE_TEST_SUITE_P(Kept, TinyLlamaTraining,
+                         ::testing::Values(KeptActivations{0, 0}, KeptActivations{1, 0},
+                                           KeptActivations{2, 0}, KeptActivations{0, 1},
+                                           KeptActivations{0, 2}, KeptActivations{1, 1}),
+                         [](const auto& info) {
+                           return std::to_string(info.param.blocks) + "Blocks" +
+                                  std::to_string(info.param.products) + "Products";
+                         });
 
 }  // namespace
 }  // namespace lrqat::golden
