@@ -16,7 +16,7 @@ namespace {
 // A block of Ŵ of kDepth x kWidth floats, or twice as many rows of bfloat16 (128 KiB), stays in the second
 // cache while all tokens pass, kTokens at a time. Of the sizes from 64 to 1024 that were tried on a CPU with
 // AVX-512 these are among the fastest; the slowest took a fifth longer.
-constexpr std::int64_t kWidth = 128, kDepth = 256, kTokens = 128;
+constexpr std::int64_t kWidth = 128, kDepth = 256, kTokens = 512;
 
 std::atomic<bool> allowed{true};
 
