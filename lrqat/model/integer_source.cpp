@@ -18,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 using formats::GgmlType;
 
-class IntegerSource final : public formats::WeightSource {
+class IntegerSource final : public formats::WeightSource, public IntegerTensors {
  public:
   IntegerSource(fs::path path, std::unique_ptr<Decoder> decoder)
       : path_(std::move(path)), decoder_(std::move(decoder)) {
@@ -47,6 +47,11 @@ class IntegerSource final : public formats::WeightSource {
   std::string path() const override { return path_.string(); }
   std::string kind() const override { return "integers"; }
   void release(std::string_view) const override {}
+
+  std::shared_ptr<quant::WeightParametrization> integers(std::string_view name) const override {
+    const auto found = weights_.find(std::string(name));
+    return found != weights_.end() && found->second->is_quantized() ? found->second : nullptr;
+  }
 
   std::string dtype_name(std::string_view name) const override {
     const auto* weight = find_weight(name);

@@ -180,8 +180,12 @@ def tekken(folder):
     spelled = ["".join(byte_characters()[byte] for byte in token) for token in ranked]
     merges = [(spelled[left], spelled[right]) for token in ranked for left, right in sorted(
         (rank[token[:at]], rank[token[at:]]) for at in range(1, len(token)) if token[:at] in rank and token[at:] in rank)]
-    tokenizer = byte_level(split_then_bytes(TEKKEN), {token: 1000 + i for i, token in enumerate(spelled)}, merges,
-                           ignore_merges=True)
+    specials = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]",
+                "[/TOOL_RESULTS]", "[TOOL_CALLS]", "[IMG]", "<pad>", "[IMG_BREAK]", "[IMG_END]", "[PREFIX]", "[MIDDLE]",
+                "[SUFFIX]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]"]
+    specials += [f"<SPECIAL_{i}>" for i in range(len(specials), 1000)]
+    vocab = {**{token: i for i, token in enumerate(specials)}, **{token: 1000 + i for i, token in enumerate(spelled)}}
+    tokenizer = byte_level(split_then_bytes(TEKKEN), vocab, merges, ignore_merges=True, added=specials)
     return path, tokenizer, ["[INST]", "[/INST]", "<s>", "<SPECIAL_999>"]
 
 
@@ -261,6 +265,17 @@ def sentencepiece_model(name):
     return kind
 
 
+def collapsing_model(name):
+    """SentencePiece's remove_extra_whitespaces: runs of spaces are one, none at the ends."""
+    def kind(folder):
+        path, tokenizer, specials = sentencepiece_model(name)(folder)
+        tokenizer.normalizer = normalizers.Sequence([
+            normalizers.Replace(Regex(r"\A +"), ""), normalizers.Replace(Regex(" +"), " "),
+            normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581"), normalizers.Replace(Regex("\u2581+\\z"), "")])
+        return path, tokenizer, specials
+    return kind
+
+
 def legacy_json(folder):
     tokenizer, specials = sentencepiece_bpe(DATA / "mistral" / "v3.model")
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
@@ -305,7 +320,7 @@ KINDS = {
     "Mistral v2, tokenizer.model": sentencepiece_model("mistral/v2.model"),
     "Mistral v3, tokenizer.model": sentencepiece_model("mistral/v3.model"),
     "Mistral v7, tokenizer.model": sentencepiece_model("mistral/v7.model"),
-    "Baby Llama without bytes, tokenizer.model": sentencepiece_model("tok105.model"),
+    "Baby Llama without bytes, tokenizer.model": collapsing_model("tok105.model"),
     "Llama 2, tokenizer.json": legacy_json,
     "Metaspace, first": metaspace_json("first", prepend_scheme="first", split=False),
     "Metaspace, always, split": metaspace_json("always", prepend_scheme="always", split=True),
