@@ -92,6 +92,12 @@ class IntegerSource final : public formats::WeightSource, public IntegerTensors 
     const std::string prefix = concat("model.layers.", index, ".");
     vectors_.emplace(prefix + "input_layernorm.weight", layer.input_layernorm().weight);
     vectors_.emplace(prefix + "post_attention_layernorm.weight", layer.post_attention_layernorm().weight);
+    if (const auto& sandwich = layer.sandwich()) {
+      vectors_.emplace(prefix + "pre_feedforward_layernorm.weight",
+                       sandwich->pre_feedforward_layernorm.weight);
+      vectors_.emplace(prefix + "post_feedforward_layernorm.weight",
+                       sandwich->post_feedforward_layernorm.weight);
+    }
     const nn::Attention& attention = layer.self_attn();
     if (attention.q_norm) vectors_.emplace(prefix + "self_attn.q_norm.weight", attention.q_norm->weight);
     if (attention.k_norm) vectors_.emplace(prefix + "self_attn.k_norm.weight", attention.k_norm->weight);
