@@ -28,7 +28,7 @@ test: build
 bench: build/build.ninja
 	@tools/setup.sh --tests
 	cmake -B build -DLRQAT_BENCH=ON > build/bench-configure.log
-	cmake --build build -j $(JOBS) --target kernels_bench linear_bench step_bench
+	cmake --build build -j $(JOBS) --target kernels_bench linear_bench step_bench tokenizer_bench
 	@mkdir -p build/bench
 	.venv/bin/python bench/report.py $(BENCH_ARGS)
 

@@ -1,6 +1,6 @@
 """Runs the benchmarks and writes build/bench/report.json (make bench).
 
-    python bench/report.py [--quick] [--parts kernels,linear,step,scaling,memory] [--rounds 2]
+    python bench/report.py [--quick] [--parts kernels,linear,step,tokenizers,scaling,memory] [--rounds 2]
 
 step: our training step and the PyTorch baselines alternate, each in a process of its own, `--rounds` times; a ratio is
 that of the fastest steps, a memory ratio that of the kernel's peak counters (VmHWM).
@@ -116,7 +116,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--parts", default="kernels,linear,step,scaling,memory")
+    parser.add_argument("--parts", default="kernels,linear,step,tokenizers,scaling,memory")
     options = parser.parse_args()
     parts = options.parts.split(",")
     path = BENCH / "report.json"
@@ -140,6 +140,8 @@ def main():
         save("step", rows)
         if not options.quick:
             save("step", rows + steps("llama-1b", 1, 512, 1, 2, 4_000_000_000))
+    if "tokenizers" in parts:
+        save("tokenizers", run_json(sys.executable, ROOT / "bench" / "tokenizer_bench.py"))
     if "scaling" in parts:
         save("scaling", scaling())
     if "memory" in parts and not options.quick:

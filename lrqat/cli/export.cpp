@@ -51,7 +51,7 @@ Action declare_export(CLI::App& command) {
       ->capture_default_str();
   command
       .add_option("--rest-type", flags->options.rest_type,
-                  "gguf: other matrices as keep (what the model has), f32, f16, bf16 or q8_0")
+                  "gguf: other matrices as keep (what the model has), f32, f16, bf16, q8_0 or q6_k")
       ->capture_default_str();
   command.add_option("--matrices", flags->options.matrices,
                      "gguf: f32 writes every matrix as float32 of its exact value, to compare programs");

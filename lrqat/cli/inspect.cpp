@@ -8,6 +8,7 @@
 #include <iomanip>
 #include <iostream>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <sstream>
 #include <unordered_map>
@@ -16,6 +17,7 @@
 #include "lrqat/base/sha256.h"
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/inspect_compare.h"
+#include "lrqat/formats/ggml_integers.h"
 #include "lrqat/formats/safetensors.h"
 #include "lrqat/model/converted.h"
 #include "lrqat/model/open.h"
@@ -37,6 +39,14 @@ struct Row {
   std::optional<quant::Granularity> granularity;  // of the scales
   std::vector<std::int64_t> histogram;            // of codes, from the grid's smallest on; empty: no integers
   double clipped_fraction = 0;                    // of weights that training or rounding clipped, where known
+
+  // Codes on the two ends of the grid, clipped weights among them: what every file tells.
+  double edge_fraction() const {
+    const std::int64_t total = std::accumulate(histogram.begin(), histogram.end(), std::int64_t{0});
+    return total == 0
+               ? 0.0
+               : static_cast<double>(histogram.front() + histogram.back()) / static_cast<double>(total);
+  }
 
   std::int64_t elements() const {
     std::int64_t count = 1;
@@ -65,22 +75,21 @@ std::vector<Row> rows_of(const formats::ShardedSafetensors& tensors) {
   return rows;
 }
 
-// Block types whose blocks are one scale (Q4_1 and Q5_1: and one offset) over plain integers.
-void describe_blocks(formats::GgmlType type, Row& row) {
-  using formats::GgmlType;
-  const auto& info = formats::ggml_type_info(type);
-  switch (type) {
-    case GgmlType::Q2_0:
-    case GgmlType::Q4_0:
-    case GgmlType::Q4_1:
-    case GgmlType::Q5_0:
-    case GgmlType::Q5_1:
-    case GgmlType::Q8_0:
-      row.num_bits = info.name[1] - '0';
-      row.granularity = {quant::Granularity::Kind::group, info.block_elements};
-      return;
-    default:
-      return;
+// What a tensor of integer blocks has: bits, groups, and how often each number stands in it.
+void describe_blocks(formats::GgmlType type, std::span<const std::byte> data, Row& row) {
+  const formats::IntegerBlockType* blocks = formats::find_integer_block_type(type);
+  if (blocks == nullptr || row.shape.size() != 2 || data.empty()) return;
+  row.num_bits = blocks->num_bits;
+  row.granularity = {quant::Granularity::Kind::group, blocks->group_size};
+  row.histogram.assign(std::size_t{1} << blocks->num_bits, 0);
+  const auto cols = static_cast<std::size_t>(row.shape[1]),
+             groups = cols / static_cast<std::size_t>(blocks->group_size);
+  const std::size_t row_bytes = formats::ggml_row_bytes(type, row.shape[1]);
+  std::vector<std::uint8_t> numbers(cols);
+  std::vector<float> scales(groups), offsets(groups);
+  for (std::size_t at = 0; at < data.size(); at += row_bytes) {
+    formats::read_integers(*blocks, data.data() + at, numbers, scales, offsets);
+    for (const std::uint8_t number : numbers) ++row.histogram[number];
   }
 }
 
@@ -92,7 +101,7 @@ std::vector<Row> rows_of(const formats::GgufFile& file) {
                                      .shape = tensor.shape,
                                      .bytes = tensor.data.size(),
                                      .sha256 = sha256_hex(tensor.data)});
-    describe_blocks(tensor.type, row);
+    describe_blocks(tensor.type, tensor.data, row);
     file.release(tensor);
   }
   return rows;
@@ -155,7 +164,7 @@ Row float_row(const formats::WeightSource& source, const std::string& name) {
           .shape = raw.shape,
           .bytes = raw.data.size(),
           .sha256 = sha256_hex(raw.data)};
-  describe_blocks(raw.type, row);
+  describe_blocks(raw.type, raw.data, row);
   source.release(name);
   return row;
 }
@@ -221,6 +230,7 @@ Json to_json(const Row& row) {
   if (!row.histogram.empty()) {
     json["histogram"] = row.histogram;
     json["clipped_fraction"] = row.clipped_fraction;
+    json["edge_fraction"] = row.edge_fraction();
   }
   return json;
 }
@@ -257,9 +267,10 @@ std::string bars(const std::vector<std::int64_t>& counts) {
 std::string integers_text(const Row& row) {
   if (row.histogram.empty()) return {};
   std::ostringstream text;
-  text << " " << bars(row.histogram);
+  text << " " << bars(row.histogram) << " " << std::setprecision(3) << 100 * row.edge_fraction()
+       << " % at the ends";
   if (row.clipped_fraction > 0) {
-    text << " " << std::setprecision(3) << 100 * row.clipped_fraction << " % clipped";
+    text << ", " << 100 * row.clipped_fraction << " % clipped";
   }
   return text.str();
 }

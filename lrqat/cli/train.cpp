@@ -15,7 +15,6 @@
 #include "lrqat/data/dataset.h"
 #include "lrqat/eval/divergence.h"
 #include "lrqat/model/open.h"
-#include "lrqat/model/prepare.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/run.h"
 #include "lrqat/train/trainer.h"
@@ -66,9 +65,8 @@ train::Evaluate make_evaluate(const train::Recipe& recipe, const text::Tokenizer
 std::unique_ptr<model::Decoder> rounded(const train::Recipe& recipe, const model::SharedSource& source,
                                         const model::LoadOptions& load) {
   auto decoder = model::load_float_model(source, load);
-  model::prepare(*decoder, *source, [&](const std::string& name, const at::Tensor& weight) {
-    return train::prepare_layer(train::find_method("rtn"), recipe, name, weight);
-  });
+  SilentProgress silent;
+  train::prepare_linears(train::find_method("rtn"), recipe, *decoder, *source, silent);
   return decoder;
 }
 

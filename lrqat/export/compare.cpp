@@ -7,6 +7,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/export/folder.h"
 #include "lrqat/model/packed_layout.h"
+#include "lrqat/model/source_weight.h"
 
 namespace lrqat::exporting {
 namespace {
@@ -55,8 +56,9 @@ bool same(const Tensors& a, const Tensors& b, TensorDifference& difference) {
     return difference.elements == 0;
   }
   const WeightPtr &one = a.matrices.at(difference.name), &other = b.matrices.at(difference.name);
-  const bool integers = one->is_quantized() && other->is_quantized();
-  if (integers && same_integers(one->convert(), other->convert())) return true;
+  const auto one_integers = model::stored_integers(*one), other_integers = model::stored_integers(*other);
+  const bool integers = one_integers && other_integers;
+  if (integers && same_integers(*one_integers, *other_integers)) return true;
   for_row_chunks(*one, [&](const at::Tensor& rows, std::int64_t begin) {
     add_difference(rows, rows_of(*other, begin, rows.size(0)), difference);
   });

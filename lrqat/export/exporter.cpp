@@ -65,6 +65,20 @@ double round_scales(nn::Linear& linear, quant::QuantizedWeight weight, at::Scala
   return change;
 }
 
+// A GGUF model whose linears are integer blocks is a model of integers: other formats take those. A model
+// with trained integers keeps what it left alone as it is.
+void take_blocks_as_integers(model::Decoder& decoder) {
+  const auto linears = decoder.linears();
+  if (std::any_of(linears.begin(), linears.end(),
+                  [](const nn::Linear* linear) { return linear->weight()->is_quantized(); })) {
+    return;
+  }
+  for (nn::Linear* linear : linears) {
+    if (auto integers = model::stored_integers(*linear->weight()))
+      linear->set_weight(std::make_shared<quant::IntegerWeight>(linear->name(), *integers));
+  }
+}
+
 // Error at the first linear that the format does not hold; with allow_inexact rounds scales instead. The
 // largest change.
 double make_exact(const Exporter& exporter, model::Decoder& decoder, const ExportOptions& options) {
@@ -140,6 +154,7 @@ ExportReport export_model(const Exporter& exporter, const model::OpenedModel& mo
                           ProgressReporter& progress) {
   const at::NoGradGuard no_grad;
   if (model.kind == "converted") model::check_converted(model.path, *model.decoder);
+  if (exporter.name != "gguf" || options.linear_type != "auto") take_blocks_as_integers(*model.decoder);
   const double change = make_exact(exporter, *model.decoder, options);
   ExportReport report = exporter.run(model, out, options, progress);
   report.largest_change = std::max(report.largest_change, change);

@@ -201,6 +201,10 @@ void for_each_tensor(const model::Decoder& decoder,
     const std::string prefix = concat("model.layers.", i, ".");
     vector(prefix + "input_layernorm.weight", layer.input_layernorm().weight);
     vector(prefix + "post_attention_layernorm.weight", layer.post_attention_layernorm().weight);
+    if (const auto& sandwich = layer.sandwich()) {
+      vector(prefix + "pre_feedforward_layernorm.weight", sandwich->pre_feedforward_layernorm.weight);
+      vector(prefix + "post_feedforward_layernorm.weight", sandwich->post_feedforward_layernorm.weight);
+    }
     const auto& attention = layer.self_attn();
     if (attention.q_norm) vector(prefix + "self_attn.q_norm.weight", attention.q_norm->weight);
     if (attention.k_norm) vector(prefix + "self_attn.k_norm.weight", attention.k_norm->weight);

@@ -44,12 +44,34 @@ std::string model_name(const fs::path& path) {
 }
 
 void set_rope(const formats::ModelConfig& config, const std::string& prefix, formats::GgufWriter& writer) {
-  writer.set(prefix + "rope.dimension_count", u32(config.head_dim));
-  writer.set(prefix + "rope.freq_base", static_cast<float>(config.rope_theta));
-  if (config.rope_scaling.rope_type == "linear") {
-    writer.set(prefix + "rope.scaling.type", std::string("linear"));
-    writer.set(prefix + "rope.scaling.factor", static_cast<float>(config.rope_scaling.factor));
-  }
+  const formats::RopeScaling& scaling = config.rope_scaling;
+  const auto number = [&](const char* key, double value) {
+    writer.set(prefix + key, static_cast<float>(value));
+  };
+  writer.set(prefix + "rope.dimension_count", u32(formats::rotary_dimensions(config)));
+  number("rope.freq_base", config.rope_theta);
+  if (config.rope_local_theta > 0) number("rope.freq_base_swa", config.rope_local_theta);
+  const std::string& type = scaling.rope_type;
+  if (type == "dynamic") writer.set(std::string(formats::kDynamicFactor), static_cast<float>(scaling.factor));
+  if (type != "linear" && type != "yarn" && type != "longrope") return;
+  writer.set(prefix + "rope.scaling.type", type);
+  if (type != "longrope") number("rope.scaling.factor", scaling.factor);
+  if (type == "linear") return;
+  writer.set(prefix + "rope.scaling.original_context_length", u32(scaling.original_max_position_embeddings));
+  const double own = type == "yarn" ? formats::yarn_magnitude(scaling.factor) : 1.0;
+  number("rope.scaling.attn_factor", scaling.attention_factor / own);
+  if (type == "longrope") return;
+  number("rope.scaling.yarn_beta_fast", scaling.beta_fast);
+  number("rope.scaling.yarn_beta_slow", scaling.beta_slow);
+}
+
+void set_gemma(const formats::ModelConfig& config, const std::string& prefix, formats::GgufWriter& writer) {
+  if (formats::family_of(config).window_period > 0 && config.sliding_window)
+    writer.set(prefix + "attention.sliding_window", u32(*config.sliding_window));
+  if (config.attn_logit_softcapping > 0)
+    writer.set(prefix + "attn_logit_softcapping", static_cast<float>(config.attn_logit_softcapping));
+  if (config.final_logit_softcapping > 0)
+    writer.set(prefix + "final_logit_softcapping", static_cast<float>(config.final_logit_softcapping));
 }
 
 // The keys that llama.cpp asks for (llama-model.cpp, load_hparams).
@@ -66,6 +88,7 @@ void set_model_keys(const formats::ModelConfig& config, formats::GgufWriter& wri
   writer.set(prefix + "attention.layer_norm_rms_epsilon", static_cast<float>(config.rms_norm_eps));
   writer.set(prefix + "vocab_size", u32(config.vocab_size));
   set_rope(config, prefix, writer);
+  set_gemma(config, prefix, writer);
 }
 
 std::vector<std::string> set_metadata(const model::OpenedModel& model,
@@ -105,9 +128,9 @@ void add_warnings(const std::vector<ExportTensor>& tensors, const ExportOptions&
         "older builds read");
   }
   if (report.bit_exact_tensors < report.tensors) {
-    report.warnings.push_back(concat(report.tensors - report.bit_exact_tensors,
-                                     " tensors that were not trained are rounded to ", options.rest_type,
-                                     ", as --rest-type asks"));
+    report.warnings.push_back(
+        concat(report.tensors - report.bit_exact_tensors, " tensors that were not trained are rounded to ",
+               options.rest_type, ", as --rest-type asks (q6_k: to q8_0 where rows are no multiple of 256)"));
   }
 }
 
@@ -119,25 +142,69 @@ void check_target(const fs::path& out) {
     fail(out.string(), " is a folder: --out takes the name of a file, like model.gguf");
 }
 
-// The file is read back and compared before it gets its name; a tensor that differs, other than by the
-// rounding that rest_type asks for, is an Error and leaves nothing.
-// What a file of llama.cpp's kind has no keys or tensors for here.
-void check_model(const formats::ModelConfig& config) {
-  const std::string& rope = config.rope_scaling.rope_type;
-  const bool known_rope = rope == "default" || rope == "linear" || rope == "llama3";
-  const std::string held = "; compressed-tensors, gptq, awq and hf hold this model";
-  if (!known_rope) fail("a rotary embedding of type \"", rope, "\" is not written to GGUF", held);
-  if (!config.rope_layers.empty() && config.rope_layers != formats::rope_layers_every(config, 4)) {
-    fail("layers without a rotary embedding other than each fourth one are not written to GGUF", held);
+// What llama.cpp has fixed in its code for Gemma 2 and 3.
+void check_gemma(const formats::ModelConfig& config, const std::string& held) {
+  const formats::ModelFamily& family = formats::family_of(config);
+  if (family.window_period == 0) return;
+  if (!config.sliding_window ||
+      config.sliding_layers != formats::rope_layers_every(config, family.window_period)) {
+    fail("layers with a sliding window other than all but each ", family.window_period,
+         "th are not written to GGUF for model_type \"", config.model_type, "\"", held);
   }
-  if (config.partial_rotary_factor != 1.0) {
-    fail("a rotary embedding of a part of each head is not written to GGUF", held);
+  const double scalar =
+      config.query_pre_attn_scalar == 0 ? static_cast<double>(config.head_dim) : config.query_pre_attn_scalar;
+  if (scalar != formats::gguf_query_scalar(config)) {
+    fail("query_pre_attn_scalar ", scalar, " is not written to GGUF: llama.cpp divides by the root of ",
+         formats::gguf_query_scalar(config), held);
   }
-  if (formats::family_of(config).fused_projections) {
-    fail("models of model_type \"", config.model_type, "\" are not written to GGUF", held);
+  const bool second = family.model_type == "gemma2";
+  if (second != (config.attn_logit_softcapping > 0) || (second && config.final_logit_softcapping == 0)) {
+    fail("llama.cpp caps attention scores in gemma2 alone, and always there", held);
   }
 }
 
+// What a file of llama.cpp's kind has no keys or tensors for.
+void check_model(const formats::ModelConfig& config) {
+  const formats::ModelFamily& family = formats::family_of(config);
+  const formats::RopeScaling& scaling = config.rope_scaling;
+  const std::string held = "; compressed-tensors, gptq, awq and hf hold this model";
+  if (scaling.rope_type == "yarn" && !scaling.truncate) {
+    fail("yarn with truncate false is not written to GGUF", held);
+  }
+  if (family.tied && !config.tie_word_embeddings) {
+    fail("a head of its own is not written to GGUF for model_type \"", config.model_type, "\"", held);
+  }
+  check_gemma(config, held);
+  if (!config.rope_layers.empty() && config.rope_layers != formats::rope_layers_every(config, 4)) {
+    fail("layers without a rotary embedding other than each fourth one are not written to GGUF", held);
+  }
+  if (config.partial_rotary_factor != 1.0 && family.interleaved_rotary_rows) {
+    fail("a rotary embedding of a part of each head is not written to GGUF for model_type \"",
+         config.model_type, "\"", held);
+  }
+}
+
+// What llama.cpp does otherwise than the model.
+void add_model_warnings(const formats::ModelConfig& config, ExportReport& report) {
+  if (config.sliding_window && formats::family_of(config).window_period == 0) {
+    report.warnings.emplace_back(
+        "the sliding window of this model is not written: llama.cpp lets every token see all tokens before "
+        "it");
+  }
+  if (config.rope_scaling.rope_type == "dynamic") {
+    report.warnings.push_back(concat("llama.cpp has no rotary embedding of type dynamic: up to ",
+                                     config.max_position_embeddings,
+                                     " tokens it computes the same, beyond them it does not stretch"));
+  }
+  if (config.rope_scaling.rope_type == "longrope") {
+    report.warnings.push_back(concat("llama.cpp takes the long factors where its context is longer than ",
+                                     config.rope_scaling.original_max_position_embeddings,
+                                     ", whatever the length of a text"));
+  }
+}
+
+// The file is read back and compared before it gets its name; a tensor that differs, other than by the
+// rounding that rest_type asks for, is an Error and leaves nothing.
 ExportReport export_gguf(const model::OpenedModel& model, const fs::path& out, const ExportOptions& options,
                          ProgressReporter& progress) {
   const at::NoGradGuard no_grad;
@@ -162,11 +229,7 @@ ExportReport export_gguf(const model::OpenedModel& model, const fs::path& out, c
     fs::remove(unverified, ignored);
     throw;
   }
-  if (model.decoder->config().sliding_window) {
-    report.warnings.emplace_back(
-        "the sliding window of this model is not written: llama.cpp lets every token see "
-        "all tokens before it");
-  }
+  add_model_warnings(model.decoder->config(), report);
   add_warnings(tensors, options, report);
   return report;
 }

@@ -8,6 +8,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/export/folder.h"
 #include "lrqat/export/gguf_blocks.h"
+#include "lrqat/export/stacked_weight.h"
 #include "lrqat/formats/ggml_blocks.h"
 #include "lrqat/formats/gguf_names.h"
 #include "lrqat/quant/float_weight.h"
@@ -26,7 +27,8 @@ GgmlType parse_rest_type(const std::string& name) {
   if (name == "f16") return GgmlType::F16;
   if (name == "bf16") return GgmlType::BF16;
   if (name == "q8_0") return GgmlType::Q8_0;
-  throw UsageError(concat("--rest-type \"", name, "\" is not known: use keep, f32, f16, bf16 or q8_0"));
+  if (name == "q6_k") return GgmlType::Q6_K;
+  throw UsageError(concat("--rest-type \"", name, "\" is not known: use keep, f32, f16, bf16, q8_0 or q6_k"));
 }
 
 // Also those values that this model has no tensor for.
@@ -67,6 +69,12 @@ void write_codes(const ExportTensor& tensor, const ByteSink& sink) {
   }
 }
 
+void encode_row(GgmlType type, std::span<const float> row, std::byte* out) {
+  if (type == GgmlType::Q8_0) return formats::quantize_row_q8_0(row, out);
+  if (type == GgmlType::Q6_K) return formats::quantize_row_q6_k(row, out);
+  formats::encode_float_row(type, row, out);
+}
+
 void write_values(const ExportTensor& tensor, const ByteSink& sink) {
   const std::int64_t rows = tensor.shape.front(), cols = tensor.shape.back();
   std::vector<std::byte> bytes(formats::ggml_row_bytes(tensor.type, cols));
@@ -76,8 +84,7 @@ void write_values(const ExportTensor& tensor, const ByteSink& sink) {
     for (std::int64_t r = 0; r < end - begin; ++r) {
       const std::span<const float> row(values.const_data_ptr<float>() + r * cols,
                                        static_cast<std::size_t>(cols));
-      tensor.type == GgmlType::Q8_0 ? formats::quantize_row_q8_0(row, bytes.data())
-                                    : formats::encode_float_row(tensor.type, row, bytes.data());
+      encode_row(tensor.type, row, bytes.data());
       sink(bytes);
     }
   }
@@ -101,6 +108,13 @@ GgmlType kept_type(const quant::WeightParametrization& weight) {
     if (type == GgmlType::F64 || !formats::ggml_type_info(type).can_dequantize) return GgmlType::F32;
     return type;
   }
+  if (const auto* stacked = dynamic_cast<const StackedWeight*>(&weight)) {
+    const GgmlType type = kept_type(*stacked->parts().front());
+    for (const WeightPtr& part : stacked->parts()) {
+      if (kept_type(*part) != type) return GgmlType::F32;
+    }
+    return type == GgmlType::F16 || type == GgmlType::BF16 ? type : GgmlType::F32;
+  }
   if (const auto* plain = dynamic_cast<const quant::FloatWeight*>(&weight)) {
     if (plain->weight().scalar_type() == at::kHalf) return GgmlType::F16;
     if (plain->weight().scalar_type() == at::kBFloat16) return GgmlType::BF16;
@@ -116,16 +130,19 @@ class Planner {
   }
 
   std::vector<ExportTensor> plan() {
-    for_each_tensor(
-        decoder_, [this](const std::string& module, const WeightPtr& weight) { matrix(module, weight); },
+    for_each_file_tensor(
+        decoder_,
+        [this](const std::string& module, const Matrices& weights) {
+          matrix(module, weights.size() == 1 ? weights.front() : stack(module, weights));
+        },
         [this](const std::string& name, const at::Tensor& values) { vector(name, values); });
-    rope_divisors();
+    rope_tensors();
     return std::move(tensors_);
   }
 
  private:
   ExportTensor& add(const std::string& hf_name, std::vector<std::int64_t> shape, GgmlType type) {
-    const auto name = formats::gguf_name(hf_name);
+    const auto name = formats::gguf_name(hf_name, &formats::family_of(decoder_.config()));
     LRQAT_CHECK(name.has_value(), hf_name);
     ExportTensor tensor;
     tensor.name = *name;
@@ -141,7 +158,9 @@ class Planner {
 
   void vector(const std::string& hf_name, const at::Tensor& values) {
     ExportTensor& tensor = add(hf_name, values.sizes().vec(), GgmlType::F32);
-    const at::Tensor plain = values.detach().cpu().to(at::kFloat).contiguous();
+    at::Tensor plain = values.detach().cpu().to(at::kFloat).contiguous();
+    const bool offset = formats::family_of(decoder_.config()).norm_offset;
+    if (offset && hf_name.ends_with("norm.weight")) plain = plain + 1;
     tensor.values = [plain, row_of = tensor.row_of](std::int64_t, std::int64_t) {
       if (!row_of) return plain;
       at::Tensor out = at::empty_like(plain);
@@ -158,7 +177,10 @@ class Planner {
     if (options_.matrices == "f32") return values(module, weight, GgmlType::F32);
     const bool is_rest = module == "model.embed_tokens" || module == "lm_head" || !weight->is_quantized();
     if (is_rest && options_.rest_type != "keep") {
-      const GgmlType type = parse_rest_type(options_.rest_type);
+      GgmlType type = parse_rest_type(options_.rest_type);
+      // As llama.cpp's quantizer does for rows that are no whole blocks of 256.
+      const bool narrow = weight->in_features() % formats::ggml_type_info(type).block_elements != 0;
+      if (type == GgmlType::Q6_K && narrow) type = GgmlType::Q8_0;
       if (type == GgmlType::Q8_0 && weight->is_quantized()) return codes(module, weight, "q8_0");
       values(module, weight, type);
       tensors_.back().may_round = true;
@@ -208,17 +230,24 @@ class Planner {
     tensor.write = [copy = tensor](const ByteSink& sink) { write_codes(copy, sink); };
   }
 
-  // llama.cpp has Llama 3's stretched frequencies as a tensor.
-  void rope_divisors() {
+  // llama.cpp has the stretched frequencies of two kinds as tensors.
+  void rope_tensors() {
     const formats::ModelConfig& config = decoder_.config();
-    if (config.rope_scaling.rope_type != "llama3") return;
-    const auto divisors = formats::llama3_rope_divisors(config, config.rope_scaling);
+    const formats::RopeScaling& scaling = config.rope_scaling;
+    if (scaling.rope_type == "llama3")
+      rope_tensor("rope_freqs.weight", formats::llama3_rope_divisors(config, scaling));
+    if (scaling.rope_type != "longrope") return;
+    rope_tensor("rope_factors_long.weight", scaling.long_factor);
+    rope_tensor("rope_factors_short.weight", scaling.short_factor);
+  }
+
+  void rope_tensor(const std::string& name, const std::vector<double>& divisors) {
     at::Tensor values = at::empty({static_cast<std::int64_t>(divisors.size())}, at::kFloat);
     for (std::size_t i = 0; i < divisors.size(); ++i) {
       values.mutable_data_ptr<float>()[i] = static_cast<float>(divisors[i]);
     }
     ExportTensor tensor;
-    tensor.name = "rope_freqs.weight";
+    tensor.name = name;
     tensor.shape = {values.numel()};
     tensor.values = [values](std::int64_t, std::int64_t) { return values; };
     tensor.write = [values](const ByteSink& sink) {

@@ -118,6 +118,8 @@ void decode_q8_0(const std::byte* source, std::span<std::int8_t> codes,
 // Plain quantization of tensors that were not trained (embeddings): ggml's quantize_row_q8_0_ref, d = max|x|
 // / 127, rounding half away from zero.
 void quantize_row_q8_0(std::span<const float> values, std::byte* out);
+// The same for Q6_K, whose scales are searched for the least squared error (ggml has no fixed rule for it).
+void quantize_row_q6_k(std::span<const float> values, std::byte* out);
 
 // Float storage: F32, F16 or BF16 (rounding half to even), as ggml stores them.
 void encode_float_row(GgmlType type, std::span<const float> values, std::byte* out);

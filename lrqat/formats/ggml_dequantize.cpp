@@ -6,10 +6,13 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/half.h"
-#include "lrqat/formats/ggml_blocks.h"
+#include "lrqat/formats/ggml_numbers.h"
 
 namespace lrqat::formats {
 namespace {
+
+using numbers::scale_min_k4;
+using numbers::scale_q3_k;
 
 std::uint32_t low_nibble(std::uint8_t byte) { return byte & 0xfU; }
 std::uint32_t high_nibble(std::uint8_t byte) { return byte >> 4; }
@@ -84,13 +87,6 @@ void decode(const BlockQ2_K& block, float* out) {
   }
 }
 
-// Scale i: low four bits in nibble i/8 of byte i%8, high two in bits 2·(i/4) of byte 8 + i%4.
-int scale_q3_k(const std::array<std::uint8_t, 12>& scales, std::size_t i) {
-  const int low = (scales[i % 8] >> (4 * (i / 8))) & 0xf;
-  const int high = (scales[8 + i % 4] >> (2 * (i / 4))) & 3;
-  return (low | high << 4) - 32;
-}
-
 // Bit i/32 of hmask[i%32] set means that 4 is not subtracted.
 void decode(const BlockQ3_K& block, float* out) {
   const float d = float16_to_float(block.d);
@@ -100,12 +96,6 @@ void decode(const BlockQ3_K& block, float* out) {
     const int high = (block.hmask[i % 32] >> (i / 32)) & 1;
     out[i] = dl * static_cast<float>(low - (high != 0 ? 0 : 4));
   }
-}
-
-// Six-bit scale and minimum j of Q4_K and Q5_K (get_scale_min_k4).
-std::pair<int, int> scale_min_k4(const std::array<std::uint8_t, 12>& scales, std::size_t j) {
-  if (j < 4) return {scales[j] & 63, scales[j + 4] & 63};
-  return {(scales[j + 4] & 0xf) | (scales[j - 4] >> 6) << 4, (scales[j + 4] >> 4) | (scales[j] >> 6) << 4};
 }
 
 void decode(const BlockQ4_K& block, float* out) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 
 #include "lrqat/base/error.h"
 
@@ -32,6 +33,16 @@ constexpr std::array kLayerModules = std::to_array<NamePair>({
     {"mlp.up_proj", "ffn_up"},
     {"mlp.down_proj", "ffn_down"},
 });
+// What goes before the table above in families with sandwich_norms and with fused_projections.
+constexpr std::array kSandwichModules = std::to_array<NamePair>({
+    {"post_attention_layernorm", "post_attention_norm"},
+    {"pre_feedforward_layernorm", "ffn_norm"},
+    {"post_feedforward_layernorm", "post_ffw_norm"},
+});
+constexpr std::array kFusedModules = std::to_array<NamePair>({
+    {"self_attn.qkv_proj", "attn_qkv"},
+    {"mlp.gate_up_proj", "ffn_up"},
+});
 constexpr std::string_view kHfLayer = "model.layers.";
 constexpr std::string_view kGgufLayer = "blk.";
 
@@ -59,26 +70,33 @@ std::optional<LayerName> split_layer_name(std::string_view name, std::string_vie
 
 std::optional<std::string> translate(std::string_view name, std::string_view NamePair::*from,
                                      std::string_view NamePair::*to, std::string_view from_layer,
-                                     std::string_view to_layer) {
+                                     std::string_view to_layer, const ModelFamily* family) {
   for (const NamePair& pair : kModelNames) {
     if (pair.*from == name) return std::string(pair.*to);
   }
   const auto parts = split_layer_name(name, from_layer);
   if (!parts) return std::nullopt;
-  for (const NamePair& pair : kLayerModules) {
-    if (pair.*from == parts->module) return concat(to_layer, parts->number, ".", pair.*to, ".", parts->kind);
-  }
-  return std::nullopt;
+  const auto look = [&](std::span<const NamePair> table) -> std::optional<std::string> {
+    for (const NamePair& pair : table) {
+      if (pair.*from == parts->module)
+        return concat(to_layer, parts->number, ".", pair.*to, ".", parts->kind);
+    }
+    return std::nullopt;
+  };
+  std::optional<std::string> found;
+  if (family != nullptr && family->sandwich_norms) found = look(kSandwichModules);
+  if (family != nullptr && family->fused_projections) found = look(kFusedModules);
+  return found ? found : look(kLayerModules);
 }
 
 }  // namespace
 
-std::optional<std::string> gguf_name(std::string_view hf_name) {
-  return translate(hf_name, &NamePair::hf, &NamePair::gguf, kHfLayer, kGgufLayer);
+std::optional<std::string> gguf_name(std::string_view hf_name, const ModelFamily* family) {
+  return translate(hf_name, &NamePair::hf, &NamePair::gguf, kHfLayer, kGgufLayer, family);
 }
 
-std::optional<std::string> hf_name(std::string_view gguf_name) {
-  return translate(gguf_name, &NamePair::gguf, &NamePair::hf, kGgufLayer, kHfLayer);
+std::optional<std::string> hf_name(std::string_view gguf_name, const ModelFamily* family) {
+  return translate(gguf_name, &NamePair::gguf, &NamePair::hf, kGgufLayer, kHfLayer, family);
 }
 
 bool is_row_permuted(const ModelConfig& config, std::string_view hf_name) {

@@ -12,8 +12,10 @@
 namespace lrqat::formats {
 
 // "model.layers.3.self_attn.q_proj.weight" <-> "blk.3.attn_q.weight"; nullopt: no such name in the table.
-std::optional<std::string> gguf_name(std::string_view hf_name);
-std::optional<std::string> hf_name(std::string_view gguf_name);
+// A few names mean another tensor in some families; without one the usual meaning holds. Tensors that a
+// family has fused are known by their fused names ("self_attn.qkv_proj").
+std::optional<std::string> gguf_name(std::string_view hf_name, const ModelFamily* family = nullptr);
+std::optional<std::string> hf_name(std::string_view gguf_name, const ModelFamily* family = nullptr);
 
 // Whether GGUF stores this tensor's rows in interleaved rotary order (q_proj and k_proj, weight and bias).
 bool is_row_permuted(const ModelConfig& config, std::string_view hf_name);

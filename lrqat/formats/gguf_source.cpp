@@ -1,6 +1,10 @@
+#include <algorithm>
+#include <list>
 #include <unordered_map>
 
 #include "lrqat/base/error.h"
+#include "lrqat/formats/fused_projections.h"
+#include "lrqat/formats/ggml_blocks.h"
 #include "lrqat/formats/gguf.h"
 #include "lrqat/formats/gguf_names.h"
 #include "lrqat/formats/messages.h"
@@ -10,20 +14,31 @@ namespace lrqat::formats {
 namespace {
 
 // Read into the config (model_config_gguf.cpp) instead of the weights.
-constexpr std::string_view kRopeDivisors = "rope_freqs.weight";
+bool belongs_to_config(std::string_view name) {
+  return name == "rope_freqs.weight" || name == "rope_factors_long.weight" ||
+         name == "rope_factors_short.weight";
+}
+
+constexpr std::string_view kWeight = ".weight";
 
 class GgufSource final : public WeightSource {
  public:
   explicit GgufSource(const std::filesystem::path& path) : file_(path), config_(config_from_gguf(file_)) {
+    const ModelFamily& family = family_of(config_);
     for (const GgufTensor& tensor : file_.tensors()) {
-      if (tensor.name == kRopeDivisors) continue;
-      const auto name = hf_name(tensor.name);
+      if (belongs_to_config(tensor.name)) continue;
+      const auto name = hf_name(tensor.name, &family);
       if (!name) {
         fail(path.string(), ": tensor ", quoted_name(tensor.name), " is not a tensor of a ",
              config_.model_type, " model");
       }
-      names_.push_back(*name);
-      tensors_.emplace(*name, &tensor);
+      if (name->ends_with(kWeight)) {
+        for (const std::string& part : parts_of(config_, name->substr(0, name->size() - kWeight.size()))) {
+          add(part + std::string(kWeight), tensor);
+        }
+      } else {
+        add(*name, tensor);
+      }
     }
   }
 
@@ -36,7 +51,13 @@ class GgufSource final : public WeightSource {
   std::string dtype_name(std::string_view name) const override {
     return std::string(ggml_type_name(at(name).type));
   }
-  void release(std::string_view name) const override { file_.release(at(name)); }
+  void release(std::string_view name) const override {
+    const GgufTensor& tensor = at(name);
+    const auto is_made = [&](const std::vector<float>& norm) {
+      return std::as_bytes(std::span(norm)).data() == tensor.data.data();
+    };
+    if (std::none_of(norms_.begin(), norms_.end(), is_made)) file_.release(tensor);
+  }
 
   SourceTensor raw(std::string_view name) const override {
     const GgufTensor& tensor = at(name);
@@ -66,16 +87,46 @@ class GgufSource final : public WeightSource {
   }
 
  private:
+  // The tensor, the rows of a fused one that are this part, or a norm without the 1 that files add to it.
+  void add(const std::string& name, GgufTensor tensor) {
+    const auto part =
+        name.ends_with(kWeight)
+            ? fused_part(config_, std::string_view(name).substr(0, name.size() - kWeight.size()))
+            : std::nullopt;
+    if (part) {
+      if (tensor.shape.size() != 2 || tensor.shape[0] != part->total_rows) {
+        fail(path(), ": tensor ", quoted_name(tensor.name), " has shape ", shape_to_string(tensor.shape),
+             ", the config asks for ", part->total_rows, " rows");
+      }
+      const std::size_t row_bytes = tensor.data.size() / static_cast<std::size_t>(part->total_rows);
+      tensor.data = tensor.data.subspan(static_cast<std::size_t>(part->row_begin) * row_bytes,
+                                        static_cast<std::size_t>(part->rows) * row_bytes);
+      tensor.shape[0] = part->rows;
+    }
+    if (family_of(config_).norm_offset && name.ends_with("norm.weight")) take_one_off(tensor);
+    names_.push_back(name);
+    tensors_.emplace(name, std::move(tensor));
+  }
+
+  void take_one_off(GgufTensor& tensor) {
+    std::vector<float>& values = norms_.emplace_back(static_cast<std::size_t>(tensor.elements()));
+    dequantize_row(tensor.type, tensor.data.data(), values.data(), tensor.elements());
+    for (float& value : values) value -= 1.0F;
+    tensor.type = GgmlType::F32;
+    tensor.data = std::as_bytes(std::span(values));
+  }
+
   const GgufTensor& at(std::string_view name) const {
     const auto it = tensors_.find(std::string(name));
     if (it == tensors_.end()) fail(path(), ": no tensor ", quoted_name(name), near_names_hint(name, names_));
-    return *it->second;
+    return it->second;
   }
 
   GgufFile file_;
   ModelConfig config_;
   std::vector<std::string> names_;
-  std::unordered_map<std::string, const GgufTensor*> tensors_;
+  std::unordered_map<std::string, GgufTensor> tensors_;
+  std::list<std::vector<float>> norms_;  // what take_one_off made
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "lrqat/formats/messages.h"
 
@@ -27,10 +28,38 @@ constexpr std::array kFamilies = std::to_array<ModelFamily>({
      .gguf_architecture = "phi3",
      .interleaved_rotary_rows = false,
      .fused_projections = true},
+    {.model_type = "gemma",
+     .architecture = "GemmaForCausalLM",
+     .gguf_architecture = "gemma",
+     .interleaved_rotary_rows = false,
+     .norm_offset = true,
+     .scaled_embeddings = true,
+     .hidden_act = "gelu_pytorch_tanh",
+     .tied = true},
+    {.model_type = "gemma2",
+     .architecture = "Gemma2ForCausalLM",
+     .gguf_architecture = "gemma2",
+     .interleaved_rotary_rows = false,
+     .norm_offset = true,
+     .sandwich_norms = true,
+     .scaled_embeddings = true,
+     .hidden_act = "gelu_pytorch_tanh",
+     .tied = true,
+     .window_period = 2},
+    {.model_type = "gemma3_text",
+     .architecture = "Gemma3ForCausalLM",
+     .gguf_architecture = "gemma3",
+     .interleaved_rotary_rows = false,
+     .qk_norm = true,
+     .norm_offset = true,
+     .sandwich_norms = true,
+     .scaled_embeddings = true,
+     .hidden_act = "gelu_pytorch_tanh",
+     .tied = true,
+     .window_period = 6},
 });
 constexpr std::array<std::string_view, 6> kRopeTypes{"default", "linear", "llama3",
                                                      "dynamic", "yarn",   "longrope"};
-constexpr std::array<std::string_view, 1> kActivations{"silu"};
 
 constexpr std::int64_t kMostLayers = 10'000;  // a damaged number must not make lists of 2^31 names
 
@@ -107,6 +136,16 @@ void check_heads(const ModelConfig& config, const std::string& where) {
   }
 }
 
+void check_gemma(const ModelConfig& config, const std::string& where) {
+  const auto check = [&](double value, std::string_view key) {
+    if (value != 0) check_positive(value, key, where);
+  };
+  check(config.rope_local_theta, "rope_local_base_freq");
+  check(config.query_pre_attn_scalar, "query_pre_attn_scalar");
+  check(config.attn_logit_softcapping, "attn_logit_softcapping");
+  check(config.final_logit_softcapping, "final_logit_softcapping");
+}
+
 void check_token(std::int64_t id, std::string_view key, const ModelConfig& config, const std::string& where) {
   if (id < 0 || id >= config.vocab_size) {
     fail(where, ": ", key, " is ", id, ", expected 0 to vocab_size - 1 = ", config.vocab_size - 1);
@@ -118,6 +157,11 @@ void check_token(std::int64_t id, std::string_view key, const ModelConfig& confi
 bool has_sliding_window(const ModelConfig& config, std::int64_t layer) {
   if (!config.sliding_window) return false;
   return config.sliding_layers.empty() || config.sliding_layers.at(static_cast<std::size_t>(layer));
+}
+
+double query_scale(const ModelConfig& config) {
+  if (config.query_pre_attn_scalar == 0) return 1.0;
+  return std::sqrt(static_cast<double>(config.head_dim) / config.query_pre_attn_scalar);
 }
 
 std::vector<bool> rope_layers_every(const ModelConfig& config, std::int64_t interval) {
@@ -168,7 +212,8 @@ void validate_config(const ModelConfig& config, const std::string& where) {
   }
   check_heads(config, where);
   check_rope(config, where);
-  check_known(kActivations, config.hidden_act, "hidden_act", where);
+  check_known(std::array{family_of(config).hidden_act}, config.hidden_act, "hidden_act", where);
+  check_gemma(config, where);
   for (const std::int64_t id : config.eos_token_id) check_token(id, "eos_token_id", config, where);
   if (config.bos_token_id) check_token(*config.bos_token_id, "bos_token_id", config, where);
 }
@@ -194,9 +239,11 @@ std::vector<ExpectedTensor> expected_layer_tensors(const ModelConfig& config, st
     tensors.push_back({prefix + "self_attn.k_norm.weight", {config.head_dim}});
   }
   tensors.push_back({prefix + "post_attention_layernorm.weight", {hidden}});
+  if (family.sandwich_norms) tensors.push_back({prefix + "pre_feedforward_layernorm.weight", {hidden}});
   linear("mlp.gate_proj", config.intermediate_size, hidden, config.mlp_bias);
   linear("mlp.up_proj", config.intermediate_size, hidden, config.mlp_bias);
   linear("mlp.down_proj", hidden, config.intermediate_size, config.mlp_bias);
+  if (family.sandwich_norms) tensors.push_back({prefix + "post_feedforward_layernorm.weight", {hidden}});
   return tensors;
 }
 

@@ -56,6 +56,10 @@ struct ModelConfig {
   std::optional<std::int64_t> sliding_window;  // a token sees so many, itself included; none: all before it
   std::vector<bool> rope_layers;               // the layers with a rotary embedding; empty: all
   std::vector<bool> sliding_layers;            // the layers that have the window; empty: all
+  double rope_local_theta = 0;                 // of the layers with the window, unstretched; 0: as all
+  double query_pre_attn_scalar = 0;            // scores are divided by its root; 0: by that of head_dim
+  double attn_logit_softcapping = 0;           // c·tanh(score / c); 0: none
+  double final_logit_softcapping = 0;
 
   bool operator==(const ModelConfig&) const = default;
 };
@@ -69,6 +73,12 @@ struct ModelFamily {
   bool qkv_bias = false;               // q, k and v always have biases, o never
   bool qk_norm = false;                // a norm of each head of q and k before the rotary embedding
   bool fused_projections = false;      // files have q, k, v in one matrix, and gate and up
+  bool norm_offset = false;            // norms multiply by 1 + weight (GGUF files hold the sum)
+  bool sandwich_norms = false;         // norms also behind attention and MLP
+  bool scaled_embeddings = false;      // embeddings are multiplied by the root of hidden_size
+  std::string_view hidden_act = "silu";
+  bool tied = false;               // tie_word_embeddings where config.json does not say
+  std::int64_t window_period = 0;  // each n-th layer has no window where config.json does not say which
 };
 std::span<const ModelFamily> model_families();
 const ModelFamily& family_of(const ModelConfig& config);
@@ -78,12 +88,20 @@ const ModelFamily& family_of(const ModelConfig& config);
 ModelConfig config_from_json(const Json& json, const std::string& where);
 ModelConfig config_from_gguf(const GgufFile& file);
 bool has_sliding_window(const ModelConfig& config, std::int64_t layer);
+// 1 / sqrt(query_pre_attn_scalar) as a multiple of the usual 1 / sqrt(head_dim).
+double query_scale(const ModelConfig& config);
 // SmolLM3: every layer but each `interval`-th one.
 std::vector<bool> rope_layers_every(const ModelConfig& config, std::int64_t interval);
 std::int64_t rotary_dimensions(const ModelConfig& config);  // of head_dim
 // The factors that divide the inverse frequencies of Llama 3's rotary embedding, [head_dim / 2]: what
 // llama.cpp stores as the tensor rope_freqs.weight.
 std::vector<double> llama3_rope_divisors(const ModelConfig& config, const RopeScaling& scaling);
+// What GGUF files say in a way of their own, for reader and writer: yarn's factor of cosines and sines
+// without an attention_factor; Gemma's query_pre_attn_scalar as llama.cpp has it; the key of "dynamic", which
+// llama.cpp has not.
+double yarn_magnitude(double factor);
+double gguf_query_scalar(const ModelConfig& config);
+inline constexpr std::string_view kDynamicFactor = "lrqat.rope.dynamic_factor";
 Json config_to_json(const ModelConfig& config);  // what config_from_json reads back
 void validate_config(const ModelConfig& config, const std::string& where);  // Error naming the key
 

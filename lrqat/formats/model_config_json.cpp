@@ -70,10 +70,13 @@ void refuse_experts(const Json& json, const std::string& model_type, const std::
 void read_sliding_window(const Json& json, ModelConfig& config, const std::string& where) {
   config.sliding_window = optional_integer(json, "sliding_window", where);
   if (config.model_type == "llama") config.sliding_window.reset();  // LlamaConfig has none
-  const bool chooses_layers =
+  const bool asks =
       config.model_type == "qwen2" || config.model_type == "qwen3" || config.model_type == "smollm3";
-  if (!chooses_layers || !config.sliding_window) return;
-  if (!json_get_or<bool>(json, "use_sliding_window", false, where)) return config.sliding_window.reset();
+  const std::int64_t period = family_of(config).window_period;
+  if (period > 0 && !json.contains("sliding_window")) config.sliding_window = 4096;
+  if ((!asks && period == 0) || !config.sliding_window) return;
+  if (asks && !json_get_or<bool>(json, "use_sliding_window", false, where))
+    return config.sliding_window.reset();
   const auto types = json_get_or<std::vector<std::string>>(json, "layer_types", {}, where);
   for (const std::string& type : types) {
     if (type != "sliding_attention" && type != "full_attention") {
@@ -82,6 +85,12 @@ void read_sliding_window(const Json& json, ModelConfig& config, const std::strin
     config.sliding_layers.push_back(type == "sliding_attention");
   }
   if (!types.empty()) return;
+  if (period > 0) {
+    const auto given = optional_integer(json, "sliding_window_pattern", where).value_or(period);
+    if (given <= 0) fail(where, ": sliding_window_pattern is ", given, ", expected a positive number");
+    config.sliding_layers = rope_layers_every(config, given);
+    return;
+  }
   if (config.model_type == "smollm3") {
     for (const bool with : config.rope_layers) config.sliding_layers.push_back(!with);
     return;
@@ -90,6 +99,21 @@ void read_sliding_window(const Json& json, ModelConfig& config, const std::strin
   constexpr std::int64_t kMostLayers = 10'000;  // the check of the number itself comes later
   for (std::int64_t i = 0; i < std::min(config.num_hidden_layers, kMostLayers); ++i) {
     config.sliding_layers.push_back(i >= first);
+  }
+}
+
+// Soft-capping and the divisor of scores, which Gemma 2 and 3 have; null: none.
+void read_gemma(const Json& json, ModelConfig& config, const std::string& where) {
+  if (!family_of(config).sandwich_norms) return;
+  const auto number = [&](const char* key, double otherwise) {
+    return json.contains(key) ? number_or(json, key, 0.0, where) : otherwise;
+  };
+  const bool second = config.model_type == "gemma2";
+  config.query_pre_attn_scalar = number("query_pre_attn_scalar", 256.0);
+  config.attn_logit_softcapping = number("attn_logit_softcapping", second ? 50.0 : 0.0);
+  config.final_logit_softcapping = number("final_logit_softcapping", second ? 30.0 : 0.0);
+  if (json_get_or<bool>(json, "use_bidirectional_attention", false, where)) {
+    fail(where, ": use_bidirectional_attention is not supported");
   }
 }
 
@@ -105,6 +129,13 @@ void read_rope_layers(const Json& json, ModelConfig& config, const std::string& 
   config.rope_layers = rope_layers_every(config, interval);
 }
 
+// The first files of LLaMA say "LLaMAForCausalLM".
+bool same_letters(std::string_view a, std::string_view b) {
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [&](char x, char y) { return lower(x) == lower(y); });
+}
+
 void read_family(const Json& json, ModelConfig& config, const std::string& where) {
   const auto known = joined(model_families(), [](const ModelFamily& family) { return family.model_type; });
   const auto model_type = json_get<std::string>(json, "model_type", where);
@@ -114,7 +145,7 @@ void read_family(const Json& json, ModelConfig& config, const std::string& where
     config.model_type = family.model_type;
     config.architecture = family.architecture;
     const auto architectures = json_get_or<std::vector<std::string>>(json, "architectures", {}, where);
-    if (!architectures.empty() && architectures[0] != family.architecture) {
+    if (!architectures.empty() && !same_letters(architectures[0], family.architecture)) {
       fail(where, ": architectures is ", quoted_name(architectures[0]), ", expected ",
            quoted_name(family.architecture), " for model_type ", quoted_name(model_type));
     }
@@ -181,11 +212,28 @@ void read_scaling(const Json& parameters, const Json& json, ModelConfig& config,
   scaling.original_max_position_embeddings = integer(parameters, original_key, where);
 }
 
+// Gemma 3: layers with the window have a rotary embedding of their own. Its settings stand beside those of
+// the other layers, by layer type, or as rope_local_base_freq; returns those of the other layers.
+const Json* read_local_rope(const Json& json, const Json* parameters, ModelConfig& config,
+                            const std::string& where) {
+  config.rope_theta = 1e6;
+  config.rope_local_theta = number_or(json, "rope_local_base_freq", 1e4, where);
+  if (parameters == nullptr || !parameters->contains("full_attention")) return parameters;
+  if (const Json* local = optional_object(*parameters, "sliding_attention", where)) {
+    const auto type = json_get_or<std::string>(*local, "rope_type", "default", where);
+    if (type != "default")
+      fail(where, ": rope_type ", quoted_name(type), " of sliding_attention is not supported, default is");
+    config.rope_local_theta = number_or(*local, "rope_theta", config.rope_local_theta, where);
+  }
+  return optional_object(*parameters, "full_attention", where);
+}
+
 // Old spelling: rope_theta beside rope_scaling {"rope_type" or "type", …}; new spelling: rope_parameters
 // holds all.
 void read_rope(const Json& json, ModelConfig& config, const std::string& where) {
   const Json* parameters = optional_object(json, "rope_parameters", where);
   if (parameters == nullptr) parameters = optional_object(json, "rope_scaling", where);
+  if (config.model_type == "gemma3_text") parameters = read_local_rope(json, parameters, config, where);
   config.rope_theta = number_or(json, "rope_theta", config.rope_theta, where);
   config.partial_rotary_factor = number_or(json, "partial_rotary_factor", 1.0, where);
   if (parameters == nullptr) return;
@@ -256,6 +304,18 @@ Json window_layers_to_json(const ModelConfig& config) {
 
 }  // namespace
 
+namespace {
+
+// Gemma's first files say "gelu" and mean its approximation by tanh, as the newer key does.
+std::string activation(const Json& json, const ModelConfig& config, const std::string& where) {
+  const std::string usual(family_of(config).hidden_act);
+  const char* key = json.contains("hidden_activation") ? "hidden_activation" : "hidden_act";
+  const auto found = json_get_or<std::string>(json, key, usual, where);
+  return usual == "gelu_pytorch_tanh" && found == "gelu" ? usual : found;
+}
+
+}  // namespace
+
 ModelConfig config_from_json(const Json& json, const std::string& where) {
   if (!json.is_object()) fail(where, ": a model config must be a JSON object, found ", json.type_name());
   ModelConfig config;
@@ -266,8 +326,8 @@ ModelConfig config_from_json(const Json& json, const std::string& where) {
   config.attention_bias =
       json_get_or<bool>(json, "attention_bias", false, where) || family_of(config).qkv_bias;
   config.mlp_bias = json_get_or<bool>(json, "mlp_bias", false, where);
-  config.tie_word_embeddings = json_get_or<bool>(json, "tie_word_embeddings", false, where);
-  config.hidden_act = json_get_or<std::string>(json, "hidden_act", config.hidden_act, where);
+  config.tie_word_embeddings = json_get_or<bool>(json, "tie_word_embeddings", family_of(config).tied, where);
+  config.hidden_act = activation(json, config, where);
   // absent: LlamaConfig's defaults; null: there is none
   config.bos_token_id = json.contains("bos_token_id") ? optional_integer(json, "bos_token_id", where) : 1;
   config.eos_token_id = json.contains("eos_token_id") ? integer_list(json, "eos_token_id", where)
@@ -275,6 +335,7 @@ ModelConfig config_from_json(const Json& json, const std::string& where) {
   config.pad_token_id = optional_integer(json, "pad_token_id", where);
   read_rope_layers(json, config, where);
   read_sliding_window(json, config, where);
+  read_gemma(json, config, where);
   validate_config(config, where);
   return config;
 }
@@ -301,6 +362,20 @@ Json config_to_json(const ModelConfig& config) {
   if (config.rope_scaling.rope_type != "default") {
     json["rope_scaling"] = rope_to_json(config);
     json["rope_scaling"].erase("rope_theta");
+  }
+  if (config.model_type == "gemma3_text") {
+    json["rope_parameters"] = {
+        {"full_attention", rope_to_json(config)},
+        {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", config.rope_local_theta}}}};
+    json["rope_local_base_freq"] = config.rope_local_theta;
+  }
+  if (family_of(config).sandwich_norms) {
+    const auto or_null = [](double value) { return value == 0 ? Json(nullptr) : Json(value); };
+    json["query_pre_attn_scalar"] = config.query_pre_attn_scalar == 0 ? static_cast<double>(config.head_dim)
+                                                                      : config.query_pre_attn_scalar;
+    json["attn_logit_softcapping"] = or_null(config.attn_logit_softcapping);
+    json["final_logit_softcapping"] = or_null(config.final_logit_softcapping);
+    json["hidden_activation"] = config.hidden_act;
   }
   json["bos_token_id"] = config.bos_token_id ? Json(*config.bos_token_id) : Json(nullptr);
   json["eos_token_id"] = nullptr;

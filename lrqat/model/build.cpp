@@ -7,12 +7,6 @@
 namespace lrqat::model {
 namespace {
 
-void check_supported(const formats::ModelConfig& config) {
-  if (config.hidden_act != "silu") {
-    fail("hidden_act \"", config.hidden_act, "\" is not supported: this decoder's MLP uses \"silu\"");
-  }
-}
-
 class Builder {
  public:
   Builder(const formats::ModelConfig& config, const WeightProvider& provider, quant::ComputeType compute)
@@ -22,13 +16,14 @@ class Builder {
 
   std::unique_ptr<DecoderLayer> layer(std::int64_t index) const {
     const std::string prefix = concat("model.layers.", index, ".");
-    return std::make_unique<DecoderLayer>(norm(prefix + "input_layernorm"),
-                                          attention(prefix + "self_attn.", index),
-                                          norm(prefix + "post_attention_layernorm"), mlp(prefix + "mlp."));
+    return std::make_unique<DecoderLayer>(
+        norm(prefix + "input_layernorm"), attention(prefix + "self_attn.", index),
+        norm(prefix + "post_attention_layernorm"), mlp(prefix + "mlp."), sandwich(prefix));
   }
 
   nn::RmsNorm norm(const std::string& module) const {
-    return {provider_.vector(module + ".weight"), config_.rms_norm_eps};
+    return {provider_.vector(module + ".weight"), config_.rms_norm_eps,
+            formats::family_of(config_).norm_offset ? 1.0 : 0.0};
   }
 
   nn::Linear linear(const std::string& module, std::shared_ptr<quant::WeightParametrization> weight) const {
@@ -45,6 +40,12 @@ class Builder {
     return norm(module);
   }
 
+  std::optional<SandwichNorms> sandwich(const std::string& prefix) const {
+    if (!formats::family_of(config_).sandwich_norms) return std::nullopt;
+    return SandwichNorms{norm(prefix + "pre_feedforward_layernorm"),
+                         norm(prefix + "post_feedforward_layernorm")};
+  }
+
   nn::Attention attention(const std::string& prefix, std::int64_t index) const {
     const bool turns = config_.rope_layers.empty() || config_.rope_layers.at(static_cast<std::size_t>(index));
     const std::int64_t window = formats::has_sliding_window(config_, index) ? *config_.sliding_window : 0;
@@ -58,11 +59,14 @@ class Builder {
             window,
             turns,
             head_norm(prefix + "q_norm"),
-            head_norm(prefix + "k_norm")};
+            head_norm(prefix + "k_norm"),
+            formats::query_scale(config_),
+            config_.attn_logit_softcapping};
   }
 
   nn::Mlp mlp(const std::string& prefix) const {
-    return {linear(prefix + "gate_proj"), linear(prefix + "up_proj"), linear(prefix + "down_proj")};
+    return {linear(prefix + "gate_proj"), linear(prefix + "up_proj"), linear(prefix + "down_proj"),
+            config_.hidden_act == "gelu_pytorch_tanh"};
   }
 
   const formats::ModelConfig& config_;
@@ -75,7 +79,6 @@ class Builder {
 
 std::unique_ptr<Decoder> build_decoder(const formats::ModelConfig& config, const WeightProvider& provider,
                                        quant::ComputeType compute) {
-  check_supported(config);
   const Builder builder(config, provider, compute);
   auto embedding = provider.weight("model.embed_tokens");
   auto head = config.tie_word_embeddings ? embedding : provider.weight("lm_head");

@@ -2,7 +2,10 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+
 #include "lrqat/base/error.h"
+#include "lrqat/nn/soft_cap.h"
 
 namespace lrqat::model {
 namespace {
@@ -17,25 +20,36 @@ void append_parameters(const nn::Linear& linear, std::vector<quant::Parameter>& 
 }  // namespace
 
 DecoderLayer::DecoderLayer(nn::RmsNorm input_layernorm, nn::Attention self_attn,
-                           nn::RmsNorm post_attention_layernorm, nn::Mlp mlp)
+                           nn::RmsNorm post_attention_layernorm, nn::Mlp mlp,
+                           std::optional<SandwichNorms> sandwich)
     : input_layernorm_(std::move(input_layernorm)),
       self_attn_(std::move(self_attn)),
       post_attention_layernorm_(std::move(post_attention_layernorm)),
-      mlp_(std::move(mlp)) {}
+      mlp_(std::move(mlp)),
+      sandwich_(std::move(sandwich)) {}
+
+at::Tensor DecoderLayer::add_attended(const at::Tensor& hidden, const at::Tensor& attended,
+                                      at::Tensor* down_product) const {
+  if (!sandwich_) {
+    const at::Tensor sum = hidden + attended;
+    return sum + mlp_.forward(post_attention_layernorm_.forward(sum), down_product);
+  }
+  const at::Tensor sum = hidden + post_attention_layernorm_.forward(attended);
+  const at::Tensor fed = mlp_.forward(sandwich_->pre_feedforward_layernorm.forward(sum), down_product);
+  return sum + sandwich_->post_feedforward_layernorm.forward(fed);
+}
 
 at::Tensor DecoderLayer::forward(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary,
                                  std::int64_t position, nn::KvCacheLayer* cache,
                                  at::Tensor* down_product) const {
-  const at::Tensor attended =
-      hidden + self_attn_.forward(input_layernorm_.forward(hidden), rotary, position, cache);
-  return attended + mlp_.forward(post_attention_layernorm_.forward(attended), down_product);
+  return add_attended(hidden, self_attn_.forward(input_layernorm_.forward(hidden), rotary, position, cache),
+                      down_product);
 }
 
 at::Tensor DecoderLayer::forward_packed(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary,
                                         const nn::PackedRow& row, const nn::KvCacheLayer* prefix) const {
-  const at::Tensor attended =
-      hidden + self_attn_.forward_packed(input_layernorm_.forward(hidden), rotary, row, prefix);
-  return attended + mlp_.forward(post_attention_layernorm_.forward(attended));
+  return add_attended(hidden,
+                      self_attn_.forward_packed(input_layernorm_.forward(hidden), rotary, row, prefix));
 }
 
 std::vector<nn::Linear*> DecoderLayer::linears() {
@@ -63,16 +77,30 @@ Decoder::Decoder(formats::ModelConfig config, DecoderParts parts)
       rotary_(config_.head_dim, config_.rope_theta, config_.rope_scaling,
               formats::rotary_dimensions(config_)) {
   LRQAT_CHECK(num_layers() == config_.num_hidden_layers);
+  if (config_.rope_local_theta > 0) {
+    local_rotary_.emplace(config_.head_dim, config_.rope_local_theta, formats::RopeScaling{},
+                          formats::rotary_dimensions(config_));
+  }
+}
+
+const nn::RotaryEmbedding& Decoder::rotary(std::int64_t layer) const {
+  return local_rotary_ && formats::has_sliding_window(config_, layer) ? *local_rotary_ : rotary_;
+}
+
+at::Tensor Decoder::logits(const at::Tensor& hidden) const {
+  return nn::soft_cap(lm_head_.forward(hidden), config_.final_logit_softcapping);
 }
 
 at::Tensor Decoder::embed(const at::Tensor& tokens) const {
   LRQAT_CHECK(tokens.dim() == 2);
-  return embedding_.forward(tokens);
+  const at::Tensor embedded = embedding_.forward(tokens);
+  if (!formats::family_of(config_).scaled_embeddings) return embedded;
+  return embedded * std::sqrt(static_cast<double>(config_.hidden_size));
 }
 
 at::Tensor Decoder::layer_forward(std::int64_t index, const at::Tensor& hidden, std::int64_t position,
                                   nn::KvCacheLayer* cache, at::Tensor* down_product) const {
-  return layer(index).forward(hidden, rotary_, position, cache, down_product);
+  return layer(index).forward(hidden, rotary(index), position, cache, down_product);
 }
 
 at::Tensor Decoder::final_norm(const at::Tensor& hidden) const { return norm_.forward(hidden); }
@@ -90,7 +118,7 @@ at::Tensor Decoder::forward_packed(const at::Tensor& tokens, const nn::PackedRow
                                    const nn::KvCache* prefix) const {
   at::Tensor hidden = embed(tokens);
   for (std::int64_t i = 0; i < num_layers(); ++i) {
-    hidden = layer(i).forward_packed(hidden, rotary_, row, prefix != nullptr ? &prefix->layer(i) : nullptr);
+    hidden = layer(i).forward_packed(hidden, rotary(i), row, prefix != nullptr ? &prefix->layer(i) : nullptr);
   }
   return final_norm(hidden);
 }

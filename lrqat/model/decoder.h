@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -22,10 +23,16 @@
 
 namespace lrqat::model {
 
+// Norms on both sides of the MLP; post_attention_layernorm is then behind the attention.
+struct SandwichNorms {
+  nn::RmsNorm pre_feedforward_layernorm;
+  nn::RmsNorm post_feedforward_layernorm;
+};
+
 class DecoderLayer {
  public:
   DecoderLayer(nn::RmsNorm input_layernorm, nn::Attention self_attn, nn::RmsNorm post_attention_layernorm,
-               nn::Mlp mlp);
+               nn::Mlp mlp, std::optional<SandwichNorms> sandwich = {});
   DecoderLayer(const DecoderLayer&) = delete;  // linears() hands out addresses
   DecoderLayer& operator=(const DecoderLayer&) = delete;
 
@@ -47,12 +54,18 @@ class DecoderLayer {
   const nn::RmsNorm& post_attention_layernorm() const { return post_attention_layernorm_; }
   const nn::Attention& self_attn() const { return self_attn_; }
   const nn::Mlp& mlp() const { return mlp_; }
+  const std::optional<SandwichNorms>& sandwich() const { return sandwich_; }
 
  private:
+  // The residual sums around attention and MLP.
+  at::Tensor add_attended(const at::Tensor& hidden, const at::Tensor& attended,
+                          at::Tensor* down_product = nullptr) const;
+
   nn::RmsNorm input_layernorm_;
   nn::Attention self_attn_;
   nn::RmsNorm post_attention_layernorm_;
   nn::Mlp mlp_;
+  std::optional<SandwichNorms> sandwich_;
 };
 
 // What a decoder is made of (model/build.h fills it from files).
@@ -84,13 +97,13 @@ class Decoder {
   at::Tensor forward_packed(const at::Tensor& tokens, const nn::PackedRow& row,
                             const nn::KvCache* prefix = nullptr) const;
   // hidden [..., H] -> [..., V]. Callers with many tokens ask for a few hundred at a time.
-  at::Tensor logits(const at::Tensor& hidden) const { return lm_head_.forward(hidden); }
+  at::Tensor logits(const at::Tensor& hidden) const;
 
   const nn::Linear& lm_head() const { return lm_head_; }
   nn::Linear& lm_head() { return lm_head_; }
   const nn::Embedding& embedding() const { return embedding_; }
   const nn::RmsNorm& norm() const { return norm_; }
-  const nn::RotaryEmbedding& rotary() const { return rotary_; }
+  const nn::RotaryEmbedding& rotary(std::int64_t layer) const;
   nn::KvCache make_cache() const { return nn::KvCache(num_layers()); }
   at::Device device() const { return norm_.weight.device(); }
 
@@ -112,6 +125,7 @@ class Decoder {
   nn::RmsNorm norm_;
   nn::Linear lm_head_;
   nn::RotaryEmbedding rotary_;
+  std::optional<nn::RotaryEmbedding> local_rotary_;  // of the layers with a window, where they have their own
 };
 
 }  // namespace lrqat::model

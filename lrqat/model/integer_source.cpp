@@ -18,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 using formats::GgmlType;
 
-class IntegerSource final : public formats::WeightSource {
+class IntegerSource final : public formats::WeightSource, public IntegerTensors {
  public:
   IntegerSource(fs::path path, std::unique_ptr<Decoder> decoder)
       : path_(std::move(path)), decoder_(std::move(decoder)) {
@@ -47,6 +47,11 @@ class IntegerSource final : public formats::WeightSource {
   std::string path() const override { return path_.string(); }
   std::string kind() const override { return "integers"; }
   void release(std::string_view) const override {}
+
+  std::shared_ptr<quant::WeightParametrization> integers(std::string_view name) const override {
+    const auto found = weights_.find(std::string(name));
+    return found != weights_.end() && found->second->is_quantized() ? found->second : nullptr;
+  }
 
   std::string dtype_name(std::string_view name) const override {
     const auto* weight = find_weight(name);
@@ -87,6 +92,12 @@ class IntegerSource final : public formats::WeightSource {
     const std::string prefix = concat("model.layers.", index, ".");
     vectors_.emplace(prefix + "input_layernorm.weight", layer.input_layernorm().weight);
     vectors_.emplace(prefix + "post_attention_layernorm.weight", layer.post_attention_layernorm().weight);
+    if (const auto& sandwich = layer.sandwich()) {
+      vectors_.emplace(prefix + "pre_feedforward_layernorm.weight",
+                       sandwich->pre_feedforward_layernorm.weight);
+      vectors_.emplace(prefix + "post_feedforward_layernorm.weight",
+                       sandwich->post_feedforward_layernorm.weight);
+    }
     const nn::Attention& attention = layer.self_attn();
     if (attention.q_norm) vectors_.emplace(prefix + "self_attn.q_norm.weight", attention.q_norm->weight);
     if (attention.k_norm) vectors_.emplace(prefix + "self_attn.k_norm.weight", attention.k_norm->weight);

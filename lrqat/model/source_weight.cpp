@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "lrqat/base/error.h"
+#include "lrqat/model/block_integers.h"
 #include "lrqat/quant/float_weight.h"
 
 namespace lrqat::model {
@@ -54,6 +55,20 @@ quant::WeightTile SourceWeight::make_tile(std::int64_t row_begin, std::int64_t r
   return {values, {}};
 }
 
+std::optional<quant::QuantizedWeight> SourceWeight::integers() const {
+  const formats::SourceTensor raw = source_->raw(name_);
+  if (!holds_integers(raw)) return std::nullopt;
+  auto weight = integers_of(raw);
+  source_->release(name_);
+  return weight;
+}
+
+std::optional<quant::QuantizedWeight> stored_integers(const quant::WeightParametrization& weight) {
+  if (weight.is_quantized()) return weight.convert();
+  const auto* stored = dynamic_cast<const SourceWeight*>(&weight);
+  return stored != nullptr ? stored->integers() : std::nullopt;
+}
+
 at::Tensor read_rows(const formats::WeightSource& source, const std::string& name, std::int64_t row_begin,
                      std::int64_t row_end) {
   constexpr std::int64_t kElementsPerTask = 1 << 15;
@@ -77,6 +92,9 @@ at::Tensor read_tensor(const formats::WeightSource& source, const std::string& n
 
 std::shared_ptr<quant::WeightParametrization> frozen_weight(const SharedSource& source,
                                                             const std::string& name, at::Device device) {
+  if (const auto* held = dynamic_cast<const IntegerTensors*>(source.get()); held && device.is_cpu()) {
+    if (auto weight = held->integers(name)) return weight;
+  }
   const at::Tensor mapped = mapped_tensor(source, name);
   if (device.is_cpu()) {
     if (!mapped.defined()) return std::make_shared<SourceWeight>(source, name);

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "lrqat/formats/weight_source.h"
 #include "lrqat/quant/weight_parametrization.h"
@@ -25,6 +27,9 @@ class SourceWeight final : public quant::WeightParametrization {
                               quant::ComputeType compute) const override;
   std::int64_t resident_bytes() const override { return 0; }
 
+  // The integers that the file holds, where it holds some as blocks.
+  std::optional<quant::QuantizedWeight> integers() const;
+
   const SharedSource& source() const { return source_; }
   const std::string& tensor_name() const { return name_; }
 
@@ -35,15 +40,26 @@ class SourceWeight final : public quant::WeightParametrization {
   std::int64_t cols_;
 };
 
+// A source whose matrices are integers in memory already.
+class IntegerTensors {
+ public:
+  virtual ~IntegerTensors() = default;
+  // Null: this tensor is float.
+  virtual std::shared_ptr<quant::WeightParametrization> integers(std::string_view name) const = 0;
+};
+
+// The integers that a weight is, or that lie in its file; nullopt: it is float.
+std::optional<quant::QuantizedWeight> stored_integers(const quant::WeightParametrization& weight);
+
 // Rows [row_begin, row_end) as a new float32 tensor, read by all threads.
 at::Tensor read_rows(const formats::WeightSource& source, const std::string& name, std::int64_t row_begin,
                      std::int64_t row_end);
 // A whole tensor of any shape as a new float32 tensor.
 at::Tensor read_tensor(const formats::WeightSource& source, const std::string& name);
 
-// The weight without a copy: a FloatWeight on the map itself where the storage is float32, bfloat16 or
-// float16 in Hugging Face order and aligned, else a SourceWeight. On another device than the CPU it is
-// copied: in 16 bits where it is stored so, else as float32.
+// The weight without a copy: the integers where the source has them, a FloatWeight on the map itself where
+// the storage is float32, bfloat16 or float16 in Hugging Face order and aligned, else a SourceWeight. On
+// another device than the CPU it is copied: in 16 bits where it is stored so, else as float32.
 std::shared_ptr<quant::WeightParametrization> frozen_weight(const SharedSource& source,
                                                             const std::string& name, at::Device device);
 

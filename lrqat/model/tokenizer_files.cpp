@@ -12,7 +12,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kVocabularyFile = "tokenizer.gguf";
-constexpr std::array<const char*, 11> kTokenizerFiles = {"tokenizer.json",
+constexpr std::array<const char*, 12> kTokenizerFiles = {"tokenizer.json",
+                                                         "tekken.json",
                                                          "tokenizer_config.json",
                                                          "special_tokens_map.json",
                                                          "added_tokens.json",

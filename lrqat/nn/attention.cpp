@@ -7,6 +7,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/nn/block_attention.h"
+#include "lrqat/nn/soft_cap.h"
 
 namespace lrqat::nn {
 namespace {
@@ -21,7 +22,11 @@ at::Tensor visible_keys(std::int64_t queries, std::int64_t keys, std::int64_t wi
 
 // Attention of one segment of a packed row; k and v begin with the prefix.
 at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                             const at::Tensor& mask) {
+                             const at::Tensor& mask, double softcap) {
+  if (softcap > 0) {
+    return soft_capped_attention(q, k, v, mask.defined() ? mask : visible_keys(q.size(2), k.size(2), 0, q),
+                                 softcap);
+  }
   if (!mask.defined()) return causal_attention(q, k, v);
   const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(3)));
   return at::scaled_dot_product_attention(q, k, v, mask, 0.0, false, scale, q.size(1) != k.size(1));
@@ -66,14 +71,19 @@ at::Tensor Attention::forward(const at::Tensor& hidden, const RotaryEmbedding& r
     const at::Tensor normed = norm ? norm->forward(x) : x;
     return (turns ? rotary.apply(normed, position) : normed).transpose(1, 2);
   };
-  const at::Tensor q = turned(heads(q_proj, num_heads), q_norm);
+  at::Tensor q = turned(heads(q_proj, num_heads), q_norm);
+  if (query_scale != 1.0) q = q * query_scale;
   at::Tensor k = turned(heads(k_proj, num_key_value_heads), k_norm);
   at::Tensor v = heads(v_proj, num_key_value_heads).transpose(1, 2);
   if (cache != nullptr) {
     LRQAT_CHECK(cache->length() == position, "the cache holds ", cache->length(), " tokens, not ", position);
     std::tie(k, v) = cache->append(k, v);
   }
-  const at::Tensor mixed = causal_attention(q, k, v, sliding_window).transpose(1, 2);
+  const at::Tensor attended =
+      softcap > 0
+          ? soft_capped_attention(q, k, v, visible_keys(tokens, k.size(2), sliding_window, q), softcap)
+          : causal_attention(q, k, v, sliding_window);
+  const at::Tensor mixed = attended.transpose(1, 2);
   return o_proj.forward(mixed.reshape({batch, tokens, num_heads * head_dim}));
 }
 
@@ -88,7 +98,8 @@ at::Tensor Attention::forward_packed(const at::Tensor& hidden, const RotaryEmbed
     const at::Tensor normed = norm ? norm->forward(x) : x;
     return (turns ? rotary.apply_at(normed, row.positions, row.end_position) : normed).transpose(1, 2);
   };
-  const at::Tensor q = turned(heads(q_proj, num_heads), q_norm);
+  at::Tensor q = turned(heads(q_proj, num_heads), q_norm);
+  if (query_scale != 1.0) q = q * query_scale;
   const at::Tensor k = turned(heads(k_proj, num_key_value_heads), k_norm);
   const at::Tensor v = heads(v_proj, num_key_value_heads).transpose(1, 2);
   const auto [prefix_k, prefix_v] =
@@ -101,7 +112,7 @@ at::Tensor Attention::forward_packed(const at::Tensor& hidden, const RotaryEmbed
     const at::Tensor mask = sliding_window > 0 && row.end_position > sliding_window
                                 ? within_window(row, segment, keys.size(2), sliding_window)
                                 : segment.mask;
-    const at::Tensor attended = segment_attention(part(q), keys, values, mask);
+    const at::Tensor attended = segment_attention(part(q), keys, values, mask, softcap);
     mixed.narrow(1, segment.begin, segment.length).copy_(attended.transpose(1, 2));
   }
   return o_proj.forward(mixed.view({1, tokens, num_heads * head_dim}));

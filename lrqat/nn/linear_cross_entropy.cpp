@@ -68,6 +68,7 @@ class Chunk {
 
  private:
   bool distills() const { return teacher_hidden_.defined(); }
+  double cap() const { return in_.options.softcap; }
   double weight() const { return distills() ? in_.distillation->weight : 0.0; }
 
   // A tile of the head: for block products where the head has them, else as a matrix operand.
@@ -104,6 +105,7 @@ class Chunk {
         multiply(operand, tile.operand, part);
       }
       if (head.bias().defined()) part.add_(head.bias().slice(0, begin, end));
+      if (cap() > 0) part.div_(cap()).tanh_().mul_(cap());
       if (kernels_) update(part, running);
     });
     if (!kernels_) return at::logsumexp(logits, 1);
@@ -141,8 +143,11 @@ class Chunk {
     }
     for_each_tile(*in_.head, [&](std::int64_t begin, std::int64_t end, const HeadTile& tile) {
       at::Tensor part = logits_.slice(1, begin, end);
+      // d(c·tanh(z/c))/dz = 1 - tanh²
+      const at::Tensor slope = cap() > 0 ? 1 - (part / cap()).square_() : at::Tensor();
       make_gradient(part, begin, end);
       subtract_one_hot(part, index, one_hot, begin, end);
+      if (slope.defined()) part.mul_(slope);
       if (tile.source) {
         multiply_back(part, *tile.source, grad_hidden, begin == 0);
       } else {

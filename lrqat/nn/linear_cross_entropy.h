@@ -21,6 +21,7 @@ struct LossOptions {
   double divisor = 1.0;
   std::int64_t chunk_bytes = std::int64_t{32}
                              << 20;  // of float logits at a time, each of student and teacher
+  double softcap = 0;                // logits z become softcap · tanh(z / softcap); 0: they stay
   bool use_kernels = true;           // plain loops on the CPU; false (and any other device): ATen operations
 };
 

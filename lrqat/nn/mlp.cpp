@@ -30,14 +30,29 @@ void for_row_blocks(const at::Tensor& like, const Work& work) {
   });
 }
 
-class SwigluFunction : public torch::autograd::Function<SwigluFunction> {
+struct Silu {
+  static void apply(at::Tensor& out, const at::Tensor& x) { at::silu_out(out, x); }
+  static void backward(at::Tensor& out, const at::Tensor& grad, const at::Tensor& x) {
+    at::silu_backward_out(out, grad, x);
+  }
+};
+
+struct GeluTanh {
+  static void apply(at::Tensor& out, const at::Tensor& x) { at::gelu_out(out, x, "tanh"); }
+  static void backward(at::Tensor& out, const at::Tensor& grad, const at::Tensor& x) {
+    at::gelu_backward_out(out, grad, x, "tanh");
+  }
+};
+
+template <typename Activation>
+class GatedFunction : public torch::autograd::Function<GatedFunction<Activation>> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& gate, const at::Tensor& up) {
     context->save_for_backward({gate, up});
     at::Tensor out = at::empty_like(gate);
     for_row_blocks(gate, [&](std::int64_t begin, std::int64_t end) {
       at::Tensor part = out.slice(0, begin, end);
-      at::silu_out(part, gate.slice(0, begin, end));
+      Activation::apply(part, gate.slice(0, begin, end));
       part.mul_(up.slice(0, begin, end));
     });
     return out;
@@ -51,24 +66,30 @@ class SwigluFunction : public torch::autograd::Function<SwigluFunction> {
     for_row_blocks(gate, [&](std::int64_t begin, std::int64_t end) {
       const at::Tensor dy = grad.slice(0, begin, end), g = gate.slice(0, begin, end);
       at::Tensor dg = grad_gate.slice(0, begin, end), du = grad_up.slice(0, begin, end);
-      at::silu_out(du, g);
+      Activation::apply(du, g);
       du.mul_(dy);
-      at::silu_backward_out(dg, dy * up.slice(0, begin, end), g);
+      Activation::backward(dg, dy * up.slice(0, begin, end), g);
     });
     return {grad_gate, grad_up};
   }
 };
 
-}  // namespace
-
-at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+template <typename Activation>
+at::Tensor gated(const at::Tensor& gate, const at::Tensor& up) {
   LRQAT_CHECK(gate.sizes() == up.sizes());
   const auto rows = [](const at::Tensor& x) { return x.reshape({-1, x.size(-1)}).contiguous(); };
-  return SwigluFunction::apply(rows(gate), rows(up)).view(gate.sizes());
+  return GatedFunction<Activation>::apply(rows(gate), rows(up)).view(gate.sizes());
 }
 
+}  // namespace
+
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) { return gated<Silu>(gate, up); }
+
+at::Tensor geglu(const at::Tensor& gate, const at::Tensor& up) { return gated<GeluTanh>(gate, up); }
+
 at::Tensor Mlp::forward(const at::Tensor& x, at::Tensor* down_product) const {
-  return down_proj.forward(swiglu(gate_proj.forward(x), up_proj.forward(x)), down_product);
+  const at::Tensor gate = gate_proj.forward(x), up = up_proj.forward(x);
+  return down_proj.forward(gelu ? geglu(gate, up) : swiglu(gate, up), down_product);
 }
 
 }  // namespace lrqat::nn

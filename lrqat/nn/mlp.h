@@ -1,4 +1,4 @@
-// The gated feed-forward part: down(silu(gate(x)) ⊙ up(x)).
+// The gated feed-forward part: down(f(gate(x)) ⊙ up(x)), f silu or gelu.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,11 +9,14 @@ namespace lrqat::nn {
 
 // silu(gate) ⊙ up, silu(g) = g / (1 + exp(-g)). Differentiable; keeps only gate and up for backward.
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
+// gelu(gate) ⊙ up, gelu(g) = g / 2 · (1 + tanh(sqrt(2/π) (g + 0.044715 g³))). The same.
+at::Tensor geglu(const at::Tensor& gate, const at::Tensor& up);
 
 struct Mlp {
   Linear gate_proj;
   Linear up_proj;
   Linear down_proj;
+  bool gelu = false;
 
   // down_product: as Linear::forward's, of the last linear.
   at::Tensor forward(const at::Tensor& x, at::Tensor* down_product = nullptr) const;

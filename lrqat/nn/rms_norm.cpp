@@ -85,4 +85,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   return RmsNormFunction::apply(rows, weight.contiguous(), eps).view(x.sizes());
 }
 
+at::Tensor RmsNorm::forward(const at::Tensor& x) const {
+  return rms_norm(x, offset == 0 ? weight : weight + offset, eps);
+}
+
 }  // namespace lrqat::nn

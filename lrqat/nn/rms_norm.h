@@ -12,8 +12,9 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 struct RmsNorm {
   at::Tensor weight;  // float32 [H]
   double eps = 1e-6;
+  double offset = 0;  // of the weight: Gemma multiplies by 1 + weight
 
-  at::Tensor forward(const at::Tensor& x) const { return rms_norm(x, weight, eps); }
+  at::Tensor forward(const at::Tensor& x) const;
 };
 
 }  // namespace lrqat::nn

@@ -199,6 +199,8 @@ float scale_of(const float* weight, std::int64_t count, const Grid& grid, const 
       return l4q_scale(weight, count, grid);
     case RangeEstimator::Kind::lsq_plus:
       return lsq_plus_scale(weight, count, grid);
+    case RangeEstimator::Kind::stored:
+      break;  // estimate() has returned it
   }
   internal_error(__FILE__, __LINE__, "range estimator", "");
 }
@@ -234,6 +236,14 @@ RangeEstimator RangeEstimator::parse(std::string_view text) {
              "\" is not known: use minmax, mse, lp:P with P in (0, 20], as lp:3.5, l4q or lsq+"));
 }
 
+RangeEstimator RangeEstimator::of_stored(at::Tensor scale, at::Tensor zero_point) {
+  RangeEstimator estimator;
+  estimator.kind = Kind::stored;
+  estimator.stored_scale = std::move(scale);
+  estimator.stored_zero_point = std::move(zero_point);
+  return estimator;
+}
+
 std::string RangeEstimator::name() const {
   switch (kind) {
     case Kind::minmax:
@@ -244,6 +254,8 @@ std::string RangeEstimator::name() const {
       return "l4q";
     case Kind::lsq_plus:
       return "lsq+";
+    case Kind::stored:
+      return "stored";
   }
   internal_error(__FILE__, __LINE__, "range estimator", "");
 }
@@ -251,6 +263,7 @@ std::string RangeEstimator::name() const {
 at::Tensor RangeEstimator::estimate(const at::Tensor& weight, const Grid& grid,
                                     const Granularity& granularity) const {
   LRQAT_CHECK(weight.dim() == 2 && weight.scalar_type() == at::kFloat);
+  if (kind == Kind::stored) return stored_scale.to(weight.device());
   const at::Tensor rows = weight.to(at::kCPU).contiguous();
   const auto shape = granularity.scale_shape(rows.size(0), rows.size(1));
   at::Tensor scale = at::empty({shape[0], shape[1]}, at::kFloat);
@@ -266,6 +279,11 @@ at::Tensor RangeEstimator::estimate(const at::Tensor& weight, const Grid& grid,
 AsymmetricRange RangeEstimator::estimate_asymmetric(const at::Tensor& weight, const Grid& grid,
                                                     const Granularity& granularity) const {
   LRQAT_CHECK(weight.dim() == 2 && weight.scalar_type() == at::kFloat);
+  if (kind == Kind::stored) {
+    const at::Tensor zero =
+        stored_zero_point.defined() ? stored_zero_point.to(at::kFloat) : at::zeros_like(stored_scale);
+    return {stored_scale.to(weight.device()), (zero - grid.quant_min).to(weight.device())};
+  }
   if (kind != Kind::minmax && kind != Kind::lp) {
     throw UsageError(concat("--range ", name(),
                             " is for symmetric grids: use minmax, mse or lp:P with "

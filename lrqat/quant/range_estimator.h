@@ -22,7 +22,8 @@ struct AsymmetricRange {
 struct RangeEstimator {
   // l4q and lsq_plus are the first scales of L4Q: max(|min W / quant_min|, |max W / quant_max|) and
   // max(|μ - 3σ|, |μ + 3σ|) / 2^(b-1).
-  enum class Kind { minmax, lp, l4q, lsq_plus };
+  // stored: scales and zero points that somebody has found already.
+  enum class Kind { minmax, lp, l4q, lsq_plus, stored };
   enum class Search { grid, golden_section };
 
   Kind kind = Kind::minmax;
@@ -32,9 +33,13 @@ struct RangeEstimator {
   Search search = Search::grid;  // 100 candidates, or SciPy's bounded scalar search
   float floor = 1e-8F;           // candidates are not smaller than this
 
+  at::Tensor stored_scale;       // stored: shaped as estimate() gives them
+  at::Tensor stored_zero_point;  // relative to the middle of the grid; undefined: none
+
   // "minmax", "lp:P" (as lp:3.5; "mse" is lp:2), "l4q" or "lsq+". Anything else is a UsageError that shows
   // these forms.
   static RangeEstimator parse(std::string_view text);
+  static RangeEstimator of_stored(at::Tensor scale, at::Tensor zero_point);
   std::string name() const;
 
   // Scales of weight [N, K] float32: float32 [1, 1], [N, 1] or [N, K / group_size], not floored, not snapped.

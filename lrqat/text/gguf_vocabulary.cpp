@@ -81,8 +81,7 @@ void fill_gpt2(Pipeline& pipeline) {
   if (merges.empty()) fail(pipeline.where, ": a \"gpt2\" vocabulary without merges");
   MergeBpeOptions options;
   options.byte_level = true;
-  options.ignore_merges = pre.ignore_merges;
-  options.unknown.unknown_id = pipeline.gguf.unknown_token_id;
+  options.ignore_merges = pre.ignore_merges;  // bytes without a piece give nothing, whatever unknown_token_id
   pipeline.model = make_merge_bpe(pipeline.vocabulary, merges, options, pipeline.where);
   pipeline.decoders = byte_level_decoders();
   set_template(pipeline, pre.add_bos && pipeline.gguf.bos_token_id, false);

@@ -123,6 +123,13 @@ std::shared_ptr<Pipeline> gpt2_pipeline(const fs::path& vocabulary, const fs::pa
   return pipeline_from_vocabulary(out, merges.string());
 }
 
+// tokenizer.json, or tekken.json, whatever its name.
+std::shared_ptr<Pipeline> json_pipeline(const fs::path& path) {
+  const Json json = read_json_file(path);
+  return is_tekken(json) ? pipeline_from_tekken(json, path.string())
+                         : pipeline_from_json(json, path.string());
+}
+
 // The first of `names` in the folder; empty where there is none.
 fs::path first_of(const fs::path& folder, std::initializer_list<const char*> names) {
   for (const char* name : names) {
@@ -136,8 +143,9 @@ Tokenizer load_folder(const fs::path& folder) {
   const fs::path vocabulary = first_of(folder, {"vocab.json", "encoder.json"});
   const fs::path merges = first_of(folder, {"merges.txt", "vocab.bpe"});
   if (fs::is_regular_file(folder / "tokenizer.json")) {
-    pipeline =
-        pipeline_from_json(read_json_file(folder / "tokenizer.json"), (folder / "tokenizer.json").string());
+    pipeline = json_pipeline(folder / "tokenizer.json");
+  } else if (fs::is_regular_file(folder / "tekken.json")) {
+    pipeline = json_pipeline(folder / "tekken.json");
   } else if (fs::is_regular_file(folder / "tokenizer.model")) {
     const fs::path path = folder / "tokenizer.model";
     pipeline = pipeline_from_vocabulary(read_sentencepiece(path), path.string());
@@ -145,7 +153,8 @@ Tokenizer load_folder(const fs::path& folder) {
     pipeline = gpt2_pipeline(vocabulary, merges);
   } else {
     fail(folder.string(),
-         ": no tokenizer here; looked for tokenizer.json, tokenizer.model, vocab.json with merges.txt");
+         ": no tokenizer here; looked for tokenizer.json, tekken.json, tokenizer.model, vocab.json with "
+         "merges.txt");
   }
   apply_config(folder, *pipeline);
   return finished(std::move(pipeline));
@@ -154,7 +163,7 @@ Tokenizer load_folder(const fs::path& folder) {
 }  // namespace
 
 Tokenizer load_tokenizer_json(const fs::path& path) {
-  auto pipeline = pipeline_from_json(read_json_file(path), path.string());
+  auto pipeline = json_pipeline(path);
   apply_config(path.parent_path(), *pipeline);
   return finished(std::move(pipeline));
 }
@@ -173,9 +182,10 @@ Tokenizer load_tokenizer(const fs::path& path) {
   }
   if (name.find(".model") != std::string::npos) return load_sentencepiece_model(path);
   if (path.extension() == ".bin") return load_llama2c_tokenizer(path);
-  fail(path.string(),
-       ": not a tokenizer file; known are tokenizer.json, *.model (SentencePiece), vocab.json or "
-       "encoder.json beside their merges, and *.bin (llama2.c)");
+  fail(
+      path.string(),
+      ": not a tokenizer file; known are tokenizer.json, tekken.json, *.model (SentencePiece), vocab.json or "
+      "encoder.json beside their merges, and *.bin (llama2.c)");
 }
 
 }  // namespace lrqat::text

@@ -11,6 +11,9 @@
 namespace lrqat::text {
 
 std::shared_ptr<Pipeline> pipeline_from_json(const Json& json, const std::string& where);
+// Mistral's tekken.json: whether it is one, and its pipeline.
+bool is_tekken(const Json& json);
+std::shared_ptr<Pipeline> pipeline_from_tekken(const Json& json, const std::string& where);
 GgufVocabulary read_sentencepiece(const std::filesystem::path& path);
 
 }  // namespace lrqat::text

@@ -80,12 +80,13 @@ class SentencePieceNormalizer final : public Normalizer {
       : add_prefix_(add_prefix), collapse_spaces_(collapse_spaces) {}
   std::string normalize(std::string_view text, bool) const override {
     std::string out;
+    bool after_space = true;  // also at the start
     for (const char c : text) {
-      const bool repeated = c == ' ' && (out.empty() || out.ends_with(kMetaSpace));
-      if (collapse_spaces_ && repeated) continue;
+      if (collapse_spaces_ && c == ' ' && after_space) continue;
+      after_space = c == ' ';
       c == ' ' ? out.append(kMetaSpace) : out.append(1, c);
     }
-    if (collapse_spaces_ && out.ends_with(kMetaSpace)) out.resize(out.size() - kMetaSpace.size());
+    while (collapse_spaces_ && out.ends_with(kMetaSpace)) out.resize(out.size() - kMetaSpace.size());
     if (add_prefix_ && !out.empty()) out.insert(0, kMetaSpace);
     return out;
   }

@@ -76,11 +76,11 @@ class TokenStream {
   bool at_start_ = true;           // no text has been cut off yet
 };
 
-// A folder (tokenizer.json, else tokenizer.model, else vocab.json or encoder.json with merges.txt or
+// A folder (tokenizer.json, else tekken.json, else tokenizer.model, else vocab.json or encoder.json with merges.txt or
 // vocab.bpe; tokenizer_config.json beside them is honoured as transformers does) or one of these files.
 Tokenizer load_tokenizer(const std::filesystem::path& folder_or_file);
 
-Tokenizer load_tokenizer_json(const std::filesystem::path& path);
+Tokenizer load_tokenizer_json(const std::filesystem::path& path);  // or tekken.json
 Tokenizer load_sentencepiece_model(const std::filesystem::path& path);
 Tokenizer load_gpt2_files(const std::filesystem::path& vocabulary, const std::filesystem::path& merges);
 Tokenizer load_llama2c_tokenizer(const std::filesystem::path& path);  // llama2.c's tokenizer.bin

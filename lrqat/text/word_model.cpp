@@ -119,9 +119,7 @@ class Emitter {
         return false;
       }
     }
-    if (!rule_.unknown_id) {
-      fail("the tokenizer has no token for \"", text, "\" and no unknown token to put in its place");
-    }
+    if (!rule_.unknown_id) return false;
     if (!(rule_.fuse && after_unknown)) out.push_back(*rule_.unknown_id);
     return true;
   }

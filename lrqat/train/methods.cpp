@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "lrqat/base/error.h"
+#include "lrqat/model/prepare.h"
 #include "lrqat/quant/float_weight.h"
 #include "lrqat/quant/integer_weight.h"
 #include "lrqat/quant/l4q_weight.h"
@@ -10,6 +11,7 @@
 #include "lrqat/quant/low_rank_approximation.h"
 #include "lrqat/quant/lr_qat_start.h"
 #include "lrqat/quant/lsq_weight.h"
+#include "lrqat/quant/on_grid.h"
 #include "lrqat/quant/peqa_weight.h"
 #include "lrqat/train/layer_recipe.h"
 
@@ -236,10 +238,45 @@ const std::vector<Method>& methods() {
       {"lsq", true, prepare_lsq, restore_lsq, lsq_defaults, nullptr, false, true},
       {"peqa", true, prepare_peqa, restore_peqa, nullptr, integer_bytes, false, false},
       {"qlora", true, prepare_qlora, restore_qlora, lora_defaults, integer_bytes, true, false},
-      {"lora", true, prepare_lora, restore_lora, lora_defaults, l4q_bytes, true, false},
+      {"lora", true, prepare_lora, restore_lora, lora_defaults, l4q_bytes, true, false, false},
       {"rtn", false, prepare_rtn, nullptr, nullptr, integer_bytes, false, false},
   };
   return table;
+}
+
+// The integers on the recipe's grid, where --init asks for them and it has them.
+std::optional<quant::QuantizedWeight> taken_over(const Recipe& own, const std::string& layer,
+                                                 const quant::QuantizedWeight* stored) {
+  if (own.init != "auto" && own.init != "stored") return std::nullopt;
+  std::string obstacle = "it is float";
+  std::optional<quant::QuantizedWeight> start;
+  if (stored != nullptr) {
+    start = quant::on_grid(*stored, grid_of(own), own.granularity, own.symmetric, obstacle);
+  }
+  if (!start && own.init == "stored") {
+    fail(layer, ": --init stored does not find its integers on the grid of --bits ", own.bits,
+         " --granularity ", own.granularity.name(), " --symmetric ", own.symmetric ? "true" : "false", ": ",
+         obstacle, "; --init auto starts such linears from their values");
+  }
+  return start;
+}
+
+bool is_taken(const Recipe& recipe, const std::string& layer, const quant::QuantizedWeight& stored) {
+  return taken_over(*layer_recipe(recipe, layer), layer, &stored).has_value();
+}
+
+// With the stored scales and zero points in place of estimated ones, every method's own start has the stored
+// codes: (s·k) / s rounds to k.
+void start_from_stored(Recipe& own, const std::string& layer, const quant::QuantizedWeight* stored) {
+  const auto start = taken_over(own, layer, stored);
+  if (!start) return;
+  const quant::ScaleParameter scale(start->scale, own.scale_options());
+  if (!at::equal(scale.effective(), start->scale)) {
+    fail(layer, ": the model's scales are not kept by --scale-type ", quant::scale_type_name(own.scale_type),
+         own.scale_domain == quant::ScaleDomain::log ? " and --scale-domain log" : "",
+         ": use a --scale-type that holds them (float32 does), or --init range to find other scales");
+  }
+  own.range = quant::RangeEstimator::of_stored(start->scale, start->zero_point);
 }
 
 }  // namespace
@@ -274,9 +311,31 @@ Recipe method_defaults(const std::string& name) {
 }
 
 WeightPtr prepare_layer(const Method& method, const Recipe& recipe, const std::string& layer,
-                        const at::Tensor& weight) {
-  const std::optional<Recipe> own = layer_recipe(recipe, layer);
-  return own ? method.prepare(*own, layer, weight) : nullptr;
+                        const at::Tensor& weight, const quant::QuantizedWeight* stored) {
+  std::optional<Recipe> own = layer_recipe(recipe, layer);
+  if (!own) return nullptr;
+  if (method.has_grid) start_from_stored(*own, layer, stored);
+  return method.prepare(*own, layer, weight);
+}
+
+void prepare_linears(const Method& method, const Recipe& recipe, model::Decoder& decoder,
+                     const formats::WeightSource& source, ProgressReporter& progress) {
+  std::int64_t quantized = 0, taken = 0;
+  model::prepare(
+      decoder, source,
+      [&](const std::string& name, const at::Tensor& weight) {
+        const auto stored = model::stored_integers(*decoder.find_linear(name)->weight());
+        const bool looked_at =
+            stored.has_value() && method.has_grid && layer_recipe(recipe, name).has_value();
+        quantized += looked_at ? 1 : 0;
+        taken += looked_at && is_taken(recipe, name, *stored) ? 1 : 0;
+        return prepare_layer(method, recipe, name, weight, stored ? &*stored : nullptr);
+      },
+      progress);
+  if (quantized == 0) return;
+  progress.message(concat("of ", quantized, " quantized linears ", taken,
+                          " start from their integers and scales, ", quantized - taken,
+                          " from their values (other grid, or --init)"));
 }
 
 WeightPtr restore_layer(const Method& method, const Recipe& recipe, const SavedLayer& saved) {

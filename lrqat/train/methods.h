@@ -9,6 +9,9 @@
 #include <span>
 #include <string>
 
+#include "lrqat/base/progress.h"
+#include "lrqat/model/decoder.h"
+#include "lrqat/model/source_weight.h"
 #include "lrqat/quant/weight_parametrization.h"
 #include "lrqat/train/recipe.h"
 
@@ -40,6 +43,7 @@ struct Method {
   double (*frozen_bytes)(const Recipe&) = nullptr;  // null: nothing is kept besides the trainables
   bool has_adapters = false;
   bool trains_weight = false;
+  bool has_grid = true;  // false: weights stay float
 };
 
 const Method& find_method(const std::string& name);  // UsageError that lists the names
@@ -49,10 +53,19 @@ std::string known_methods();                         // "lr-qat, l4q, …"
 // The defaults of a recipe with this method: what fields have that nobody sets.
 Recipe method_defaults(const std::string& name);
 
-// The method's weight for one linear, overrides applied; null where the linear stays float.
+// The method's weight for one linear, overrides applied; null where the linear stays float. `stored`: the
+// integers that `weight` are the values of, where the model has some. With --init auto or stored they are the
+// start, codes and scales bit for bit, wherever they lie on the recipe's grid; Error where the recipe's scale
+// type does not hold the scales, and with --init stored where they lie on another grid.
 std::shared_ptr<quant::WeightParametrization> prepare_layer(const Method& method, const Recipe& recipe,
                                                             const std::string& layer,
-                                                            const at::Tensor& weight);
+                                                            const at::Tensor& weight,
+                                                            const quant::QuantizedWeight* stored = nullptr);
+
+// Gives every linear of `decoder`, the model of `source`, its weight. Says how many start from integers.
+void prepare_linears(const Method& method, const Recipe& recipe, model::Decoder& decoder,
+                     const formats::WeightSource& source, ProgressReporter& progress);
+
 // The same from a run's tensors.
 std::shared_ptr<quant::WeightParametrization> restore_layer(const Method& method, const Recipe& recipe,
                                                             const SavedLayer& saved);

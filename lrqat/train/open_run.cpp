@@ -5,7 +5,6 @@
 #include "lrqat/base/memory.h"
 #include "lrqat/model/integer_source.h"
 #include "lrqat/model/open.h"
-#include "lrqat/model/prepare.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/run.h"
 #include "lrqat/train/tensor_file.h"
@@ -44,12 +43,7 @@ void restore_student(const Run& run, model::Decoder& decoder, const model::Share
   run.check_model(model_fingerprint(*source));
   const Method& method = find_method(run.recipe().method);
   if (!method.restore) {
-    model::prepare(
-        decoder, *source,
-        [&](const std::string& name, const at::Tensor& weight) {
-          return prepare_layer(method, run.recipe(), name, weight);
-        },
-        progress);
+    prepare_linears(method, run.recipe(), decoder, *source, progress);
     return;
   }
   if (!run.has_checkpoint()) {

@@ -41,7 +41,7 @@ struct Recipe {
   bool learn_scale = true;
   bool symmetric = true;           // false: grids with zero points (l4q: a float offset)
   bool faithful_downcast = false;  // lr-qat: the start equals plain rounding, code by code
-  std::string init = "range";      // lr-qat: range, or svd: A·B starts as the rounding residue's best rank R
+  std::string init = "auto";  // auto, stored, range; svd: range, A·B starts as the rounding residue's best rank R
   int svd_steps = 1;
   at::ScalarType weight_dtype = at::kBFloat16;  // l4q, lora: how the frozen weight is kept
   bool learn_offset = false;                    // l4q: b is trained, which no integer format holds

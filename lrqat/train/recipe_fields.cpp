@@ -180,12 +180,15 @@ std::vector<RecipeField> special_fields() {
       word_field(
           "init", &Recipe::init,
           [](const std::string& text) {
-            if (text == "range" || text == "svd") return text;
-            fail_value("init", text, "range or svd");
+            if (text == "auto" || text == "stored" || text == "range" || text == "svd") return text;
+            fail_value("init", text, "auto, stored, range or svd");
           },
           [](const std::string& text) { return text; },
-          "lr-qat, qlora: where adapters start: range (zero), or svd (the rounding residue's best "
-          "approximation)"),
+          "where the grid starts: stored (the integers and scales of a quantized model), range (found from "
+          "the "
+          "values), auto (stored where the model's integers lie on this grid, else range); lr-qat, qlora: "
+          "svd "
+          "(range, and adapters from the rounding residue's best approximation)"),
       integer_field("svd-steps", &Recipe::svd_steps, 1, "lr-qat, qlora: LoftQ iterations of --init svd"),
       switch_field("faithful-downcast", &Recipe::faithful_downcast,
                    "lr-qat: true: the start equals rounding to nearest, code by code"),

@@ -59,9 +59,9 @@ nn::LossSums TrainStep::accumulate(const at::Tensor& tokens, double divisor) con
                                     options_.distill_weight};
   }
   nn::LossSums sums;
-  const at::Tensor loss =
-      nn::linear_cross_entropy(student_hidden(tokens), student_.lm_head(), targets_of(tokens),
-                               {.divisor = divisor}, distillation, &sums);
+  const at::Tensor loss = nn::linear_cross_entropy(
+      student_hidden(tokens), student_.lm_head(), targets_of(tokens),
+      {.divisor = divisor, .softcap = student_.config().final_logit_softcapping}, distillation, &sums);
   torch::autograd::backward({loss}, {});
   return sums;
 }

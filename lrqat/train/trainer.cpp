@@ -13,7 +13,6 @@
 #include "lrqat/data/sampler.h"
 #include "lrqat/model/integer_source.h"
 #include "lrqat/model/load.h"
-#include "lrqat/model/prepare.h"
 #include "lrqat/model/tokenizer_files.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
@@ -101,12 +100,7 @@ class Trainer {
     std::vector<std::string> names;
     for (const nn::Linear* linear : student_->linears()) names.push_back(linear->name());
     check_overrides_match(recipe_, names);
-    model::prepare(
-        *student_, source,
-        [&](const std::string& name, const at::Tensor& weight) {
-          return prepare_layer(method, recipe_, name, weight);
-        },
-        progress_);
+    prepare_linears(method, recipe_, *student_, source, progress_);
     run_.save_prepared(*student_);
   }
 

@@ -195,5 +195,35 @@ TEST(EncodeFloatRow, RoundTripsAndRefusesOverflow) {
                {"F16", "BF16 or F32"});
 }
 
+TEST(Quantize, Q6KIsNearAndKeepsItsOwnValues) {
+  Random random(8);
+  std::vector<float> values(2 * 256);
+  for (float& value : values) value = static_cast<float>(random.uniform() - 0.5);
+  std::fill(values.begin() + 256, values.begin() + 272, 0.0F);  // a group of zeros
+  std::vector<std::byte> blocks(ggml_row_bytes(GgmlType::Q6_K, 512));
+  std::vector<float> decoded(values.size()), again(values.size());
+  quantize_row_q6_k(values, blocks.data());
+  dequantize_row(GgmlType::Q6_K, blocks.data(), decoded.data(), 512);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    // half a step of a grid of 32 steps to the largest of a group, and the rounding of the group's scale
+    EXPECT_NEAR(decoded[i], values[i], 0.5 / 31 * 0.5 + 0.5 / 127 * 0.5) << i;
+  }
+  EXPECT_EQ(decoded[260], 0.0F);
+  quantize_row_q6_k(decoded, blocks.data());
+  dequantize_row(GgmlType::Q6_K, blocks.data(), again.data(), 512);
+  double error = 0, first = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    error += std::fabs(again[i] - decoded[i]);
+    first += std::fabs(decoded[i] - values[i]);
+  }
+  EXPECT_LT(error, first) << "what lies on such a grid is found again, or nearly";
+  std::vector<float> zeros(256);
+  quantize_row_q6_k(zeros, blocks.data());
+  dequantize_row(GgmlType::Q6_K, blocks.data(), decoded.data(), 256);
+  EXPECT_EQ(decoded[0], 0.0F);
+  values[3] = std::numeric_limits<float>::infinity();
+  EXPECT_THROW(quantize_row_q6_k(values, blocks.data()), Error);
+}
+
 }  // namespace
 }  // namespace lrqat::formats

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "lrqat/formats/fused_projections.h"
 #include "lrqat/formats/gguf_names.h"
 #include "test_files.h"
 
@@ -239,6 +240,16 @@ TEST(GgufNames, BothDirections) {
     ASSERT_TRUE(name) << tensor.name;
     EXPECT_EQ(hf_name(*name), tensor.name);
   }
+  for (const ModelFamily& family : model_families()) {
+    config.model_type = family.model_type;
+    config.attention_bias = config.mlp_bias = false;
+    for (const ExpectedTensor& tensor : expected_file_tensors(config)) {
+      const auto name = gguf_name(tensor.name, &family);
+      ASSERT_TRUE(name) << tensor.name;
+      EXPECT_EQ(hf_name(*name, &family), tensor.name);
+    }
+  }
+  EXPECT_EQ(gguf_name("model.layers.0.mlp.gate_up_proj.weight"), std::nullopt) << "of fused families only";
   EXPECT_EQ(gguf_name("model.layers.12.self_attn.o_proj.bias"), "blk.12.attn_output.bias");
   for (const char* name : {"model.layers.x.mlp.up_proj.weight", "model.layers.01.mlp.up_proj.weight",
                            "model.layers.1.mlp.up_proj", "model.layers.1.mlp.up_proj.scale",
@@ -325,6 +336,21 @@ TEST_F(GgufConfig, LinearScaling) {
   EXPECT_EQ(read({{"llama.rope.scale_linear", 2.0F}}).rope_scaling.factor, 2.0);
 }
 
+TEST_F(GgufConfig, YarnAndDynamic) {
+  const ModelConfig yarn = read({{"llama.rope.scaling.type", std::string("yarn")},
+                                 {"llama.rope.scaling.factor", 4.0F},
+                                 {"llama.rope.scaling.original_context_length", std::uint32_t{64}},
+                                 {"llama.rope.scaling.attn_factor", 0.5F},
+                                 {"llama.rope.scaling.yarn_beta_fast", 16.0F}});
+  EXPECT_EQ(yarn.rope_scaling.rope_type, "yarn");
+  EXPECT_EQ(yarn.rope_scaling.original_max_position_embeddings, 64);
+  EXPECT_NEAR(yarn.rope_scaling.attention_factor, 0.5 * yarn_magnitude(4.0), 1e-12);
+  EXPECT_EQ(yarn.rope_scaling.beta_fast, 16.0);
+  const ModelConfig dynamic = read({{std::string(kDynamicFactor), 2.0F}});
+  EXPECT_EQ(dynamic.rope_scaling.rope_type, "dynamic");
+  EXPECT_EQ(dynamic.rope_scaling.original_max_position_embeddings, dynamic.max_position_embeddings);
+}
+
 TEST_F(GgufConfig, LlamaThreeIsRecognisedByItsTable) {
   const auto divisors = llama3_freqs(32.0F, 500000.0F, 128);
   const ModelConfig config = read({{"llama.rope.freq_base", 500000.0F}}, divisors);
@@ -344,9 +370,9 @@ TEST_F(GgufConfig, Mistakes) {
   expect_error([&] { read({{"general.architecture", std::string("mamba")}}); }, {"mamba", "known are llama"});
   expect_error(
       [&] {
-        read({{"llama.rope.scaling.type", std::string("yarn")}});
+        read({{"llama.rope.scaling.type", std::string("spiral")}});
       },
-      {"yarn", "known are none, linear"});
+      {"spiral", "known are none, linear, yarn"});
   expect_error(
       [&] {
         read({{"llama.rope.dimension_count", std::uint32_t{64}}});

@@ -48,14 +48,17 @@ struct Reference {
 };
 
 // The definition in float64, by ATen's own operations and autograd.
-Reference reference(const Case& c, double divisor, double weight) {
+Reference reference(const Case& c, double divisor, double weight, double cap = 0) {
   const auto wide = [](const at::Tensor& t) { return t.detach().to(at::kDouble); };
   at::Tensor hidden = wide(c.hidden).set_requires_grad(true);
   at::Tensor logits = at::mm(hidden, wide(c.weight).t());
   if (c.bias.defined()) logits = logits + wide(c.bias);
-  const at::Tensor log_p = at::log_softmax(logits, 1);
-  const at::Tensor log_teacher =
-      at::log_softmax(at::mm(wide(c.teacher_hidden), wide(c.teacher_weight).t()), 1);
+  at::Tensor teacher = at::mm(wide(c.teacher_hidden), wide(c.teacher_weight).t());
+  if (cap > 0) {
+    logits = (logits / cap).tanh() * cap;
+    teacher = (teacher / cap).tanh() * cap;
+  }
+  const at::Tensor log_p = at::log_softmax(logits, 1), log_teacher = at::log_softmax(teacher, 1);
   const at::Tensor scored = (c.targets != kIgnoreIndex).to(at::kDouble);
   const at::Tensor picked = log_p.gather(1, c.targets.clamp_min(0).unsqueeze(1)).squeeze(1);
   const at::Tensor cross_entropy = -(picked * scored).sum();
@@ -73,7 +76,7 @@ void expect_equals_reference(Case c, double divisor, std::optional<double> weigh
   LossSums sums;
   const at::Tensor loss = linear_cross_entropy(c.hidden, head, c.targets, options, distillation, &sums);
   torch::autograd::backward({loss * 3.0});
-  const Reference expected = reference(c, divisor, weight.value_or(0.0));
+  const Reference expected = reference(c, divisor, weight.value_or(0.0), options.softcap);
   EXPECT_NEAR(loss.item<double>() / expected.loss, 1.0, kTolerance);
   EXPECT_NEAR(sums.cross_entropy / expected.cross_entropy, 1.0, kTolerance);
   if (weight) {
@@ -102,6 +105,16 @@ TEST(LinearCrossEntropy, EqualsFloat64Definition) {
         expect_equals_reference(Case(8, 5, bias), 6.0, 0.7, options);
       }
     }
+  }
+}
+
+TEST(LinearCrossEntropy, CapsLogits) {
+  for (const bool kernels : {true, false}) {
+    LossOptions options;
+    options.use_kernels = kernels;
+    options.softcap = 4.0;  // logits of size 10 are bent
+    expect_equals_reference(Case(37, 2500, true), 17.0, std::nullopt, options);
+    expect_equals_reference(Case(37, 2500, false), 35.0, 0.3, options);
   }
 }
 

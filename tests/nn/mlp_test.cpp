@@ -32,5 +32,17 @@ TEST(Swiglu, EqualsTheCompositeOverManyBlocks) {
   EXPECT_LT((a[1] - b[1]).abs().max().item<double>(), 4e-6);
 }
 
+TEST(Geglu, EqualsTheComposite) {
+  at::manual_seed(2);
+  const at::Tensor gate = at::randn({4, 5}, at::kDouble) * 3, up = at::randn({4, 5}, at::kDouble);
+  EXPECT_LT((geglu(gate, up) - at::gelu(gate, "tanh") * up).abs().max().item<double>(), 1e-14);
+  EXPECT_GT((geglu(gate, up) - at::gelu(gate, "none") * up).abs().max().item<double>(), 1e-5)
+      << "not exact GELU";
+  EXPECT_LT(testing::gradient_error([&](const at::Tensor& v) { return geglu(v, up); }, gate),
+            testing::kGradientTolerance);
+  EXPECT_LT(testing::gradient_error([&](const at::Tensor& v) { return geglu(gate, v); }, up),
+            testing::kGradientTolerance);
+}
+
 }  // namespace
 }  // namespace lrqat::nn

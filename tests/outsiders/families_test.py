@@ -67,17 +67,40 @@ CASES = {
 }
 
 
+GEMMA = {"tie_word_embeddings": True, "head_dim": 24}
+GEMMA2 = {**GEMMA, "query_pre_attn_scalar": 40, "sliding_window": 8, "attn_logit_softcapping": 3.0,
+          "final_logit_softcapping": 5.0, "num_hidden_layers": 3}
+GEMMA3 = {**GEMMA, "query_pre_attn_scalar": 24, "sliding_window": 8, "num_hidden_layers": 3,
+          "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+          "rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000.0},
+                              "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}}}
+CASES |= {
+    "gemma": ("gemma", GEMMA, {"rms_norm_eps": 0.1}),
+    "gemma2": ("gemma2", GEMMA2, {"attn_logit_softcapping": 4.0}),
+    "gemma2, logits": ("gemma2", GEMMA2, {"final_logit_softcapping": 6.0}),
+    "gemma2, windows": ("gemma2", GEMMA2, {"layer_types": ["full_attention", "sliding_attention", "full_attention"]}),
+    "gemma2, divisor of scores": ("gemma2", GEMMA2, {"query_pre_attn_scalar": 24}),
+    "gemma2 without caps": ("gemma2", {**GEMMA2, "attn_logit_softcapping": None, "final_logit_softcapping": None},
+                            {"final_logit_softcapping": 30.0}),
+    "gemma2, untied": ("gemma2", {**GEMMA2, "tie_word_embeddings": False}, {"rms_norm_eps": 0.1}),
+    "gemma3": ("gemma3_text", GEMMA3, {"rope_parameters": {**GEMMA3["rope_parameters"], "sliding_attention": {
+        "rope_type": "default", "rope_theta": 101.0}}}),
+    "gemma3, stretched": ("gemma3_text", GEMMA3, {"rope_parameters": {**GEMMA3["rope_parameters"], "full_attention": {
+        "rope_type": "default", "rope_theta": 1000.0}}}),
+}
+
+
 def save(folder, model_type, settings):
     """A random model whose norms and biases matter."""
     torch.manual_seed(5)
     config = transformers.AutoConfig.for_model(model_type, **{**SMALL, **settings})
-    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
                 parameter.normal_(0, 0.5)
             elif "norm" in name:
-                parameter.normal_(1, 0.2)
+                parameter.normal_(0 if model_type.startswith("gemma") else 1, 0.2)
     model.save_pretrained(folder)
     return model
 
@@ -122,34 +145,82 @@ def every_case(work):
     return f"{len(CASES)} models, log-probabilities within {largest[0]:.1e}, gradients within {largest[1]:.1e}"
 
 
+# With what llama.cpp has fixed in its code: which layers have the window, the divisor of scores.
+EXPORTED_GEMMA2 = {**GEMMA2, "head_dim": 32, "query_pre_attn_scalar": 32}
+EXPORTED_GEMMA3 = {**GEMMA3, "head_dim": 32, "query_pre_attn_scalar": 32, "num_hidden_layers": 6,
+                   "layer_types": ["sliding_attention"] * 5 + ["full_attention"]}
+
+
+# The rows of the matrix in docs/formats.md: (model_type, settings).
+ROWS = {
+    "llama": ("llama", {}),
+    "llama, linear": CASES["linear"],
+    "llama, llama3": ("llama", rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                                    original_max_position_embeddings=8192)),
+    "llama, dynamic": CASES["dynamic, short"],
+    "llama, yarn": CASES["yarn"],
+    "llama, yarn without truncation": CASES["yarn with everything"],
+    "llama, part of each head": ("llama", rope("default", partial_rotary_factor=0.5)),
+    "mistral": ("mistral", {"sliding_window": 8}),
+    "qwen2": ("qwen2", {}),
+    "qwen2, part of each head": ("qwen2", rope("default", partial_rotary_factor=0.5)),
+    "qwen3": ("qwen3", {"head_dim": 32}),
+    "smollm3": ("smollm3", {"num_hidden_layers": 4}),
+    "smollm3, other layers": ("smollm3", {"no_rope_layers": [0, 1]}),
+    "phi3": ("phi3", {"sliding_window": None, "original_max_position_embeddings": 64}),
+    "phi3, longrope": CASES["phi3, longrope, long"],
+    "phi3, longrope in part of each head": CASES["phi4-mini, part of each head"],
+    "gemma": ("gemma", {"head_dim": 32}),
+    "gemma2": ("gemma2", EXPORTED_GEMMA2),
+    "gemma2, untied": ("gemma2", {**EXPORTED_GEMMA2, "tie_word_embeddings": False}),
+    "gemma2, other divisor": ("gemma2", {**EXPORTED_GEMMA2, "query_pre_attn_scalar": 40}),
+    "gemma3_text": ("gemma3_text", EXPORTED_GEMMA3),
+    "gemma3_text, other windows": ("gemma3_text", {**EXPORTED_GEMMA3, "layer_types": ["full_attention"] * 6}),
+}
+FORMATS = ("gguf", "compressed-tensors", "gptq", "gptq-v2", "awq", "hf")
+
+
+def cell(work, row, name, model, expected):
+    """One export, opened again by us, hf and compressed-tensors also by transformers; "no" where it is refused."""
+    out = model.parent / f"out-{name}"
+    command = ("export", "--model", model, "--format", name, "--out", out)
+    try:
+        report = support.lrqat(*command)
+    except AssertionError:
+        said = support.lrqat_error(*command)
+        assert "GGUF" in said and "hold this model" in said and not out.exists(), (row, name, said)
+        return "no"
+    assert report["bit_exact_tensors"] == report["tensors"], report
+    compared = support.lrqat("inspect", "--compare", model, out)
+    assert compared["equal"], (row, name, compared["differing"][:3])
+    if not (name == "gguf" and row.startswith("mistral")):  # llama.cpp's files have no sliding window there
+        found = differences(ours(out, work), expected)
+        assert max(found) < TOLERANCE, (row, name, found)
+    if name in ("hf", "compressed-tensors"):
+        loaded = transformers.AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
+        found = differences(theirs(loaded), expected)
+        assert max(found) < TOLERANCE, (row, name, found)
+    return "yes"
+
+
+def documented_matrix():
+    lines = (support.ROOT / "docs" / "formats.md").read_text().splitlines()
+    begin = next(i for i, line in enumerate(lines) if line.startswith("| family |"))
+    return [line for line in lines[begin:begin + 2 + len(ROWS)] if line.startswith("|")]
+
+
 def exports(work):
-    """Each family rounded, converted, exported to every format that holds it, and opened again; hf and compressed-tensors
-    also by transformers."""
-    cells = 0
-    for model_type, settings in {"llama": {}, "mistral": {"sliding_window": 8}, "qwen2": {}, "qwen3": {"head_dim": 32},
-                                 "smollm3": {"num_hidden_layers": 4},
-                                 "phi3": {"original_max_position_embeddings": 64}}.items():
-        folder = work / model_type
-        save(folder / "float", model_type, {**settings, "num_attention_heads": 4, "num_key_value_heads": 2})
+    """Family by format: rounded, converted, exported to every format and opened again. The table must be the documented."""
+    table = ["| family | " + " | ".join(FORMATS) + " |", "|" + " --- |" * (len(FORMATS) + 1)]
+    for i, (row, case) in enumerate(ROWS.items()):
+        folder = work / f"row-{i}"
+        save(folder / "float", case[0], {**case[1], "num_attention_heads": 4, "num_key_value_heads": 2})
         model = support.converted(folder / "float", folder, "--bits", 4, "--granularity", "group:32")
         expected = ours(model, work)
-        for name in ("gguf", "compressed-tensors", "gptq", "awq", "hf"):
-            out = folder / f"out-{name}"
-            if name == "gguf" and model_type == "phi3":
-                continue
-            report = support.lrqat("export", "--model", model, "--format", name, "--out", out)
-            assert report["bit_exact_tensors"] == report["tensors"], report
-            compared = support.lrqat("inspect", "--compare", model, out)
-            assert compared["equal"] and compared["tensors"] == report["tensors"], compared
-            if not (name == "gguf" and model_type == "mistral"):  # llama.cpp's files have no sliding window
-                found = differences(ours(out, work), expected)
-                assert max(found) < TOLERANCE, (model_type, name, found)
-            if name in ("hf", "compressed-tensors"):
-                loaded = transformers.AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
-                found = differences(theirs(loaded), expected)
-                assert max(found) < TOLERANCE, (model_type, name, found)
-            cells += 1
-    return f"{cells} files"
+        table.append(f"| {row} | " + " | ".join(cell(work, row, name, model, expected) for name in FORMATS) + " |")
+        shutil.rmtree(folder)
+    assert documented_matrix() == table, "docs/formats.md has another matrix; the one found:\n" + "\n".join(table)
+    return f"{len(ROWS)} rows"
 
 
 def experts_are_refused(work):

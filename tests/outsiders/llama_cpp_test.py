@@ -101,6 +101,31 @@ class SmolLM2:
         assert largest_difference(top, unrounded) > 100 * TOLERANCE
         return f"{len(ids)} tokens, log-probabilities within {difference:.1e}"
 
+    def every_type(self):
+        """Each block type that rows of 576 fit: loads, a small divergence, and the F32 rewrite is our model."""
+        prompt = self.ours["prompt_tokens"]
+        said = []
+        for kind, bits in (("q2_0", 2), ("q4_0", 4), ("q4_1", 4), ("q5_0", 4), ("q8_0", 8)):
+            if not hasattr(xl.ggml_type, f"GGML_TYPE_{kind.upper()}"):
+                said.append(f"{kind} is not in this llama.cpp")
+                continue
+            model = self.model
+            if bits != 4:
+                work = self.folder / f"smollm2-{bits}"
+                model = support.converted(support.smollm2(), work, "--bits", bits, "--granularity",
+                                          "group:64" if bits == 2 else "channel")
+            path = export(model, self.folder / f"smollm2_{kind}.gguf", "--linear-type", kind)
+            compared = support.lrqat("inspect", "--compare", model, path)
+            assert compared["equal"], compared["differing"][:2]
+            difference = as_float_matrices(self.folder, path, model, prompt)
+            _, ids, top = LlamaCpp(path).complete(prompt, 2, self.vocabulary)
+            ours = our_log_probabilities(model, prompt + ids, self.folder)[len(prompt) - 1:len(prompt) + len(ids) - 1]
+            kl = mean_kl(ours, top)
+            assert 0 <= kl < (1 if bits == 2 else KL_OF_ACTIVATIONS), (kind, kl)  # 2 bits without training: a broken model
+            path.unlink()
+            said.append(f"{kind} {difference:.1e}, KL {kl:.1e}")
+        return "; ".join(said)
+
     def as_blocks(self):
         """The Q4_0 file: loads, runs, small divergence."""
         path = export(self.model, self.folder / "smollm2_q4_0.gguf")
@@ -170,9 +195,55 @@ def write_model(folder, config):
 
 
 def small(folder, name, config):
+    theta = config["rope_parameters"]["rope_theta"] * (1.01 if config["rope_parameters"]["rope_type"] == "default" else 1)
+    return compare_small(folder, name, write_model(folder / name, config),
+                         {"rope_parameters": {"rope_theta": theta, "rope_type": "default"}})
+
+
+# Families and rotary embeddings that transformers makes the random model of: (model_type, settings, control).
+LONG = {"rope_type": "longrope", "rope_theta": 100.0, "short_factor": [1.0, 1.1, 1.3, 1.6, 2.0, 2.2, 2.5, 3.0],
+        "long_factor": [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0]}
+PART = {**LONG, "short_factor": LONG["short_factor"][:6], "long_factor": LONG["long_factor"][:6], "partial_rotary_factor": 0.75}
+YARN = {"rope_type": "yarn", "rope_theta": 100.0, "factor": 4.0, "original_max_position_embeddings": 64}
+GEMMA = {"tie_word_embeddings": True, "head_dim": 16, "query_pre_attn_scalar": 16, "sliding_window": 32}
+LOCAL = {"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000.0},
+         "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}}
+MADE = {
+    "yarn": ("llama", {"rope_parameters": YARN}, {"rope_parameters": {**YARN, "attention_factor": 1.0}}),
+    "yarn with an attention factor": ("qwen2", {"rope_parameters": {**YARN, "attention_factor": 1.3, "beta_fast": 16.0}},
+                                      {"rope_parameters": {**YARN, "attention_factor": 1.3}}),
+    "dynamic, within the context": ("llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 100.0, "factor": 4.0}},
+                                    {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 101.0, "factor": 4.0}}),
+    "part of each head": ("qwen2", {"rope_parameters": {"rope_type": "default", "rope_theta": 100.0,
+                                                        "partial_rotary_factor": 0.5}}, {"rope_parameters": {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.75}}),
+    "Phi-3": ("phi3", {"original_max_position_embeddings": 256}, {"rope_parameters": {"rope_type": "default", "rope_theta": 1e5}}),
+    "Phi-3 with longrope": ("phi3", {"original_max_position_embeddings": 64, "rope_parameters": LONG},
+                            {"original_max_position_embeddings": 255}),
+    "Phi-4-mini: longrope in part of each head": ("phi3", {"original_max_position_embeddings": 64, "rope_parameters": PART,
+                                                           "tie_word_embeddings": True},
+                                                  {"original_max_position_embeddings": 255}),
+    "Gemma": ("gemma", GEMMA, {"rms_norm_eps": 0.1}),
+    "Gemma 2": ("gemma2", {**GEMMA, "attn_logit_softcapping": 3.0, "final_logit_softcapping": 5.0},
+                {"attn_logit_softcapping": 4.0}),
+    "Gemma 3": ("gemma3_text", {**GEMMA, "num_hidden_layers": 6, "rope_parameters": LOCAL,
+                                "layer_types": ["sliding_attention"] * 5 + ["full_attention"]},
+                {"rope_parameters": {**LOCAL, "sliding_attention": {"rope_type": "default", "rope_theta": 1000.0}}}),
+}
+
+
+def made(folder, name):
+    import families_test
+    model_type, settings, control = MADE[name]
+    short = "".join(c for c in name if c.isalnum())
+    families_test.save(folder / short, model_type,
+                       {"vocab_size": 32000, "max_position_embeddings": 256, "sliding_window": None, **settings})
+    (folder / short / "tokenizer.model").write_bytes(VOCABULARY.read_bytes())
+    return compare_small(folder, short, folder / short, control)
+
+
+def compare_small(folder, name, source, control_settings):
     """Log-probabilities of a random model, at the end of a prompt so long that rotary angles have gone round."""
-    model = support.converted(write_model(folder / name, config), folder / f"{name}-work", "--bits", 4,
-                              "--granularity", "group:32")
+    model = support.converted(source, folder / f"{name}-work", "--bits", 4, "--granularity", "group:32")
     path = export(model, folder / f"{name}.gguf", "--matrices", "f32")
     prompt = [1] + [int(i) for i in np.random.default_rng(5).integers(300, 31000, 120)]
     _, ids, top = LlamaCpp(path).complete(prompt, 4, 1000)
@@ -183,14 +254,37 @@ def small(folder, name, config):
 
     found = difference(model)
     assert found < TOLERANCE, f"log-probabilities differ by {found}"
-    # The control: unstretched rotary frequencies must not pass.
-    changed = json.loads((model / "config.json").read_text())
-    theta = config["rope_parameters"]["rope_theta"] * (1.01 if config["rope_parameters"]["rope_type"] == "default" else 1)
-    changed["rope_parameters"] = {"rope_theta": theta, "rope_type": "default"}
+    # The file opens again as the same model, metadata included.
+    back = difference(path)
+    assert back < TOLERANCE, f"opened again, log-probabilities differ by {back}"
+    # The control: other settings (unstretched rotary frequencies) must not pass.
+    changed = {**json.loads((model / "config.json").read_text()), **control_settings}
     (model / "config.json").write_text(json.dumps(changed))
     control = difference(model)
-    assert control > 10 * TOLERANCE, f"without the stretched frequencies the difference is only {control}"
-    return f"within {found:.1e} (with other rotary frequencies {control:.1e})"
+    assert control > 10 * TOLERANCE, f"with {control_settings} the difference is only {control}"
+    return f"within {found:.1e} (with other settings {control:.1e})"
+
+
+def as_float_matrices(folder, path, model, prompt):
+    """The same file with every matrix as float32: llama.cpp's log-probabilities and greedy tokens are those of `model`. The
+    largest difference."""
+    rewritten = export(path, folder / "rewritten.gguf", "--matrices", "f32", "--force")
+    _, ids, top = LlamaCpp(rewritten).complete(prompt, 12, 100)
+    rewritten.unlink()
+    ours = our_log_probabilities(model, prompt + ids, folder)[len(prompt) - 1:-1]
+    difference = largest_difference(top, ours)
+    assert difference < TOLERANCE, (path, f"log-probabilities differ by {difference}")
+    greedy = ours.argmax(1)
+    best = np.sort(ours, 1)
+    for i, token in enumerate(ids[:len(greedy)]):  # a tie within the tolerance may go either way
+        assert token == greedy[i] or best[i, -1] - ours[i, token] < 2 * TOLERANCE, (path, ids, list(greedy))
+    return difference
+
+
+def export_rest(folder):
+    out = folder / "rest.gguf"
+    support.lrqat("export", "--model", folder / "wide-4" / "converted", "--format", "gguf", "--rest-type", "q6_k", "--out", out)
+    return out
 
 
 def block_types(folder):
@@ -208,6 +302,7 @@ def block_types(folder):
         if not model.exists():
             support.converted(source, model.parent, "--bits", bits, "--granularity", "channel")
         path = export(model, folder / f"{kind}.gguf", "--linear-type", kind)
+        rewritten = as_float_matrices(folder, path, model, prompt)
         _, ids, top = LlamaCpp(path).complete(prompt, 2, WIDE["vocab_size"])
         ours = our_log_probabilities(model, prompt + ids, folder)[len(prompt) - 1:len(prompt) + len(ids) - 1]
         kl = mean_kl(ours, top)
@@ -216,7 +311,13 @@ def block_types(folder):
         control = mean_kl(unrounded, top)
         assert bits == 8 or control > 5 * kl, (kind, kl, control)
         largest = max(largest, kl)
-        print(f"    {kind}: mean KL {kl:.1e} (from the float model {control:.1e})")
+        print(f"    {kind}: mean KL {kl:.1e} (from the float model {control:.1e}); matrices as float32: {rewritten:.1e}")
+    path = export_rest(folder)
+    _, ids, top = LlamaCpp(path).complete(prompt, 2, WIDE["vocab_size"])
+    ours = our_log_probabilities(path, prompt + ids, folder)[len(prompt) - 1:len(prompt) + len(ids) - 1]
+    kl = mean_kl(ours, top)
+    assert 0 <= kl < KL_OF_ACTIVATIONS, ("--rest-type q6_k", kl)
+    print(f"    --rest-type q6_k: mean KL {kl:.1e}")
     return f"mean KL at most {largest:.1e}" + (f"; not in this llama.cpp: {', '.join(unknown)}" if unknown else "")
 
 
@@ -230,10 +331,12 @@ def main():
             "Qwen2: biases of q, k and v": lambda: small(folder, "qwen2", QWEN2),
             "Qwen3: norms of heads": lambda: small(folder, "qwen3", QWEN3),
             "SmolLM3: layers without rotary embedding": lambda: small(folder, "smollm3", SMOLLM3),
+            **{name: lambda name=name: made(folder, name) for name in MADE},
             "every block type": lambda: block_types(folder),
             "SmolLM2 rounded and converted": smollm2.convert,
             "SmolLM2 with matrices as float32": smollm2.as_floats,
             "SmolLM2 in Q4_0": smollm2.as_blocks,
+            "SmolLM2 in every type that fits": smollm2.every_type,
         })
 
 
