@@ -140,9 +140,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     const variable_list saved = context->get_saved_variables();
     variable_list result(count + 2);
     quant::ClippedLists clipped;
-    // Only the form with one scale a row asks for them.
-    const bool lists =
-        source && source->row_scale.defined() && !saved.empty() && context->needs_input_grad(0);
+    const bool lists = source && source->wants_clipped && !saved.empty() && context->needs_input_grad(0);
     if (context->needs_input_grad(0)) {
       result[0] = source ? quant::block_multiply_transposed(operand, *source, lists ? &clipped : nullptr)
                          : multiply_all_transposed(weight, grad, holder->compute);

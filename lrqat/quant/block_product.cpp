@@ -256,7 +256,7 @@ at::Tensor transposed_rows(const at::Tensor& operand) {
 }
 
 at::Tensor multiply_small(const at::Tensor& x, const at::Tensor& small) {
-  const std::int64_t tokens = x.size(0), k_all = x.size(1), rank = small.size(1);
+  const std::int64_t tokens = x.size(0), k_all = x.size(1), rank = small.size(1), x_stride = x.stride(0);
   if (!block_products(x.scalar_type() == at::kFloat ? ComputeType::float32 : ComputeType::bfloat16))
     return at::mm(x, small.to(x.scalar_type())).to(at::kFloat);
   const at::Tensor right = rows_operand(small.to(x.scalar_type()).contiguous());
@@ -268,8 +268,11 @@ at::Tensor multiply_small(const at::Tensor& x, const at::Tensor& small) {
     const auto* b = data_of<typename Types::Right>(right);
     for_product_pieces<Types>(tokens, piece_size(tokens, kTokens), [&](std::int64_t t0, std::int64_t t1) {
       for (std::int64_t k0 = 0; k0 < k_all; k0 += 2 * kDepth) {
-        product(t1 - t0, rank, std::min(2 * kDepth, k_all - k0), left + t0 * k_all + k0, k_all,
-                b + k0 / Types::kPack * rank, rank, out + t0 * rank, rank, k0 > 0);
+        for (std::int64_t r0 = 0; r0 < rank; r0 += kWidth) {
+          product(t1 - t0, std::min(kWidth, rank - r0), std::min(2 * kDepth, k_all - k0),
+                  left + t0 * x_stride + k0, x_stride, b + k0 / Types::kPack * rank + r0, rank,
+                  out + t0 * rank + r0, rank, k0 > 0);
+        }
       }
     });
   });
@@ -279,7 +282,7 @@ at::Tensor multiply_small(const at::Tensor& x, const at::Tensor& small) {
 at::Tensor multiply_small_transposed(const at::Tensor& small, const at::Tensor& operand) {
   const bool pairs = operand.scalar_type() == at::kInt;
   const std::int64_t rank = small.size(1), k_all = operand.size(1);
-  const std::int64_t tokens = pairs ? 2 * operand.size(0) : operand.size(0);
+  const std::int64_t tokens = pairs ? 2 * operand.size(0) : operand.size(0), stride = operand.stride(0);
   at::Tensor left = at::zeros({rank, tokens}, small.options().dtype(pairs ? at::kBFloat16 : at::kFloat));
   left.narrow(1, 0, small.size(0)).copy_(small.t());
   if (!pairs && !block_products(ComputeType::float32)) return at::mm(left, operand);
@@ -291,8 +294,8 @@ at::Tensor multiply_small_transposed(const at::Tensor& small, const at::Tensor& 
     const auto* b = data_of<typename Types::Right>(operand);
     for_product_pieces<Types>(k_all, piece_size(k_all, kWidth), [&](std::int64_t k0, std::int64_t k1) {
       for (std::int64_t t = 0; t < tokens; t += kDepth) {
-        product(rank, k1 - k0, std::min(kDepth, tokens - t), a + t, tokens, b + t / Types::kPack * k_all + k0,
-                k_all, out + k0, k_all, t > 0);
+        product(rank, k1 - k0, std::min(kDepth, tokens - t), a + t, tokens,
+                b + t / Types::kPack * stride + k0, stride, out + k0, k_all, t > 0);
       }
     });
   });

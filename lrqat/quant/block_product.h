@@ -39,8 +39,8 @@ void block_multiply_transposed_out(const at::Tensor& grad, const OperandSource& 
 // The clipped entries alone.
 ClippedLists clipped_entries(const OperandSource& weight);
 
-// x · small, float32 [T, R]: x [T, K] float32 or bfloat16, small [K, R] float32 (rounded to x's type). K even
-// for bfloat16.
+// x · small, float32 [T, R]: x [T, K] float32 or bfloat16 with adjacent columns, small [K, R] float32
+// (rounded to x's type). K even for bfloat16.
 at::Tensor multiply_small(const at::Tensor& x, const at::Tensor& small);
 
 // x [T, K] as the right operand of products that sum over its rows: x itself where it is float32, pairs of
@@ -48,7 +48,7 @@ at::Tensor multiply_small(const at::Tensor& x, const at::Tensor& small);
 at::Tensor rows_operand(const at::Tensor& x);
 
 // smallᵀ · x, float32 [R, K]: small [T, R] float32 (rounded to bfloat16 where the operand is), operand of x
-// [T, K].
+// [T, K] or some columns of it.
 at::Tensor multiply_small_transposed(const at::Tensor& small, const at::Tensor& operand);
 
 // xᵀ from rows_operand(x): float32 [K, T], or int32 [K, ceil(T / 2)] of bfloat16 pairs, which read as

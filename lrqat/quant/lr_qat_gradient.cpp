@@ -100,7 +100,54 @@ ClippedPart clipped_part(const ClippedLists& clipped, const std::vector<std::vec
   return part;
 }
 
+// Σ_g s[n,g] p[g·R + r, n], float32 [N, R]: p [G·R, N] is used up.
+at::Tensor sum_over_groups(at::Tensor p, const at::Tensor& scale) {
+  const std::int64_t groups = scale.size(1);
+  p = p.view({groups, p.size(0) / groups, p.size(1)});
+  return p.mul_(scale.t().unsqueeze(1)).sum(0).t();
+}
+
+// x B_gᵀ of every group of columns, [T, G·R]; b_columns [K, R].
+at::Tensor multiply_groups(const at::Tensor& x, const at::Tensor& b_columns, std::int64_t groups) {
+  if (groups == 1) return multiply_small(x, b_columns);
+  const std::int64_t size = x.size(1) / groups;
+  std::vector<at::Tensor> parts;
+  for (std::int64_t g = 0; g < groups; ++g)
+    parts.push_back(multiply_small(x.narrow(1, g * size, size), b_columns.narrow(0, g * size, size)));
+  return at::cat(parts, 1);
+}
+
+// V_gᵀ x_g of every group, [R, K]; v [T, G·R], x_rows = rows_operand of x.
+at::Tensor multiply_groups_transposed(const at::Tensor& v, const at::Tensor& x_rows, std::int64_t groups) {
+  if (groups == 1) return multiply_small_transposed(v, x_rows);
+  const std::int64_t size = x_rows.size(1) / groups, rank = v.size(1) / groups;
+  std::vector<at::Tensor> parts;
+  for (std::int64_t g = 0; g < groups; ++g)
+    parts.push_back(multiply_small_transposed(v.narrow(1, g * rank, rank), x_rows.narrow(1, g * size, size)));
+  return at::cat(parts, 1);
+}
+
+// g <- g · s of the entries' groups.
+void scale_entries(const ClippedLists& clipped, const at::Tensor& scale, std::int64_t group_size,
+                   std::vector<std::vector<float>>& g) {
+  const auto* s = scale.const_data_ptr<float>();
+  const std::int64_t groups = scale.size(1);
+  for (std::size_t i = 0; i < clipped.size(); ++i) {
+    for (std::size_t e = 0; e < clipped[i].size(); ++e)
+      g[i][e] *= s[clipped[i][e].row * groups + clipped[i][e].col / group_size];
+  }
+}
+
 }  // namespace
+
+// With one scale a row dL/dŴ is never needed. With a scale a group of columns it is where the scales learn,
+// and where the other form's 4·T·N·G·R flops save little of its 2·T·N·K.
+bool LrQatWeight::has_low_rank_gradient() const {
+  const std::int64_t groups = scale_.value().size(1);
+  if (groups == 1) return true;
+  const bool pays = 8 * groups * options_.rank <= 3 * in_features();
+  return !options_.scale.learn && pays && in_features() / groups % 2 == 0;  // pairs of columns in bfloat16
+}
 
 bool LrQatWeight::add_gradient_from_activations(const LinearGradient& linear, at::TensorList grads) const {
   return add_low_rank_gradient(linear, grads, kLargestClippedShare) || add_blockwise_gradient(linear, grads);
@@ -108,38 +155,46 @@ bool LrQatWeight::add_gradient_from_activations(const LinearGradient& linear, at
 
 // With one scale a row dL/dŴ is never needed,
 //     ds_n = Σ_t dy·y / s_n     dA = γ s ⊙ (dyᵀ (x Bᵀ))     dB = γ ((dy ⊙ s) A)ᵀ x,
-// exact where nothing is clipped; the clipped entries' part of dA and dB is taken back out.
+// exact where nothing is clipped; the clipped entries' part of dA and dB is taken back out. With a frozen
+// scale a group g of columns,
+//     dA = γ Σ_g s_g ⊙ (dyᵀ (x_g B_gᵀ))     dB_g = γ ((dy ⊙ s_g) A)ᵀ x_g.
 bool LrQatWeight::add_low_rank_gradient(const LinearGradient& linear, at::TensorList grads,
                                         double largest_clipped_share) const {
-  const auto source = operand_source(compute_of(linear.x));
-  if (!source || !source->row_scale.defined()) return false;
-  if (!block_products(compute_of(linear.x)) && compute_of(linear.x) == ComputeType::bfloat16) return false;
+  const ComputeType compute = compute_of(linear.x);
+  const auto source = operand_source(compute);
+  if (!source || !has_low_rank_gradient()) return false;
+  if (!block_products(compute) && (compute == ComputeType::bfloat16 || !source->row_scale.defined()))
+    return false;
   ClippedLists own;
   if (linear.clipped == nullptr) own = clipped_entries(*source);
   const ClippedLists& clipped = linear.clipped != nullptr ? *linear.clipped : own;
   const auto count = static_cast<double>(count_of(clipped));
   if (count > largest_clipped_share * static_cast<double>(out_features() * in_features())) return false;
   const double scaling = options_.lora_alpha / static_cast<double>(options_.rank);
-  const at::Tensor scale = source->row_scale, a = lora_a_.detach();
-  const at::Tensor b_columns = lora_b_.detach().t().contiguous();
-  // In bfloat16 dy carries the scale already; in float32 the small factors take it.
-  const bool scaled = linear.operand.scalar_type() == at::kBFloat16;
+  const at::Tensor a = lora_a_.detach(), b_columns = lora_b_.detach().t().contiguous();
+  const at::Tensor scale =
+      source->row_scale.defined() ? source->row_scale.unsqueeze(1) : scale_.effective().contiguous();
+  const std::int64_t groups = scale.size(1);
+  // In bfloat16 dy carries one scale a row already; otherwise the small factors take it.
+  const bool scaled = compute == ComputeType::bfloat16 && groups == 1;
+  const at::Tensor scaled_a =
+      scaled ? a : (scale.unsqueeze(2) * a.unsqueeze(1)).view({out_features(), groups * options_.rank});
   const at::Tensor x_rows = rows_operand(linear.x), grad_rows = rows_operand(linear.operand);
-  at::Tensor grad_a = multiply_small_transposed(multiply_small(linear.x, b_columns), grad_rows).t();
-  const at::Tensor v = multiply_small(linear.operand, scaled ? a : a * scale.unsqueeze(1));
-  at::Tensor grad_b = multiply_small_transposed(v, x_rows);
+  const at::Tensor p = multiply_small_transposed(multiply_groups(linear.x, b_columns, groups), grad_rows);
+  at::Tensor grad_a = scaled ? p.t() : sum_over_groups(p, scale);
+  at::Tensor grad_b = multiply_groups_transposed(multiply_small(linear.operand, scaled_a), x_rows, groups);
   if (count > 0) {
-    const ClippedPart part = clipped_part(clipped, clipped_gradients(clipped, grad_rows, x_rows),
-                                          scaled ? a : a * scale.unsqueeze(1), b_columns);
+    auto g = clipped_gradients(clipped, grad_rows, x_rows);
+    if (!scaled) scale_entries(clipped, scale, in_features() / groups, g);
+    const ClippedPart part = clipped_part(clipped, g, a, b_columns);
     grad_a = grad_a - part.of_a;
     grad_b.sub_(part.of_b_columns.t());
   }
-  if (!scaled) grad_a = grad_a * scale.unsqueeze(1);
   at::Tensor(grads[0]).add_(grad_a, scaling);
   at::Tensor(grads[1]).add_(grad_b, scaling);
   if (options_.scale.learn) {
-    add_per_scale_gradient(scale_, (column_products(linear.grad_output, linear.output) / scale).unsqueeze(1),
-                           0, grads[2]);
+    const at::Tensor sums = column_products(linear.grad_output, linear.output).unsqueeze(1);
+    add_per_scale_gradient(scale_, sums / scale, 0, grads[2]);
   }
   return true;
 }

@@ -109,8 +109,10 @@ void LrQatWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end
 }
 
 std::optional<OperandSource> LrQatWeight::operand_source(ComputeType compute) const {
-  return low_rank_operand(phi_0_, term_of(options_, lora_a_, lora_b_), options_.grid, scale_.effective(),
-                          compute, shift_.zero_point);
+  auto source = low_rank_operand(phi_0_, term_of(options_, lora_a_, lora_b_), options_.grid,
+                                 scale_.effective(), compute, shift_.zero_point);
+  if (source) source->wants_clipped = has_low_rank_gradient();
+  return source;
 }
 
 QuantizedWeight LrQatWeight::convert() const {

@@ -53,7 +53,8 @@ class LrQatWeight final : public WeightParametrization {
   void add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
                          at::TensorList grads) const override;
   bool add_gradient_from_activations(const LinearGradient& linear, at::TensorList grads) const override;
-  // The form without dL/dŴ, refused (false, nothing added) where a larger share of the weight is clipped.
+  // The form without dL/dŴ, refused (false, nothing added) where a larger share of the weight is clipped and
+  // where the granularity has none.
   bool add_low_rank_gradient(const LinearGradient& linear, at::TensorList grads,
                              double largest_clipped_share) const;
   // dL/dŴ in blocks that are made and used up in one pass, for any granularity; false where there are no
@@ -68,6 +69,8 @@ class LrQatWeight final : public WeightParametrization {
   const ScaleParameter& scale() const { return scale_; }
 
  private:
+  // Whether this granularity's gradients can do without dL/dŴ, and should.
+  bool has_low_rank_gradient() const;
   TileTensors tile(std::int64_t row_begin, std::int64_t row_end, const TileWish& wish) const;
 
   LrQatOptions options_;

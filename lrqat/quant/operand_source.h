@@ -29,6 +29,8 @@ struct OperandSource {
 
   // What bfloat16 products of this operand must be multiplied by, float32 [N]; undefined: nothing.
   at::Tensor row_scale;
+  // The gradient of its parameters asks for the clipped entries.
+  bool wants_clipped = false;
   std::vector<at::Tensor> storage;  // what the pointers above point into
 };
 

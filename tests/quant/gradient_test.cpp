@@ -185,13 +185,18 @@ TEST(LrQatGradient, WithoutTheCorrectionTheGradientIsWrong) {
 TEST(LrQatGradient, BlockwiseFormEqualsTheTiledForm) {
   if (!block_products(ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
   Random random(12);
+  double largest_share = 0.0;
   for (int draw = 0; draw < 60; ++draw) {
     const auto size = [&](std::uint64_t bound) { return static_cast<std::int64_t>(1 + random.below(bound)); };
     const std::int64_t n = size(90), k = 16 * size(40), tokens = size(300);
     const std::array granularities{"tensor", "channel", "group:8", "group:16"};
+    const int num_bits = std::array{2, 3, 4, 8}[random.below(4)];
     const auto options =
-        testing::options_of(4, granularities[random.below(4)], testing::kDowncasts[random.below(6)], size(9));
-    const auto weight = draw_weight(options, {n, k, 24.0 * random.uniform(), random.next()});
+        testing::options_of(num_bits, granularities[random.below(4)],
+                            testing::kDowncasts[random.below(num_bits == 8 ? 4 : 6)], size(9));
+    const double grid = 1 << (num_bits - 1);
+    const auto weight = draw_weight(options, {n, k, grid * 3.0 * random.uniform(), random.next()});
+    largest_share = std::max(largest_share, weight->convert().clipped_fraction);
     const at::Tensor x = at::randn({tokens, k}), dy = at::randn({tokens, n});
     Gradients tiled(*weight), blocks(*weight);
     weight->add_tile_gradient(0, n, at::mm(dy.t(), x), tiled.grads);
@@ -201,7 +206,7 @@ TEST(LrQatGradient, BlockwiseFormEqualsTheTiledForm) {
     const auto parameters = weight->parameters();
     const std::array<double, 3> magnitudes{dz * parameters[1].value.abs().sum(1).max().item<double>(),
                                            dz * parameters[0].value.abs().sum(0).max().item<double>(),
-                                           8.0 * g.sum().item<double>()};
+                                           grid * g.sum().item<double>()};
     for (std::size_t i = 0; i < 3; ++i) {
       const double tolerance = static_cast<double>(tokens + k + n) * 0x1p-24 * magnitudes[i];
       EXPECT_LE((tiled.grads[i] - blocks.grads[i]).abs().max().item<double>(), tolerance)
@@ -209,25 +214,66 @@ TEST(LrQatGradient, BlockwiseFormEqualsTheTiledForm) {
           << i;
     }
   }
+  EXPECT_GT(largest_share, 0.55);
+}
+
+// Frozen scales a group of columns: dA and dB group by group, without dL/dŴ.
+TEST(LrQatGradient, LowRankFormOfFrozenGroupsEqualsTheTiledForm) {
+  if (!block_products(ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
+  Random random(14);
+  double largest_share = 0.0;
+  for (int draw = 0; draw < 60; ++draw) {
+    const auto size = [&](std::uint64_t bound) { return static_cast<std::int64_t>(1 + random.below(bound)); };
+    const std::int64_t group = std::array{16, 24, 128}[random.below(3)];
+    const std::int64_t n = size(90), k = group * size(6), tokens = size(300);
+    const int num_bits = std::array{2, 3, 4, 8}[random.below(4)];
+    auto options = testing::options_of(num_bits, "group:" + std::to_string(group),
+                                       testing::kDowncasts[random.below(num_bits == 8 ? 4 : 6)], size(6));
+    options.scale.learn = false;
+    const double grid = 1 << (num_bits - 1);
+    const auto weight = draw_weight(options, {n, k, grid * 3.0 * random.uniform(), random.next()});
+    largest_share = std::max(largest_share, weight->convert().clipped_fraction);
+    const at::Tensor x = at::randn({tokens, k}), dy = at::randn({tokens, n});
+    Gradients tiled(*weight), low_rank(*weight);
+    weight->add_tile_gradient(0, n, at::mm(dy.t(), x), tiled.grads);
+    ASSERT_TRUE(weight->add_low_rank_gradient({x, dy, dy, {}}, low_rank.grads, 1.0));
+    const at::Tensor g = at::mm(dy.abs().t(), x.abs());
+    const double dz = (g * weight->scale().effective().max()).max().item<double>() * 2.0;
+    const auto parameters = weight->parameters();
+    const std::array<double, 2> magnitudes{dz * parameters[1].value.abs().sum(1).max().item<double>(),
+                                           dz * parameters[0].value.abs().sum(0).max().item<double>()};
+    for (std::size_t i = 0; i < 2; ++i) {
+      const double tolerance = static_cast<double>(tokens + k + n) * 0x1p-24 * magnitudes[i];
+      EXPECT_LE((tiled.grads[i] - low_rank.grads[i]).abs().max().item<double>(), tolerance)
+          << "draw " << draw << " " << testing::describe(options) << " " << n << "x" << k << ", gradient "
+          << i;
+    }
+  }
+  EXPECT_GT(largest_share, 0.5);
 }
 
 // In bfloat16 x, dy ⊙ s, A, B and the small products x·Bᵀ and dy·A are rounded to 8 bits: each factor moves
 // by at most 2^-8 of itself, three factors a sum.
 TEST(LrQatGradient, Bfloat16FormsStayWithinTheirRounding) {
   if (!block_products(ComputeType::bfloat16)) GTEST_SKIP() << "no fast bfloat16 on this machine";
-  for (const char* granularity : {"channel", "tensor", "group:16"}) {
-    const auto weight =
-        draw_weight(testing::options_of(4, granularity, Downcast::fixed_point8, 8), {96, 320, 2.0, 5});
+  for (const auto& [granularity, frozen] :
+       {std::pair{"channel", false}, {"tensor", false}, {"group:16", false}, {"group:32", true}}) {
+    auto options = testing::options_of(4, granularity, Downcast::fixed_point8, 8);
+    options.scale.learn = !frozen;
+    const auto weight = draw_weight(options, {96, 320, 2.0, 5});
     const at::Tensor x = at::randn({70, 320}), dy = at::randn({70, 96});
     const at::Tensor y = at::mm(x, weight->make_tile(0, 96, ComputeType::float32).values.t());
     const auto source = weight->operand_source(ComputeType::bfloat16);
     const at::Tensor scaled = source->row_scale.defined() ? dy * source->row_scale : dy;
     const LinearGradient linear{x.to(at::kBFloat16), dy, scaled.to(at::kBFloat16), y};
+    if (frozen) {
+      EXPECT_TRUE(source->wants_clipped) << "the form without dL/dW";
+    }
     Gradients tiled(*weight), chosen(*weight), blocks(*weight);
     weight->add_tile_gradient(0, 96, at::mm(dy.t(), x), tiled.grads);
     ASSERT_TRUE(weight->add_gradient_from_activations(linear, chosen.grads));
     ASSERT_TRUE(weight->add_blockwise_gradient(linear, blocks.grads));
-    for (std::size_t i = 0; i < 3; ++i) {
+    for (std::size_t i = 0; i < chosen.grads.size(); ++i) {
       EXPECT_LT(error(chosen.grads[i], tiled.grads[i].to(at::kDouble)), 3 * 0x1p-8)
           << granularity << " " << i;
       EXPECT_LT(error(blocks.grads[i], tiled.grads[i].to(at::kDouble)), 3 * 0x1p-8)
