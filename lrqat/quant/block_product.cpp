@@ -108,6 +108,21 @@ T* scratch(std::vector<T>& memory, std::int64_t size) {
   return memory.data();
 }
 
+// x in blocks of `width` columns, each the right operand of products, which walk down its rows. Rows that lie
+// a large power of two apart fall on the same lines of the first cache, so such columns are copied together.
+std::vector<at::Tensor> column_panels(const at::Tensor& x, std::int64_t width) {
+  constexpr std::int64_t kAliasing = 2048;  // bytes
+  const bool copies = x.stride(0) * x.element_size() % kAliasing == 0 && x.size(1) > width;
+  std::vector<at::Tensor> panels((x.size(1) + width - 1) / width);
+  at::parallel_for(0, static_cast<std::int64_t>(panels.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const at::Tensor panel = x.narrow(1, i * width, std::min(width, x.size(1) - i * width));
+      panels[i] = copies ? panel.contiguous() : panel;
+    }
+  });
+  return panels;
+}
+
 void set_output(float* block, std::int64_t stride, bool transposed, kernels::TileOutput& output) {
   if (transposed) {
     output.transposed = block;
@@ -282,7 +297,7 @@ at::Tensor multiply_small(const at::Tensor& x, const at::Tensor& small) {
 at::Tensor multiply_small_transposed(const at::Tensor& small, const at::Tensor& operand) {
   const bool pairs = operand.scalar_type() == at::kInt;
   const std::int64_t rank = small.size(1), k_all = operand.size(1);
-  const std::int64_t tokens = pairs ? 2 * operand.size(0) : operand.size(0), stride = operand.stride(0);
+  const std::int64_t tokens = pairs ? 2 * operand.size(0) : operand.size(0);
   at::Tensor left = at::zeros({rank, tokens}, small.options().dtype(pairs ? at::kBFloat16 : at::kFloat));
   left.narrow(1, 0, small.size(0)).copy_(small.t());
   if (!pairs && !block_products(ComputeType::float32)) return at::mm(left, operand);
@@ -291,11 +306,14 @@ at::Tensor multiply_small_transposed(const at::Tensor& small, const at::Tensor& 
   with_operand(operand.scalar_type(), [&](auto types) {
     using Types = decltype(types);
     const auto* a = data_of<typename Types::Left>(left);
-    const auto* b = data_of<typename Types::Right>(operand);
-    for_product_pieces<Types>(k_all, piece_size(k_all, kWidth), [&](std::int64_t k0, std::int64_t k1) {
+    const std::int64_t piece = piece_size(k_all, kWidth);
+    const auto panels = column_panels(operand, piece);
+    for_product_pieces<Types>(k_all, piece, [&](std::int64_t k0, std::int64_t k1) {
+      const at::Tensor& panel = panels[k0 / piece];
+      const auto* b = data_of<typename Types::Right>(panel);
       for (std::int64_t t = 0; t < tokens; t += kDepth) {
         product(rank, k1 - k0, std::min(kDepth, tokens - t), a + t, tokens,
-                b + t / Types::kPack * stride + k0, stride, out + k0, k_all, t > 0);
+                b + t / Types::kPack * panel.stride(0), panel.stride(0), out + k0, k_all, t > 0);
       }
     });
   });
@@ -311,14 +329,16 @@ void for_each_gradient_block(const at::Tensor& grad_columns, const at::Tensor& x
     using Types = decltype(types);
     const std::int64_t tokens = grad_columns.size(1) * Types::kPack;
     const auto* a = data_of<typename Types::Left>(grad_columns);
-    const auto* b = data_of<typename Types::Right>(x_rows);
+    const auto panels = column_panels(x_rows, cols);
     for_product_pieces<Types>(n_all, piece_size(n_all, kWidth), [&](std::int64_t n0, std::int64_t n1) {
       std::vector<float> memory((n1 - n0) * std::min(cols, k_all));
       for (std::int64_t k0 = 0; k0 < k_all; k0 += cols) {
         const std::int64_t k1 = std::min(k0 + cols, k_all), width = k1 - k0;
+        const at::Tensor& panel = panels[k0 / cols];
+        const auto* b = data_of<typename Types::Right>(panel);
         for (std::int64_t t = 0; t < tokens; t += kDepth) {
           product(n1 - n0, width, std::min(kDepth, tokens - t), a + n0 * tokens + t, tokens,
-                  b + t / Types::kPack * k_all + k0, k_all, memory.data(), width, t > 0);
+                  b + t / Types::kPack * panel.stride(0), panel.stride(0), memory.data(), width, t > 0);
         }
         visit({n0, n1, k0, k1, memory.data()});
       }
