@@ -4,24 +4,29 @@
 //
 //     step_bench --geometry smollm2-135m|llama-1b|llama-7b [--phi P] [--compute float32|bfloat16] [--batch B]
 //                [--sequence L] [--steps S] [--rank R] [--layers N] [--memory-budget BYTES] [--lr X] [--tight
-//                1]
+//                1] [--profile 1]
 //
 // prints one JSON object: {geometry, phi, compute_dtype, batch, sequence, rank, kept_blocks, kept_products,
 // prepare_seconds, step_seconds: [...], losses: [...], tokens_per_second (of the fastest step),
-// peak_memory_bytes, prepared_peak_bytes}.
+// peak_memory_bytes, prepared_peak_bytes}, with --profile 1 also where the time of the fastest step went,
+// {"profile": {part: seconds}}, and product_flops_per_second, what block products of the compute type reach
+// alone.
 #include <ATen/ATen.h>
+#include <ATen/record_function.h>
 
 #include <chrono>
 #include <cstdio>
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "lrqat/base/cpu.h"
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
 #include "lrqat/model/build.h"
+#include "lrqat/quant/block_product.h"
 #include "lrqat/quant/float_weight.h"
 #include "lrqat/quant/lr_qat_weight.h"
 #include "lrqat/train/optimizer.h"
@@ -76,6 +81,70 @@ class Arguments {
  private:
   std::map<std::string, std::string> values_;
 };
+
+// Seconds of every scope that the library records (RECORD_USER_SCOPE), those inside it not counted.
+class Profile {
+ public:
+  Profile() {
+    current_ = this;
+    handle_ =
+        at::addGlobalCallback(at::RecordFunctionCallback(begin, end).scopes({at::RecordScope::USER_SCOPE}));
+  }
+  Profile(const Profile&) = delete;
+  Profile& operator=(const Profile&) = delete;
+  ~Profile() { at::removeCallback(handle_); }
+  void clear() { seconds_.clear(); }
+  const std::map<std::string, double>& seconds() const { return seconds_; }
+
+ private:
+  struct Frame {
+    std::string name;
+    double begin = 0.0, inside = 0.0;
+  };
+
+  static std::unique_ptr<at::ObserverContext> begin(const at::RecordFunction& function) {
+    current_->frames_.push_back({function.name(), now()});
+    return nullptr;
+  }
+  static void end(const at::RecordFunction&, at::ObserverContext*) {
+    auto& frames = current_->frames_;
+    const Frame frame = frames.back();
+    frames.pop_back();
+    const double took = now() - frame.begin;
+    current_->seconds_[frame.name] += took - frame.inside;
+    if (!frames.empty()) frames.back().inside += took;
+  }
+
+  static inline Profile* current_ = nullptr;
+  at::CallbackHandle handle_;
+  std::vector<Frame> frames_;  // one thread records: what is split over threads lies within a scope
+  std::map<std::string, double> seconds_;
+};
+
+nlohmann::json parts_of(const Profile& profile, double step_seconds, double optimizer_seconds) {
+  std::map<std::string, double> parts = profile.seconds();
+  parts["optimizer"] = optimizer_seconds;
+  double known = 0.0;
+  for (const auto& [part, seconds] : parts) known += seconds;
+  parts["other"] = step_seconds - known;
+  return parts;
+}
+
+// Floating-point operations a second of block products with a float weight, the best of a few.
+double product_speed(quant::ComputeType compute) {
+  const auto type = compute == quant::ComputeType::bfloat16 ? at::kBFloat16 : at::kFloat;
+  const quant::FloatWeight weight(at::randn({2048, 2048}).to(type));
+  const auto source = weight.operand_source(compute);
+  if (!source || !quant::block_products(compute)) return 0.0;
+  const at::Tensor x = at::randn({1024, 2048}).to(type);
+  double best = 0.0;
+  for (int i = 0; i < 10; ++i) {
+    const double start = now();
+    quant::block_multiply(x, *source);
+    best = std::max(best, 2.0 * 1024 * 2048 * 2048 / (now() - start));
+  }
+  return best;
+}
 
 std::unique_ptr<model::Decoder> build(const formats::ModelConfig& config, const quant::LrQatOptions& options,
                                       quant::ComputeType compute) {
@@ -133,37 +202,46 @@ int run(int argc, char** argv) {
   const at::Tensor tokens = at::randint(config.vocab_size, {batch, sequence}, at::kLong);
   nlohmann::json seconds = nlohmann::json::array(), losses = nlohmann::json::array();
   double fastest = 1e30;
+  std::optional<Profile> profile;
+  if (arguments.number("--profile", 0) != 0) profile.emplace();
+  nlohmann::json parts;
   for (std::int64_t i = 0; i < steps; ++i) {
+    if (profile) profile->clear();
     const double start = now();
     optimizer.zero_grad();
     const nn::LossSums sums = step.accumulate(tokens, static_cast<double>(batch * (sequence - 1)));
+    const double update = now();
     optimizer.clip_grad_norm(1.0);
     optimizer.step(1.0);
     const double took = now() - start;
+    if (profile && took < fastest) parts = parts_of(*profile, took, now() - update);
     fastest = std::min(fastest, took);
     seconds.push_back(took);
     losses.push_back(step.loss(sums));
     std::fprintf(stderr, "step %ld: %.2f s, loss %.4f, peak %.2f GB\n", static_cast<long>(i), took,
                  step.loss(sums), static_cast<double>(peak_resident_bytes()) / 1e9);
   }
-  std::cout << nlohmann::json{{"geometry", name},
-                              {"phi", quant::downcast_name(options.downcast)},
-                              {"granularity", options.granularity.name()},
-                              {"compute_dtype", compute_name},
-                              {"layers", config.num_hidden_layers},
-                              {"batch", batch},
-                              {"sequence", sequence},
-                              {"rank", options.rank},
-                              {"kept_blocks", kept.blocks},
-                              {"kept_products", kept.products},
-                              {"prepare_seconds", prepare_seconds},
-                              {"prepared_peak_bytes", prepared_peak},
-                              {"step_seconds", seconds},
-                              {"losses", losses},
-                              {"tokens_per_second", static_cast<double>(batch * sequence) / fastest},
-                              {"peak_memory_bytes", peak_resident_bytes()}}
-                   .dump()
-            << "\n";
+  nlohmann::json out{{"geometry", name},
+                     {"phi", quant::downcast_name(options.downcast)},
+                     {"granularity", options.granularity.name()},
+                     {"compute_dtype", compute_name},
+                     {"layers", config.num_hidden_layers},
+                     {"batch", batch},
+                     {"sequence", sequence},
+                     {"rank", options.rank},
+                     {"kept_blocks", kept.blocks},
+                     {"kept_products", kept.products},
+                     {"prepare_seconds", prepare_seconds},
+                     {"prepared_peak_bytes", prepared_peak},
+                     {"step_seconds", seconds},
+                     {"losses", losses},
+                     {"tokens_per_second", static_cast<double>(batch * sequence) / fastest},
+                     {"peak_memory_bytes", peak_resident_bytes()}};
+  if (profile) {
+    out["profile"] = parts;
+    out["product_flops_per_second"] = product_speed(compute);
+  }
+  std::cout << out.dump() << "\n";
   return 0;
 }
 

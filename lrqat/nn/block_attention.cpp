@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -304,6 +305,7 @@ class BlockAttentionFunction : public torch::autograd::Function<BlockAttentionFu
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
                             const at::Tensor& v, std::int64_t window) {
+    RECORD_USER_SCOPE("attention");
     const Geometry geometry(q, k, window);
     const auto [rows, lse] = forward_blocks(geometry, q, k, v);
     const at::Tensor out = rows.transpose(1, 2);
@@ -313,6 +315,7 @@ class BlockAttentionFunction : public torch::autograd::Function<BlockAttentionFu
   }
 
   static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
+    RECORD_USER_SCOPE("attention, backward");
     const variable_list saved = context->get_saved_variables();
     const Geometry geometry(saved[0], saved[1], context->saved_data["window"].toInt());
     const Gradients grads = backward_blocks(geometry, saved[0], saved[1], saved[2], saved[3], saved[4],

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -117,6 +118,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, at::TensorList parameters,
                             const c10::intrusive_ptr<WeightHolder>& holder) {
     const at::Tensor operand = x.to(scalar_type(holder->compute)).contiguous();
+    RECORD_USER_SCOPE("linear: y");
     at::Tensor y = std::exchange(holder->product, {});
     if (!y.defined()) y = nn::multiply(*holder->weight, operand, holder->compute);
     const bool trains =
@@ -142,10 +144,12 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     quant::ClippedLists clipped;
     const bool lists = source && source->wants_clipped && !saved.empty() && context->needs_input_grad(0);
     if (context->needs_input_grad(0)) {
+      RECORD_USER_SCOPE("linear: dx");
       result[0] = source ? quant::block_multiply_transposed(operand, *source, lists ? &clipped : nullptr)
                          : multiply_all_transposed(weight, grad, holder->compute);
     }
     if (!saved.empty()) {
+      RECORD_USER_SCOPE("linear: dA, dB, ds");
       std::vector<at::Tensor> grads;
       for (const auto& parameter : weight.parameters()) grads.push_back(at::zeros_like(parameter.value));
       add_parameter_gradients(weight, {saved[0], grad, operand, saved[1], lists ? &clipped : nullptr}, grads);

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -294,6 +295,7 @@ class LossFunction : public torch::autograd::Function<LossFunction> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& hidden,
                             const Inputs& in, LossSums* sums) {
+    RECORD_USER_SCOPE("head and loss");
     const at::Tensor rows = hidden.contiguous();
     at::Tensor grad_hidden;
     if (in.with_gradient) grad_hidden = at::empty_like(rows);

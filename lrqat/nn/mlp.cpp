@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -48,6 +49,7 @@ template <typename Activation>
 class GatedFunction : public torch::autograd::Function<GatedFunction<Activation>> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& gate, const at::Tensor& up) {
+    RECORD_USER_SCOPE("gate");
     context->save_for_backward({gate, up});
     at::Tensor out = at::empty_like(gate);
     for_row_blocks(gate, [&](std::int64_t begin, std::int64_t end) {
@@ -59,6 +61,7 @@ class GatedFunction : public torch::autograd::Function<GatedFunction<Activation>
   }
 
   static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
+    RECORD_USER_SCOPE("gate");
     const variable_list saved = context->get_saved_variables();
     const at::Tensor &gate = saved[0], &up = saved[1];
     const at::Tensor grad = grad_outputs[0].contiguous();

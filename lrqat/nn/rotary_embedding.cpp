@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -103,11 +104,13 @@ class RotaryFunction : public torch::autograd::Function<RotaryFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& cos,
                             const at::Tensor& sin) {
+    RECORD_USER_SCOPE("rotary embedding");
     context->save_for_backward({cos, sin});
     return rotate(x, cos, sin, 1.0);
   }
 
   static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
+    RECORD_USER_SCOPE("rotary embedding");
     const variable_list saved = context->get_saved_variables();
     return {rotate(grad_outputs[0].contiguous(), saved[0], saved[1], -1.0), {}, {}};
   }
