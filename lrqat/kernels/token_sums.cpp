@@ -88,6 +88,32 @@ void transpose(const std::uint32_t* in, std::int64_t rows, std::int64_t cols, st
 }
 
 LRQAT_KERNEL
+void transpose_pairs(const std::uint16_t* in, std::int64_t rows, std::int64_t cols, std::int64_t begin,
+                     std::int64_t end, std::uint32_t* out) {
+  constexpr std::int64_t kBlock = 64;
+  const std::int64_t words = (rows + 1) / 2;
+  std::uint32_t pairs[kBlock * kBlock];
+  for (std::int64_t j = begin; j < end; j += kBlock) {
+    const std::int64_t width = std::min(kBlock, end - j);
+    for (std::int64_t i = 0; i < words; i += kBlock) {
+      const std::int64_t height = std::min(kBlock, words - i);
+      for (std::int64_t row = 0; row < height; ++row) {
+        const std::uint16_t* low = in + 2 * (i + row) * cols + j;
+        const std::uint16_t* high = low + cols;
+        std::uint32_t* to = pairs + row * kBlock;
+        if (2 * (i + row) + 1 < rows) {
+          for (std::int64_t c = 0; c < width; ++c)
+            to[c] = static_cast<std::uint32_t>(low[c]) | (static_cast<std::uint32_t>(high[c]) << 16);
+        } else {
+          for (std::int64_t c = 0; c < width; ++c) to[c] = low[c];
+        }
+      }
+      transpose_words(pairs, height, width, kBlock, out + j * words + i, words);
+    }
+  }
+}
+
+LRQAT_KERNEL
 void sampled_products(const ClippedEntry* entries, std::int64_t count, const float* grad, const float* x,
                       std::int64_t tokens, float* g) {
   for (std::int64_t i = 0; i < count; ++i) {

@@ -26,6 +26,11 @@ void pair_rows(const std::uint16_t* in, std::int64_t rows, std::int64_t cols, st
 void transpose(const std::uint32_t* in, std::int64_t rows, std::int64_t cols, std::int64_t begin,
                std::int64_t end, std::uint32_t* out);
 
+// Both in one pass: out[j, i] = in[2i, j] | in[2i + 1, j] << 16 for j in [begin, end), out [cols, ceil(rows /
+// 2)].
+void transpose_pairs(const std::uint16_t* in, std::int64_t rows, std::int64_t cols, std::int64_t begin,
+                     std::int64_t end, std::uint32_t* out);
+
 // g[i] = Σ_t grad[t, row of entry i] · x[t, col of entry i], from transposed matrices: grad [N, T], x [K, T],
 // float32; or the same with tokens in bfloat16 pairs, [N, words] and [K, words].
 void sampled_products(const ClippedEntry* entries, std::int64_t count, const float* grad, const float* x,

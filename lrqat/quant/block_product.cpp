@@ -260,12 +260,19 @@ at::Tensor rows_operand(const at::Tensor& x) {
   return pairs;
 }
 
-at::Tensor transposed_rows(const at::Tensor& operand) {
-  const std::int64_t rows = operand.size(0), cols = operand.size(1);
-  at::Tensor columns = at::empty({cols, rows}, operand.options());
-  at::parallel_for(0, (cols + 63) / 64, 1, [&](std::int64_t begin, std::int64_t end) {
-    kernels::transpose(data_of<std::uint32_t>(operand), rows, cols, begin * 64, std::min(end * 64, cols),
-                       static_cast<std::uint32_t*>(columns.mutable_data_ptr()));
+at::Tensor columns_operand(const at::Tensor& x) {
+  const bool pairs = x.scalar_type() == at::kBFloat16;
+  const std::int64_t rows = x.size(0), cols = x.size(1);
+  at::Tensor columns =
+      at::empty({cols, pairs ? (rows + 1) / 2 : rows}, x.options().dtype(pairs ? at::kInt : at::kFloat));
+  auto* out = static_cast<std::uint32_t*>(columns.mutable_data_ptr());
+  at::parallel_for(0, (cols + 63) / 64, 1, [&](std::int64_t first, std::int64_t last) {
+    const std::int64_t begin = first * 64, end = std::min(last * 64, cols);
+    if (pairs) {
+      kernels::transpose_pairs(data_of<std::uint16_t>(x), rows, cols, begin, end, out);
+    } else {
+      kernels::transpose(data_of<std::uint32_t>(x), rows, cols, begin, end, out);
+    }
   });
   return columns;
 }
@@ -294,26 +301,26 @@ at::Tensor multiply_small(const at::Tensor& x, const at::Tensor& small) {
   return product_of;
 }
 
-at::Tensor multiply_small_transposed(const at::Tensor& small, const at::Tensor& operand) {
-  const bool pairs = operand.scalar_type() == at::kInt;
-  const std::int64_t rank = small.size(1), k_all = operand.size(1);
-  const std::int64_t tokens = pairs ? 2 * operand.size(0) : operand.size(0);
-  at::Tensor left = at::zeros({rank, tokens}, small.options().dtype(pairs ? at::kBFloat16 : at::kFloat));
-  left.narrow(1, 0, small.size(0)).copy_(small.t());
-  if (!pairs && !block_products(ComputeType::float32)) return at::mm(left, operand);
-  at::Tensor sum = at::empty({rank, k_all}, small.options().dtype(at::kFloat));
+at::Tensor multiply_columns(const at::Tensor& columns, const at::Tensor& small) {
+  const bool pairs = columns.scalar_type() == at::kInt;
+  const std::int64_t k_all = columns.size(0), rank = small.size(1);
+  if (!pairs && !block_products(ComputeType::float32)) return at::mm(columns, small);
+  const at::Tensor right = rows_operand(pairs ? small.to(at::kBFloat16) : small.contiguous());
+  const auto panels = column_panels(right, kWidth);
+  at::Tensor sum = at::empty({k_all, rank}, small.options().dtype(at::kFloat));
   auto* out = sum.mutable_data_ptr<float>();
-  with_operand(operand.scalar_type(), [&](auto types) {
+  with_operand(columns.scalar_type(), [&](auto types) {
     using Types = decltype(types);
-    const auto* a = data_of<typename Types::Left>(left);
-    const std::int64_t piece = piece_size(k_all, kWidth);
-    const auto panels = column_panels(operand, piece);
-    for_product_pieces<Types>(k_all, piece, [&](std::int64_t k0, std::int64_t k1) {
-      const at::Tensor& panel = panels[k0 / piece];
-      const auto* b = data_of<typename Types::Right>(panel);
-      for (std::int64_t t = 0; t < tokens; t += kDepth) {
-        product(rank, k1 - k0, std::min(kDepth, tokens - t), a + t, tokens,
-                b + t / Types::kPack * panel.stride(0), panel.stride(0), out + k0, k_all, t > 0);
+    const std::int64_t tokens = columns.size(1) * Types::kPack;
+    const auto* left = data_of<typename Types::Left>(columns);
+    for_product_pieces<Types>(k_all, piece_size(k_all, kWidth), [&](std::int64_t k0, std::int64_t k1) {
+      for (std::int64_t t = 0; t < tokens; t += 2 * kDepth) {
+        for (std::int64_t r0 = 0; r0 < rank; r0 += kWidth) {
+          const at::Tensor& panel = panels[r0 / kWidth];
+          product(k1 - k0, panel.size(1), std::min(2 * kDepth, tokens - t), left + k0 * tokens + t, tokens,
+                  data_of<typename Types::Right>(panel) + t / Types::kPack * panel.stride(0), panel.stride(0),
+                  out + k0 * rank + r0, rank, t > 0);
+        }
       }
     });
   });

@@ -47,13 +47,13 @@ at::Tensor multiply_small(const at::Tensor& x, const at::Tensor& small);
 // rows where it is bfloat16 (int32 [ceil(T / 2), K]).
 at::Tensor rows_operand(const at::Tensor& x);
 
-// smallᵀ · x, float32 [R, K]: small [T, R] float32 (rounded to bfloat16 where the operand is), operand of x
-// [T, K] or some columns of it.
-at::Tensor multiply_small_transposed(const at::Tensor& small, const at::Tensor& operand);
+// xᵀ of x [T, K]: float32 [K, T], or int32 [K, ceil(T / 2)] of bfloat16 pairs, which read as bfloat16
+// [K, 2 ceil(T / 2)] are the transposed matrix.
+at::Tensor columns_operand(const at::Tensor& x);
 
-// xᵀ from rows_operand(x): float32 [K, T], or int32 [K, ceil(T / 2)] of bfloat16 pairs, which read as
-// bfloat16 [K, 2 ceil(T / 2)] is the transposed matrix.
-at::Tensor transposed_rows(const at::Tensor& operand);
+// xᵀ · small, float32 [K, R]: columns = columns_operand of x [T, K], or some of its rows; small [T, R]
+// float32 (rounded to bfloat16 where x is).
+at::Tensor multiply_columns(const at::Tensor& columns, const at::Tensor& small);
 
 // A block of dL/dŴ = gradᵀ x in scratch memory of the calling thread.
 struct GradientBlock {
@@ -62,7 +62,7 @@ struct GradientBlock {
 };
 
 // Visits the blocks of dL/dŴ from several threads, all blocks of a row on one thread, columns ascending.
-// grad_columns = transposed_rows of grad [T, N]; x_rows = rows_operand of x [T, K]. Blocks end at multiples
+// grad_columns = columns_operand of grad [T, N]; x_rows = rows_operand of x [T, K]. Blocks end at multiples
 // of `col_multiple` or at K.
 void for_each_gradient_block(const at::Tensor& grad_columns, const at::Tensor& x_rows,
                              std::int64_t in_features, std::int64_t col_multiple,

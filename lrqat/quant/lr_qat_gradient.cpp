@@ -38,10 +38,9 @@ at::Tensor column_products(const at::Tensor& grad, const at::Tensor& output) {
   return sums;
 }
 
-// g = Σ_t dy[t,n] x[t,k] of every clipped entry, list by list, from rows_operand of both.
-std::vector<std::vector<float>> clipped_gradients(const ClippedLists& clipped, const at::Tensor& grad_rows,
-                                                  const at::Tensor& x_rows) {
-  const at::Tensor grad = transposed_rows(grad_rows), x = transposed_rows(x_rows);
+// g = Σ_t dy[t,n] x[t,k] of every clipped entry, list by list, from columns_operand of both.
+std::vector<std::vector<float>> clipped_gradients(const ClippedLists& clipped, const at::Tensor& grad,
+                                                  const at::Tensor& x) {
   const bool pairs = x.scalar_type() == at::kInt;
   std::vector<std::vector<float>> values(clipped.size());
   at::parallel_for(
@@ -100,11 +99,10 @@ ClippedPart clipped_part(const ClippedLists& clipped, const std::vector<std::vec
   return part;
 }
 
-// Σ_g s[n,g] p[g·R + r, n], float32 [N, R]: p [G·R, N] is used up.
-at::Tensor sum_over_groups(at::Tensor p, const at::Tensor& scale) {
+// Σ_g s[n,g] p[n, g·R + r], float32 [N, R]: p [N, G·R] is used up.
+at::Tensor sum_over_groups(const at::Tensor& p, const at::Tensor& scale) {
   const std::int64_t groups = scale.size(1);
-  p = p.view({groups, p.size(0) / groups, p.size(1)});
-  return p.mul_(scale.t().unsqueeze(1)).sum(0).t();
+  return p.view({p.size(0), groups, p.size(1) / groups}).mul_(scale.unsqueeze(2)).sum(1);
 }
 
 // x B_gᵀ of every group of columns, [T, G·R]; b_columns [K, R].
@@ -117,14 +115,14 @@ at::Tensor multiply_groups(const at::Tensor& x, const at::Tensor& b_columns, std
   return at::cat(parts, 1);
 }
 
-// V_gᵀ x_g of every group, [R, K]; v [T, G·R], x_rows = rows_operand of x.
-at::Tensor multiply_groups_transposed(const at::Tensor& v, const at::Tensor& x_rows, std::int64_t groups) {
-  if (groups == 1) return multiply_small_transposed(v, x_rows);
-  const std::int64_t size = x_rows.size(1) / groups, rank = v.size(1) / groups;
+// x_gᵀ V_g of every group, [K, R]; v [T, G·R], x_columns = columns_operand of x.
+at::Tensor multiply_groups_transposed(const at::Tensor& x_columns, const at::Tensor& v, std::int64_t groups) {
+  if (groups == 1) return multiply_columns(x_columns, v);
+  const std::int64_t size = x_columns.size(0) / groups, rank = v.size(1) / groups;
   std::vector<at::Tensor> parts;
   for (std::int64_t g = 0; g < groups; ++g)
-    parts.push_back(multiply_small_transposed(v.narrow(1, g * rank, rank), x_rows.narrow(1, g * size, size)));
-  return at::cat(parts, 1);
+    parts.push_back(multiply_columns(x_columns.narrow(0, g * size, size), v.narrow(1, g * rank, rank)));
+  return at::cat(parts, 0);
 }
 
 // g <- g · s of the entries' groups.
@@ -179,19 +177,20 @@ bool LrQatWeight::add_low_rank_gradient(const LinearGradient& linear, at::Tensor
   const bool scaled = compute == ComputeType::bfloat16 && groups == 1;
   const at::Tensor scaled_a =
       scaled ? a : (scale.unsqueeze(2) * a.unsqueeze(1)).view({out_features(), groups * options_.rank});
-  const at::Tensor x_rows = rows_operand(linear.x), grad_rows = rows_operand(linear.operand);
-  const at::Tensor p = multiply_small_transposed(multiply_groups(linear.x, b_columns, groups), grad_rows);
-  at::Tensor grad_a = scaled ? p.t() : sum_over_groups(p, scale);
-  at::Tensor grad_b = multiply_groups_transposed(multiply_small(linear.operand, scaled_a), x_rows, groups);
+  const at::Tensor x_columns = columns_operand(linear.x), grad_columns = columns_operand(linear.operand);
+  const at::Tensor p = multiply_columns(grad_columns, multiply_groups(linear.x, b_columns, groups));
+  at::Tensor grad_a = scaled ? p : sum_over_groups(p, scale);
+  at::Tensor grad_b_columns =
+      multiply_groups_transposed(x_columns, multiply_small(linear.operand, scaled_a), groups);
   if (count > 0) {
-    auto g = clipped_gradients(clipped, grad_rows, x_rows);
+    auto g = clipped_gradients(clipped, grad_columns, x_columns);
     if (!scaled) scale_entries(clipped, scale, in_features() / groups, g);
     const ClippedPart part = clipped_part(clipped, g, a, b_columns);
-    grad_a = grad_a - part.of_a;
-    grad_b.sub_(part.of_b_columns.t());
+    grad_a.sub_(part.of_a);
+    grad_b_columns.sub_(part.of_b_columns);
   }
   at::Tensor(grads[0]).add_(grad_a, scaling);
-  at::Tensor(grads[1]).add_(grad_b, scaling);
+  at::Tensor(grads[1]).add_(grad_b_columns.t(), scaling);
   if (options_.scale.learn) {
     const at::Tensor sums = column_products(linear.grad_output, linear.output).unsqueeze(1);
     add_per_scale_gradient(scale_, sums / scale, 0, grads[2]);
@@ -217,8 +216,8 @@ bool LrQatWeight::add_blockwise_gradient(const LinearGradient& linear, at::Tenso
       at::zeros({at::get_num_threads(), rank, k_all}, scale.options());  // each thread its own
   const float one = 1.0F;
   for_each_gradient_block(
-      transposed_rows(rows_operand(linear.operand)), rows_operand(linear.x), k_all,
-      one_scale ? 1 : group_size, [&](const GradientBlock& block) {
+      columns_operand(linear.operand), rows_operand(linear.x), k_all, one_scale ? 1 : group_size,
+      [&](const GradientBlock& block) {
         const std::int64_t rows = block.row_end - block.row_begin, cols = block.col_end - block.col_begin;
         thread_local std::vector<std::int8_t> codes;
         thread_local std::vector<std::uint8_t> mask;

@@ -60,6 +60,10 @@ TEST(TokenSums, PairsAndTransposition) {
     pair_rows(in.data(), rows, cols, 0, words, pairs.data());
     transpose(pairs.data(), words, cols, 0, 64, columns.data());
     transpose(pairs.data(), words, cols, 64, cols, columns.data());
+    std::vector<std::uint32_t> at_once(columns.size());
+    transpose_pairs(in.data(), rows, cols, 0, 64, at_once.data());
+    transpose_pairs(in.data(), rows, cols, 64, cols, at_once.data());
+    EXPECT_EQ(at_once, columns);
     for (std::int64_t i = 0; i < words; ++i) {
       for (std::int64_t j = 0; j < cols; ++j) {
         const std::uint32_t high = 2 * i + 1 < rows ? in[(2 * i + 1) * cols + j] : 0;
