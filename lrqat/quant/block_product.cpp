@@ -301,30 +301,54 @@ at::Tensor multiply_small(const at::Tensor& x, const at::Tensor& small) {
   return product_of;
 }
 
+namespace {
+
+// Left operand xᵀ, right operand small.
 at::Tensor multiply_columns(const at::Tensor& columns, const at::Tensor& small) {
-  const bool pairs = columns.scalar_type() == at::kInt;
-  const std::int64_t k_all = columns.size(0), rank = small.size(1);
-  if (!pairs && !block_products(ComputeType::float32)) return at::mm(columns, small);
-  const at::Tensor right = rows_operand(pairs ? small.to(at::kBFloat16) : small.contiguous());
-  const auto panels = column_panels(right, kWidth);
+  using Types = Operand<ComputeType::bfloat16>;
+  const std::int64_t k_all = columns.size(0), rank = small.size(1), tokens = columns.size(1) * Types::kPack;
+  const auto panels = column_panels(rows_operand(small.to(at::kBFloat16)), kWidth);
   at::Tensor sum = at::empty({k_all, rank}, small.options().dtype(at::kFloat));
   auto* out = sum.mutable_data_ptr<float>();
-  with_operand(columns.scalar_type(), [&](auto types) {
-    using Types = decltype(types);
-    const std::int64_t tokens = columns.size(1) * Types::kPack;
-    const auto* left = data_of<typename Types::Left>(columns);
-    for_product_pieces<Types>(k_all, piece_size(k_all, kWidth), [&](std::int64_t k0, std::int64_t k1) {
-      for (std::int64_t t = 0; t < tokens; t += 2 * kDepth) {
-        for (std::int64_t r0 = 0; r0 < rank; r0 += kWidth) {
-          const at::Tensor& panel = panels[r0 / kWidth];
-          product(k1 - k0, panel.size(1), std::min(2 * kDepth, tokens - t), left + k0 * tokens + t, tokens,
-                  data_of<typename Types::Right>(panel) + t / Types::kPack * panel.stride(0), panel.stride(0),
-                  out + k0 * rank + r0, rank, t > 0);
-        }
+  const auto* left = data_of<Types::Left>(columns);
+  for_product_pieces<Types>(k_all, piece_size(k_all, kWidth), [&](std::int64_t k0, std::int64_t k1) {
+    for (std::int64_t t = 0; t < tokens; t += 2 * kDepth) {
+      for (std::int64_t r0 = 0; r0 < rank; r0 += kWidth) {
+        const at::Tensor& panel = panels[r0 / kWidth];
+        product(k1 - k0, panel.size(1), std::min(2 * kDepth, tokens - t), left + k0 * tokens + t, tokens,
+                data_of<Types::Right>(panel) + t / Types::kPack * panel.stride(0), panel.stride(0),
+                out + k0 * rank + r0, rank, t > 0);
       }
-    });
+    }
   });
   return sum;
+}
+
+// Left operand smallᵀ, right operand x: no transposition of x.
+at::Tensor multiply_rows(const at::Tensor& x, const at::Tensor& small) {
+  using Types = Operand<ComputeType::float32>;
+  const std::int64_t k_all = x.size(1), rank = small.size(1), tokens = x.size(0);
+  const at::Tensor left = small.t().contiguous();
+  const std::int64_t piece = piece_size(k_all, kWidth);
+  const auto panels = column_panels(x, piece);
+  at::Tensor sum = at::empty({rank, k_all}, small.options());
+  auto* out = sum.mutable_data_ptr<float>();
+  for_product_pieces<Types>(k_all, piece, [&](std::int64_t k0, std::int64_t k1) {
+    const at::Tensor& panel = panels[k0 / piece];
+    for (std::int64_t t = 0; t < tokens; t += kDepth) {
+      product(rank, k1 - k0, std::min(kDepth, tokens - t), left.const_data_ptr<float>() + t, tokens,
+              panel.const_data_ptr<float>() + t * panel.stride(0), panel.stride(0), out + k0, k_all, t > 0);
+    }
+  });
+  return sum.t().contiguous();
+}
+
+}  // namespace
+
+at::Tensor multiply_transposed_small(const at::Tensor& x, const at::Tensor& columns,
+                                     const at::Tensor& small) {
+  if (x.scalar_type() == at::kBFloat16) return multiply_columns(columns, small);
+  return block_products(ComputeType::float32) ? multiply_rows(x, small) : at::mm(x.t(), small);
 }
 
 void for_each_gradient_block(const at::Tensor& grad_columns, const at::Tensor& x_rows,

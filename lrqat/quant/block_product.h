@@ -51,9 +51,10 @@ at::Tensor rows_operand(const at::Tensor& x);
 // [K, 2 ceil(T / 2)] are the transposed matrix.
 at::Tensor columns_operand(const at::Tensor& x);
 
-// xᵀ · small, float32 [K, R]: columns = columns_operand of x [T, K], or some of its rows; small [T, R]
-// float32 (rounded to bfloat16 where x is).
-at::Tensor multiply_columns(const at::Tensor& columns, const at::Tensor& small);
+// xᵀ · small, float32 [K, R]: x [T, K] with adjacent columns, small [T, R] float32 (rounded to bfloat16 where
+// x is). In bfloat16 it reads columns = columns_operand(x), in float32 x itself and `columns` may be
+// undefined.
+at::Tensor multiply_transposed_small(const at::Tensor& x, const at::Tensor& columns, const at::Tensor& small);
 
 // A block of dL/dŴ = gradᵀ x in scratch memory of the calling thread.
 struct GradientBlock {

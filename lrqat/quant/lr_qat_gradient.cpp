@@ -115,13 +115,16 @@ at::Tensor multiply_groups(const at::Tensor& x, const at::Tensor& b_columns, std
   return at::cat(parts, 1);
 }
 
-// x_gᵀ V_g of every group, [K, R]; v [T, G·R], x_columns = columns_operand of x.
-at::Tensor multiply_groups_transposed(const at::Tensor& x_columns, const at::Tensor& v, std::int64_t groups) {
-  if (groups == 1) return multiply_columns(x_columns, v);
-  const std::int64_t size = x_columns.size(0) / groups, rank = v.size(1) / groups;
+// x_gᵀ V_g of every group, [K, R]; v [T, G·R], columns = columns_operand of x where x is bfloat16.
+at::Tensor multiply_groups_transposed(const at::Tensor& x, const at::Tensor& columns, const at::Tensor& v,
+                                      std::int64_t groups) {
+  const std::int64_t size = x.size(1) / groups, rank = v.size(1) / groups;
   std::vector<at::Tensor> parts;
-  for (std::int64_t g = 0; g < groups; ++g)
-    parts.push_back(multiply_columns(x_columns.narrow(0, g * size, size), v.narrow(1, g * rank, rank)));
+  for (std::int64_t g = 0; g < groups; ++g) {
+    const at::Tensor group_columns = columns.defined() ? columns.narrow(0, g * size, size) : columns;
+    parts.push_back(
+        multiply_transposed_small(x.narrow(1, g * size, size), group_columns, v.narrow(1, g * rank, rank)));
+  }
   return at::cat(parts, 0);
 }
 
@@ -177,11 +180,16 @@ bool LrQatWeight::add_low_rank_gradient(const LinearGradient& linear, at::Tensor
   const bool scaled = compute == ComputeType::bfloat16 && groups == 1;
   const at::Tensor scaled_a =
       scaled ? a : (scale.unsqueeze(2) * a.unsqueeze(1)).view({out_features(), groups * options_.rank});
-  const at::Tensor x_columns = columns_operand(linear.x), grad_columns = columns_operand(linear.operand);
-  const at::Tensor p = multiply_columns(grad_columns, multiply_groups(linear.x, b_columns, groups));
+  at::Tensor x_columns, grad_columns;
+  if (compute == ComputeType::bfloat16 || count > 0) {
+    x_columns = columns_operand(linear.x);
+    grad_columns = columns_operand(linear.operand);
+  }
+  const at::Tensor p =
+      multiply_transposed_small(linear.operand, grad_columns, multiply_groups(linear.x, b_columns, groups));
   at::Tensor grad_a = scaled ? p : sum_over_groups(p, scale);
   at::Tensor grad_b_columns =
-      multiply_groups_transposed(x_columns, multiply_small(linear.operand, scaled_a), groups);
+      multiply_groups_transposed(linear.x, x_columns, multiply_small(linear.operand, scaled_a), groups);
   if (count > 0) {
     auto g = clipped_gradients(clipped, grad_columns, x_columns);
     if (!scaled) scale_entries(clipped, scale, in_features() / groups, g);

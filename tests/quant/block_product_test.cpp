@@ -89,14 +89,14 @@ TEST(BlockProduct, SmallProducts) {
   for (const std::int64_t tokens : {1, 64, 301}) {
     const at::Tensor x = at::randn({tokens, 300}), b = at::randn({300, 5}), u = at::randn({tokens, 5});
     EXPECT_LE((multiply_small(x, b) - at::mm(x, b)).abs().max().item<double>(), bound(x, b));
-    EXPECT_LE((multiply_columns(columns_operand(x), u) - at::mm(x.t(), u)).abs().max().item<double>(),
+    EXPECT_LE((multiply_transposed_small(x, {}, u) - at::mm(x.t(), u)).abs().max().item<double>(),
               bound(x.t(), u));
     if (!block_products(ComputeType::bfloat16)) continue;
     const at::Tensor x16 = x.to(at::kBFloat16), b16 = b.to(at::kBFloat16).to(at::kFloat),
                      u16 = u.to(at::kBFloat16).to(at::kFloat);
     EXPECT_LE((multiply_small(x16, b) - at::mm(x16.to(at::kFloat), b16)).abs().max().item<double>(),
               2 * bound(x, b));
-    EXPECT_LE((multiply_columns(columns_operand(x16), u) - at::mm(x16.t().to(at::kFloat), u16))
+    EXPECT_LE((multiply_transposed_small(x16, columns_operand(x16), u) - at::mm(x16.t().to(at::kFloat), u16))
                   .abs()
                   .max()
                   .item<double>(),
