@@ -17,6 +17,7 @@
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/inspect_compare.h"
 #include "lrqat/formats/safetensors.h"
+#include "lrqat/model/activations.h"
 #include "lrqat/model/converted.h"
 #include "lrqat/model/open.h"
 #include "lrqat/model/packed_config.h"
@@ -49,6 +50,7 @@ struct Inspection {
   std::string kind;
   std::string sha256;  // of all trained integers and scales; empty: none here
   std::vector<Row> rows;
+  model::StoredActivations activations{};
 };
 
 std::vector<Row> rows_of(const formats::ShardedSafetensors& tensors) {
@@ -169,7 +171,8 @@ Inspection inspect_quantized(const model::OpenedModel& model) {
     for (Row& row : rows_of(formats::ShardedSafetensors(model.path)))
       stored.emplace(row.name, std::move(row));
   }
-  Inspection result{model.kind, model::summarize(*model.decoder).sha256, {}};
+  Inspection result{model.kind, model::summarize(*model.decoder).sha256, {}, {}};
+  result.activations = model::stored_activations(*model.decoder);
   for (const auto& tensor : formats::expected_tensors(model.decoder->config())) {
     if (const auto found = quantized.find(tensor.name); found != quantized.end()) {
       result.rows.push_back(integer_row(tensor.name, found->second->convert()));
@@ -193,13 +196,13 @@ Inspection inspect(const fs::path& path) {
     return inspection;
   }
   if (path.extension() == ".safetensors")
-    return {"safetensors", "", rows_of(formats::ShardedSafetensors(path))};
+    return {"safetensors", "", rows_of(formats::ShardedSafetensors(path)), {}};
   if (fs::exists(path / "model.safetensors") || fs::exists(path / "model.safetensors.index.json")) {
-    return {"huggingface", "", rows_of(formats::ShardedSafetensors(path))};
+    return {"huggingface", "", rows_of(formats::ShardedSafetensors(path)), {}};
   }
-  if (fs::is_regular_file(path)) return {"gguf", "", rows_of(formats::GgufFile(path))};
+  if (fs::is_regular_file(path)) return {"gguf", "", rows_of(formats::GgufFile(path)), {}};
   // Its errors say what a model folder holds.
-  return {"gguf", "", rows_of(formats::GgufFile(formats::open_weight_source(path)->path()))};
+  return {"gguf", "", rows_of(formats::GgufFile(formats::open_weight_source(path)->path())), {}};
 }
 
 template <typename T>
@@ -238,6 +241,7 @@ Json to_json(const Inspection& inspection, const std::string& path) {
   Json json{{"path", path}, {"kind", inspection.kind}, {"bytes", bytes}, {"weights", weights}};
   json["bits_per_weight"] = bits;
   if (!inspection.sha256.empty()) json["sha256"] = inspection.sha256;
+  if (inspection.activations.options.any()) json["activations"] = model::to_json(inspection.activations);
   json["tensors"] = std::move(tensors);
   return json;
 }
@@ -273,6 +277,10 @@ void print_text(const Inspection& inspection, const Json& json) {
   }
   std::cout << inspection.kind << ", " << inspection.rows.size() << " tensors, " << json["weights"]
             << " weights, " << json["bits_per_weight"] << " bits a weight\n";
+  if (const auto& options = inspection.activations.options; options.any()) {
+    std::cout << "activations " << quant::activation_setting_name(options) << ", "
+              << quant::activation_range_name(options.range) << " ranges\n";
+  }
   if (!inspection.sha256.empty()) std::cout << "sha256 of integers and scales " << inspection.sha256 << "\n";
 }
 

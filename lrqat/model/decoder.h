@@ -40,7 +40,13 @@ class DecoderLayer {
 
   std::vector<nn::Linear*> linears();  // q, k, v, o, gate, up, down
   std::vector<const nn::Linear*> linears() const;
-  std::vector<quant::Parameter> parameters() const;  // of the linears, with full names
+  // With full names: of the linears, then of static ranges that are trained.
+  std::vector<quant::Parameter> parameters() const;
+  // Where activations may be quantized, in the order of the forward pass, by the names that they have on disk
+  // after the layer's ("self_attn.cached_keys").
+  std::vector<std::pair<std::string, nn::ActivationPoint*>> activation_points();
+  // Those that are.
+  std::vector<std::shared_ptr<quant::ActivationQuantizer>> activation_quantizers() const;
 
   const nn::RmsNorm& input_layernorm() const { return input_layernorm_; }
   const nn::RmsNorm& post_attention_layernorm() const { return post_attention_layernorm_; }
@@ -99,6 +105,15 @@ class Decoder {
 
   // Every trainable in model order, named "<linear>.lora_a", ...
   std::vector<quant::Parameter> parameters() const;
+
+  // Quantizes activations from now on, in every forward pass alike. Static ranges have to be observed or set
+  // (model/activations.h). The head's input stays in float, as the head does.
+  void set_activations(const quant::ActivationOptions& options);
+  // Takes over another decoder's, ranges included: of a model of the same shape.
+  void share_activations(const Decoder& other);
+  const quant::ActivationOptions& activations() const { return activations_; }
+  std::vector<std::shared_ptr<quant::ActivationQuantizer>> activation_quantizers() const;  // in model order
+
   // Of all linears, the head included.
   void set_compute(quant::ComputeType compute);
   // What the weights keep in memory; file-mapped ones count as nothing.
@@ -111,6 +126,7 @@ class Decoder {
   nn::RmsNorm norm_;
   nn::Linear lm_head_;
   nn::RotaryEmbedding rotary_;
+  quant::ActivationOptions activations_;
 };
 
 }  // namespace lrqat::model

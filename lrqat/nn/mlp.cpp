@@ -68,7 +68,8 @@ at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
 }
 
 at::Tensor Mlp::forward(const at::Tensor& x) const {
-  return down_proj.forward(swiglu(gate_proj.forward(x), up_proj.forward(x)));
+  const at::Tensor in = points.input(x);
+  return down_proj.forward(points.product(swiglu(gate_proj.forward(in), up_proj.forward(in))));
 }
 
 }  // namespace lrqat::nn

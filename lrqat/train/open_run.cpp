@@ -3,6 +3,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
+#include "lrqat/model/activations.h"
 #include "lrqat/model/integer_source.h"
 #include "lrqat/model/open.h"
 #include "lrqat/model/prepare.h"
@@ -43,6 +44,7 @@ void restore_student(const Run& run, model::Decoder& decoder, const model::Share
                      ProgressReporter& progress) {
   run.check_model(model_fingerprint(*source));
   const Method& method = find_method(run.recipe().method);
+  decoder.set_activations(run.recipe().activations);
   if (!method.restore) {
     model::prepare(
         decoder, *source,
@@ -64,6 +66,7 @@ void restore_student(const Run& run, model::Decoder& decoder, const model::Share
                            take_layer(tensors, linear->name(), decoder.device())};
     if (auto weight = restore_layer(method, run.recipe(), saved)) linear->set_weight(std::move(weight));
   }
+  model::take_ranges(decoder, tensors, run.path().string());
   if (!tensors.empty())
     fail(run.path().string(), ": tensor \"", tensors.begin()->first, "\" belongs to no linear");
 }

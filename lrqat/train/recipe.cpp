@@ -6,6 +6,7 @@
 #include "lrqat/base/cpu.h"
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
+#include "lrqat/train/methods.h"
 #include "lrqat/train/toml.h"
 
 namespace lrqat::train {
@@ -56,6 +57,15 @@ void validate(const Recipe& recipe, bool needs_data) {
   }
   if (recipe.phi == quant::Downcast::int4 && recipe.bits > 4) {
     throw UsageError(concat("--phi int4 holds at most 4 bits, not --bits ", recipe.bits));
+  }
+  const quant::ActivationOptions& activations = recipe.activations;
+  if (activations.learn_range && activations.range == quant::ActivationRange::dynamic) {
+    throw UsageError(
+        "--learn-activation-range true needs --activation-range static: dynamic ranges are each token's");
+  }
+  if (activations.range == quant::ActivationRange::fixed && !find_method(recipe.method).trains) {
+    throw UsageError(concat("--activation-range static observes ranges on the training data, which --method ",
+                            recipe.method, " does not read: use dynamic ranges"));
   }
   if (recipe.beta1 >= 1.0 || recipe.beta2 >= 1.0) throw UsageError("--beta1 and --beta2 must be below 1");
 }

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "lrqat/nn/linear.h"
+#include "lrqat/quant/activation_options.h"
 #include "lrqat/quant/downcast.h"
 #include "lrqat/quant/grid.h"
 #include "lrqat/quant/lr_qat_weight.h"
@@ -47,6 +48,9 @@ struct Recipe {
   bool learn_offset = false;                    // l4q: b is trained, which no integer format holds
   bool gradient_scaling = true;                 // l4q, lsq: LSQ's factor on the gradients of scales
   std::vector<std::string> overrides;           // of single linears (layer_recipe.h)
+
+  quant::ActivationOptions activations;
+  std::int64_t activation_batches = 8;  // static ranges: batches of the data that they are observed on
 
   std::int64_t steps = 1000;
   std::int64_t batch_size = 4;

@@ -205,6 +205,41 @@ std::vector<RecipeField> special_fields() {
   };
 }
 
+RecipeField bits_field(const std::string& name, int quant::ActivationOptions::*member,
+                       const std::string& help) {
+  return {name,
+          help,
+          false,
+          false,
+          [=](const Recipe& r) { return Values{std::to_string(r.activations.*member)}; },
+          [=](Recipe& r, const Values& v) {
+            r.activations.*member =
+                quant::check_activation_bits(name, number_from<int>(name, v.at(0), "4, 8 or 16"));
+          }};
+}
+
+std::vector<RecipeField> activation_fields() {
+  return {
+      bits_field("activation-bits", &quant::ActivationOptions::activation_bits,
+                 "inputs of linears: 4, 8 or 16 (not quantized)"),
+      bits_field("kv-bits", &quant::ActivationOptions::kv_bits,
+                 "keys and values as a cache holds them: 4, 8 or 16 (not quantized)"),
+      {"activation-range",
+       "ranges of activations: dynamic (each token's own) or static (observed before training)", false, true,
+       [](const Recipe& r) { return Values{quant::activation_range_name(r.activations.range)}; },
+       [](Recipe& r, const Values& v) { r.activations.range = quant::parse_activation_range(v.at(0)); }},
+      {"learn-activation-range", "true: static ranges are trained, at --scale-lr", false, false,
+       [](const Recipe& r) { return Values{r.activations.learn_range ? "true" : "false"}; },
+       [](Recipe& r, const Values& v) {
+         if (v.at(0) != "true" && v.at(0) != "false")
+           fail_value("learn-activation-range", v.at(0), "true or false");
+         r.activations.learn_range = v.at(0) == "true";
+       }},
+      integer_field("activation-batches", &Recipe::activation_batches, 1,
+                    "static ranges: batches of the data that they are observed on"),
+  };
+}
+
 std::vector<RecipeField> training_fields() {
   return {
       integer_field("steps", &Recipe::steps, 0, "optimiser steps"),
@@ -252,8 +287,8 @@ std::vector<RecipeField> running_fields() {
 
 std::vector<RecipeField> make_fields() {
   std::vector<RecipeField> all;
-  for (const auto& part :
-       {input_fields(), method_fields(), special_fields(), training_fields(), running_fields()}) {
+  for (const auto& part : {input_fields(), method_fields(), special_fields(), activation_fields(),
+                           training_fields(), running_fields()}) {
     all.insert(all.end(), part.begin(), part.end());
   }
   return all;

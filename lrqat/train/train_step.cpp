@@ -66,8 +66,28 @@ double TrainStep::loss(const nn::LossSums& sums) const {
   return (weight * sums.divergence + (1.0 - weight) * sums.cross_entropy) / static_cast<double>(sums.tokens);
 }
 
+namespace {
+
+// What quantized activations keep besides their values: a mask, and for ranges that are trained x and the
+// codes.
+std::int64_t activation_bytes_per_token(const model::Decoder& decoder) {
+  const quant::ActivationOptions& options = decoder.activations();
+  const formats::ModelConfig& config = decoder.config();
+  const std::int64_t element = options.learn_range ? 9 : 1;
+  const std::int64_t heads = config.num_attention_heads * config.head_dim;
+  const std::int64_t kv_heads = config.num_key_value_heads * config.head_dim;
+  std::int64_t elements = 0;
+  if (options.kv_bits < quant::kFloatBits) elements += 2 * kv_heads;
+  if (options.activation_bits < quant::kFloatBits) {
+    elements += 2 * config.hidden_size + 2 * heads + kv_heads + config.intermediate_size;
+  }
+  return element * elements;
+}
+
+}  // namespace
+
 std::int64_t kept_bytes_per_token(const model::Decoder& decoder) {
-  std::int64_t bytes = 0;
+  std::int64_t bytes = activation_bytes_per_token(decoder);
   for (const nn::Linear* linear : decoder.layer(0).linears()) {
     const std::int64_t operand = linear->compute() == quant::ComputeType::bfloat16 ? 2 : 4;
     bytes += operand * linear->in_features() + 4 * linear->out_features();

@@ -15,6 +15,7 @@
 #include "lrqat/model/load.h"
 #include "lrqat/model/prepare.h"
 #include "lrqat/model/tokenizer_files.h"
+#include "lrqat/train/activation_ranges.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/metrics.h"
@@ -107,6 +108,8 @@ class Trainer {
           return prepare_layer(method, recipe_, name, weight);
         },
         progress_);
+    student_->set_activations(recipe_.activations);
+    observe_activations(*student_, dataset_, recipe_, progress_);
     run_.save_prepared(*student_);
   }
 

@@ -2,11 +2,8 @@
 what was trained, and what a method cannot give is refused with a message that says what to do."""
 
 import json
-import signal
-import subprocess
-import time
 
-from tests.support import LRQAT, lrqat, lrqat_json, main, run_state, text_file, tiny_model
+from tests.support import kill_when_half_done, losses, lrqat, lrqat_json, main, run_state, text_file, tiny_model
 
 STEPS = ["--steps", 24, "--batch-size", 2, "--sequence-length", 32, "--warmup", 0, "--schedule", "constant",
          "--compute-dtype", "float32", "--threads", 1]
@@ -31,22 +28,6 @@ RUNS = {
 
 def base(folder, flags):
     return ["--model", tiny_model(folder), "--data", text_file(folder), *STEPS, *flags]
-
-
-def losses(run):
-    return [json.loads(line)["train/loss"] for line in (run / "metrics.jsonl").read_text().splitlines()
-            if "train/loss" in json.loads(line)]
-
-
-def kill_when_half_done(arguments, run):
-    process = subprocess.Popen([LRQAT, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        if (run / "metrics.jsonl").exists() and len(losses(run)) >= 8:
-            break
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() != 0, "the run ended before it was killed"
 
 
 def check_run(folder, name, flags):
