@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "lrqat/base/error.h"
+#include "lrqat/nn/block_attention.h"
 
 namespace lrqat::nn {
 namespace {
@@ -43,6 +44,7 @@ at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::
                             std::int64_t window) {
   const std::int64_t queries = q.size(2), keys = k.size(2);
   LRQAT_CHECK(keys >= queries, queries, " queries, ", keys, " keys");
+  if (has_block_attention(q)) return block_attention(q, k, v, window);
   const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(3)));
   const bool share_keys = q.size(1) != k.size(1);
   if (window >= keys) window = 0;

@@ -50,6 +50,33 @@ LRQAT_CLONES void update_log_sum_exp(const float* x, std::int64_t n, RunningLogS
   running.maximum = maximum;
 }
 
+LRQAT_CLONES RunningLogSumExp exponentials(float* x, std::int64_t n) {
+  float maximum = -3.4e38F, sum = 0.0F;
+#pragma omp simd reduction(max : maximum)
+  for (std::int64_t i = 0; i < n; ++i) maximum = x[i] > maximum ? x[i] : maximum;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t i = 0; i < n; ++i) {
+    x[i] = exp_nonpositive(x[i] - maximum);
+    sum += x[i];
+  }
+  return {maximum, sum};
+}
+
+LRQAT_CLONES void probabilities(float* s, std::int64_t rows, std::int64_t n, const float* lse) {
+  for (std::int64_t row = 0; row < rows; ++row, s += n) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < n; ++i) s[i] = exp_nonpositive(s[i] - lse[i]);
+  }
+}
+
+LRQAT_CLONES void score_gradients(const float* p, float* dp, std::int64_t rows, std::int64_t n,
+                                  const float* delta) {
+  for (std::int64_t row = 0; row < rows; ++row, p += n, dp += n) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < n; ++i) dp[i] = p[i] * (dp[i] - delta[i]);
+  }
+}
+
 LRQAT_CLONES void softmax_gradient(float* z, std::int64_t n, float lse, float factor) {
 #pragma omp simd
   for (std::int64_t i = 0; i < n; ++i) z[i] = factor * exp_nonpositive(z[i] - lse);

@@ -15,6 +15,15 @@ struct RunningLogSumExp {
 
 void update_log_sum_exp(const float* x, std::int64_t n, RunningLogSumExp& running);
 
+// x <- exp(x - max x); returns the maximum and the sum of the results.
+RunningLogSumExp exponentials(float* x, std::int64_t n);
+
+// s [rows, n] <- exp(s - lse), lse [n]: the probabilities of attention with queries in columns.
+void probabilities(float* s, std::int64_t rows, std::int64_t n, const float* lse);
+
+// dp [rows, n] <- p (dp - delta), delta [n]: the gradient of the scores from that of the probabilities.
+void score_gradients(const float* p, float* dp, std::int64_t rows, std::int64_t n, const float* delta);
+
 // z <- factor · p, p = exp(z - lse): the softmax part of the gradient of a cross-entropy.
 void softmax_gradient(float* z, std::int64_t n, float lse, float factor);
 

@@ -1,0 +1,339 @@
+#include "lrqat/nn/block_attention.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "lrqat/base/error.h"
+#include "lrqat/kernels/token_sums.h"
+#include "lrqat/nn/softmax_rows.h"
+#include "lrqat/quant/block_product.h"
+
+namespace lrqat::nn {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// Queries and keys of a block. Smaller blocks waste less on the diagonal, larger ones make better products.
+constexpr std::int64_t kQueries = 64, kKeys = 128;
+
+// Rows of all operands are padded with zeros to a multiple of this, so that the block products see few shapes
+// (each is compiled once).
+constexpr std::int64_t kPad = 16;
+
+std::int64_t padded(std::int64_t n) { return (n + kPad - 1) / kPad * kPad; }
+
+float* sized(std::vector<float>& memory, std::int64_t size) {
+  if (static_cast<std::int64_t>(memory.size()) < size) memory.resize(size);
+  return memory.data();
+}
+
+// A head of a [B, heads, rows, D] tensor.
+struct Head {
+  const float* data;
+  std::int64_t stride;  // between rows
+
+  Head(const at::Tensor& tensor, std::int64_t batch, std::int64_t head)
+      : data(tensor.const_data_ptr<float>() + batch * tensor.stride(0) + head * tensor.stride(1)),
+        stride(tensor.stride(2)) {}
+};
+
+// Rows [begin, end) of a head, times factor, contiguous and padded.
+void copy_rows(const Head& head, std::int64_t begin, std::int64_t end, std::int64_t size, float factor,
+               float* out) {
+  for (std::int64_t i = begin; i < end; ++i, out += size) {
+    const float* row = head.data + i * head.stride;
+    for (std::int64_t d = 0; d < size; ++d) out[d] = factor * row[d];
+  }
+  std::fill_n(out, (padded(end - begin) - (end - begin)) * size, 0.0F);
+}
+
+// out [cols, rows] = in [rows, cols] transposed.
+void transpose(const float* in, std::int64_t rows, std::int64_t cols, float* out) {
+  kernels::transpose(reinterpret_cast<const std::uint32_t*>(in), rows, cols, 0, cols,
+                     reinterpret_cast<std::uint32_t*>(out));
+}
+
+// What a query may see, and where the blocks lie.
+struct Geometry {
+  std::int64_t batch, heads, kv_heads, queries, keys, head_dim, window;
+  float scale;
+
+  Geometry(const at::Tensor& q, const at::Tensor& k, std::int64_t window_size)
+      : batch(q.size(0)),
+        heads(q.size(1)),
+        kv_heads(k.size(1)),
+        queries(q.size(2)),
+        keys(k.size(2)),
+        head_dim(q.size(3)),
+        window(window_size),
+        scale(static_cast<float>(1.0 / std::sqrt(static_cast<double>(q.size(3))))) {}
+
+  std::int64_t group() const { return heads / kv_heads; }
+  std::int64_t query_blocks() const { return (queries + kQueries - 1) / kQueries; }
+  std::int64_t block_end(std::int64_t begin) const { return std::min(begin + kQueries, queries); }
+  // Keys [first_key(i), last_key(i)) of query i.
+  std::int64_t last_key(std::int64_t query) const { return query + keys - queries + 1; }
+  std::int64_t first_key(std::int64_t query) const {
+    return window == 0 ? 0 : std::max<std::int64_t>(last_key(query) - window, 0);
+  }
+  // Keys of a block of queries, from a multiple of kPad.
+  std::int64_t block_first_key(std::int64_t begin) const { return first_key(begin) / kPad * kPad; }
+};
+
+// The keys and values of one head in the forms that products want; made again when the head changes.
+class HeadKeys {
+ public:
+  void set(const Geometry& geometry, const at::Tensor& k, const at::Tensor& v, std::int64_t batch,
+           std::int64_t kv_head, bool transposed) {
+    const std::int64_t index = batch * geometry.kv_heads + kv_head;
+    if (index == index_) return;
+    index_ = index;
+    stride_ = padded(geometry.keys);
+    float* rows = sized(keys_, stride_ * geometry.head_dim);
+    copy_rows(Head(k, batch, kv_head), 0, geometry.keys, geometry.head_dim, 1.0F, rows);
+    copy_rows(Head(v, batch, kv_head), 0, geometry.keys, geometry.head_dim, 1.0F,
+              sized(values_, stride_ * geometry.head_dim));
+    if (transposed) transpose(rows, stride_, geometry.head_dim, sized(columns_, stride_ * geometry.head_dim));
+  }
+  void forget() { index_ = -1; }
+
+  const float* keys() const { return keys_.data(); }        // [padded K, D]
+  const float* values() const { return values_.data(); }    // [padded K, D]
+  const float* columns() const { return columns_.data(); }  // [D, padded K]
+  std::int64_t stride() const { return stride_; }           // padded K
+
+ private:
+  std::int64_t index_ = -1, stride_ = 0;
+  std::vector<float> keys_, values_, columns_;
+};
+
+void product(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda, const float* b,
+             std::int64_t ldb, float* c, std::int64_t ldc, bool add) {
+  quant::small_block_product(m, n, k, a, lda, b, ldb, c, ldc, add);
+}
+
+// One block of queries of one head: rows of out, [rows, D] with row stride out_stride, and log Σ exp of them.
+void attend(const Geometry& geometry, const HeadKeys& head, const Head& q, std::int64_t begin, float* out,
+            std::int64_t out_stride, float* lse) {
+  thread_local std::vector<float> query_memory, score_memory, sum_memory;
+  const std::int64_t end = geometry.block_end(begin), rows = padded(end - begin), size = geometry.head_dim;
+  const std::int64_t first = geometry.block_first_key(begin), last = padded(geometry.last_key(end - 1));
+  const std::int64_t width = last - first;
+  float* queries = sized(query_memory, rows * size);
+  copy_rows(q, begin, end, size, geometry.scale, queries);
+  float* scores = sized(score_memory, rows * width);
+  for (std::int64_t j = first; j < last; j += kKeys) {
+    product(rows, std::min(kKeys, last - j), size, queries, size, head.columns() + j, head.stride(),
+            scores + j - first, width, false);
+  }
+  float inverse[kQueries];
+  for (std::int64_t i = begin; i < end; ++i) {
+    float* row = scores + (i - begin) * width;
+    const std::int64_t visible = geometry.first_key(i) - first, visible_end = geometry.last_key(i) - first;
+    std::fill_n(row, visible, 0.0F);
+    const RunningLogSumExp sums = exponentials(row + visible, visible_end - visible);
+    std::fill(row + visible_end, row + width, 0.0F);
+    inverse[i - begin] = 1.0F / sums.sum;
+    lse[i] = sums.maximum + std::log(sums.sum);
+  }
+  float* mixed = sized(sum_memory, rows * size);
+  for (std::int64_t j = first; j < last; j += kKeys) {
+    product(rows, size, std::min(kKeys, last - j), scores + j - first, width, head.values() + j * size, size,
+            mixed, size, j > first);
+  }
+  for (std::int64_t i = 0; i < end - begin; ++i) {
+    for (std::int64_t d = 0; d < size; ++d) out[i * out_stride + d] = mixed[i * size + d] * inverse[i];
+  }
+}
+
+// out [B, Q, heads, D] and log Σ exp [B, heads, Q].
+std::pair<at::Tensor, at::Tensor> forward_blocks(const Geometry& geometry, const at::Tensor& q,
+                                                 const at::Tensor& k, const at::Tensor& v) {
+  at::Tensor out =
+      at::empty({geometry.batch, geometry.queries, geometry.heads, geometry.head_dim}, q.options());
+  at::Tensor lse = at::empty({geometry.batch, geometry.heads, geometry.queries}, q.options());
+  auto* out_data = out.mutable_data_ptr<float>();
+  auto* lse_data = lse.mutable_data_ptr<float>();
+  const std::int64_t blocks = geometry.query_blocks(), stride = geometry.heads * geometry.head_dim;
+  at::parallel_for(0, geometry.batch * geometry.heads * blocks, 1, [&](std::int64_t from, std::int64_t to) {
+    thread_local HeadKeys keys;
+    keys.forget();
+    for (std::int64_t task = from; task < to; ++task) {
+      const std::int64_t index = task / blocks, batch = index / geometry.heads, head = index % geometry.heads;
+      const std::int64_t begin = task % blocks * kQueries;
+      keys.set(geometry, k, v, batch, head / geometry.group(), /*transposed=*/true);
+      attend(geometry, keys, Head(q, batch, head), begin,
+             out_data + (batch * geometry.queries + begin) * stride + head * geometry.head_dim, stride,
+             lse_data + index * geometry.queries);
+    }
+  });
+  return {out, lse};
+}
+
+// Everything the gradient needs of one block of queries, padded rows zero.
+struct QueryBlock {
+  std::vector<float> queries, query_columns, grads, grad_columns, lse, delta, grad_queries;
+  std::int64_t begin = 0, end = 0, rows = 0;
+
+  // delta_i = dO_i · O_i, which is Σ_j P_ij dP_ij.
+  void set(const Geometry& geometry, const Head& q, const Head& grad, const Head& out,
+           const float* lse_of_head, std::int64_t first) {
+    const std::int64_t size = geometry.head_dim;
+    begin = first;
+    end = geometry.block_end(first);
+    rows = padded(end - begin);
+    copy_rows(q, begin, end, size, geometry.scale, sized(queries, rows * size));
+    copy_rows(grad, begin, end, size, 1.0F, sized(grads, rows * size));
+    transpose(queries.data(), rows, size, sized(query_columns, rows * size));
+    transpose(grads.data(), rows, size, sized(grad_columns, rows * size));
+    std::fill_n(sized(grad_queries, rows * size), rows * size, 0.0F);
+    lse.assign(rows, 0.0F);
+    delta.assign(rows, 0.0F);
+    for (std::int64_t i = 0; i < end - begin; ++i) {
+      lse[i] = lse_of_head[begin + i];
+      const float* o = out.data + (begin + i) * out.stride;
+      float sum = 0.0F;
+      for (std::int64_t d = 0; d < size; ++d) sum += grads[i * size + d] * o[d];
+      delta[i] = sum;
+    }
+  }
+};
+
+// p [keys, rows]: zero where a query does not see the key.
+void hide(const Geometry& geometry, const QueryBlock& block, std::int64_t first_key, std::int64_t keys,
+          float* p) {
+  for (std::int64_t j = 0; j < keys; ++j) {
+    const std::int64_t key = first_key + j, first = key - (geometry.keys - geometry.queries) - block.begin;
+    float* row = p + j * block.rows;
+    std::fill_n(row, std::clamp<std::int64_t>(first, 0, block.rows), 0.0F);
+    if (geometry.window == 0) continue;
+    const std::int64_t last = std::clamp<std::int64_t>(first + geometry.window, 0, block.rows);
+    std::fill(row + last, row + block.rows, 0.0F);
+  }
+}
+
+// Adds one block of queries' part to the gradients of keys and values, [padded K, D], and sets its own.
+// With S and P transposed, [keys, queries]: dV += P dO, dP = V dOᵀ, dS = P (dP - delta), dK += dS Q,
+// dQ += dSᵀ K.
+void add_block_gradient(const Geometry& geometry, const HeadKeys& head, QueryBlock& block, float* grad_keys,
+                        float* grad_values) {
+  thread_local std::vector<float> memory;
+  const std::int64_t size = geometry.head_dim, rows = block.rows;
+  float* p = sized(memory, 3 * kKeys * kQueries);
+  float *dp = p + kKeys * kQueries, *dp_columns = dp + kKeys * kQueries;
+  const std::int64_t last = padded(geometry.last_key(block.end - 1));
+  for (std::int64_t j = geometry.block_first_key(block.begin); j < last; j += kKeys) {
+    const std::int64_t keys = std::min(kKeys, last - j);
+    product(keys, rows, size, head.keys() + j * size, size, block.query_columns.data(), rows, p, rows, false);
+    product(keys, rows, size, head.values() + j * size, size, block.grad_columns.data(), rows, dp, rows,
+            false);
+    probabilities(p, keys, rows, block.lse.data());
+    if (j + keys > geometry.last_key(block.begin) || geometry.window != 0) hide(geometry, block, j, keys, p);
+    score_gradients(p, dp, keys, rows, block.delta.data());
+    product(keys, size, rows, p, rows, block.grads.data(), size, grad_values + j * size, size, true);
+    product(keys, size, rows, dp, rows, block.queries.data(), size, grad_keys + j * size, size, true);
+    transpose(dp, keys, rows, dp_columns);
+    product(rows, size, keys, dp_columns, keys, head.keys() + j * size, size, block.grad_queries.data(), size,
+            true);
+  }
+}
+
+void write_rows(const float* rows, std::int64_t count, std::int64_t size, float factor, float* out,
+                std::int64_t stride) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    for (std::int64_t d = 0; d < size; ++d) out[i * stride + d] = factor * rows[i * size + d];
+  }
+}
+
+struct Gradients {
+  at::Tensor q, k, v;  // [B, rows, heads, D] in memory
+};
+
+Gradients backward_blocks(const Geometry& geometry, const at::Tensor& q, const at::Tensor& k,
+                          const at::Tensor& v, const at::Tensor& out, const at::Tensor& lse,
+                          const at::Tensor& grad) {
+  const std::int64_t size = geometry.head_dim, keys = geometry.keys, queries = geometry.queries;
+  Gradients grads{at::empty({geometry.batch, queries, geometry.heads, size}, q.options()),
+                  at::empty({geometry.batch, keys, geometry.kv_heads, size}, q.options()),
+                  at::empty({geometry.batch, keys, geometry.kv_heads, size}, q.options())};
+  auto* grad_q = grads.q.mutable_data_ptr<float>();
+  auto* grad_k = grads.k.mutable_data_ptr<float>();
+  auto* grad_v = grads.v.mutable_data_ptr<float>();
+  const auto* lse_data = lse.const_data_ptr<float>();
+  const std::int64_t q_stride = geometry.heads * size, k_stride = geometry.kv_heads * size;
+  // All queries of a key head on one thread: they add to the same gradients.
+  at::parallel_for(0, geometry.batch * geometry.kv_heads, 1, [&](std::int64_t from, std::int64_t to) {
+    thread_local HeadKeys head_keys;
+    thread_local QueryBlock block;
+    thread_local std::vector<float> key_memory, value_memory;
+    head_keys.forget();
+    for (std::int64_t task = from; task < to; ++task) {
+      const std::int64_t batch = task / geometry.kv_heads, kv_head = task % geometry.kv_heads;
+      head_keys.set(geometry, k, v, batch, kv_head, /*transposed=*/false);
+      float* to_keys = sized(key_memory, head_keys.stride() * size);
+      float* to_values = sized(value_memory, head_keys.stride() * size);
+      std::fill_n(to_keys, head_keys.stride() * size, 0.0F);
+      std::fill_n(to_values, head_keys.stride() * size, 0.0F);
+      for (std::int64_t head = kv_head * geometry.group(); head < (kv_head + 1) * geometry.group(); ++head) {
+        for (std::int64_t begin = 0; begin < queries; begin += kQueries) {
+          block.set(geometry, Head(q, batch, head), Head(grad, batch, head), Head(out, batch, head),
+                    lse_data + (batch * geometry.heads + head) * queries, begin);
+          add_block_gradient(geometry, head_keys, block, to_keys, to_values);
+          write_rows(block.grad_queries.data(), block.end - begin, size, geometry.scale,
+                     grad_q + (batch * queries + begin) * q_stride + head * size, q_stride);
+        }
+      }
+      write_rows(to_keys, keys, size, 1.0F, grad_k + batch * keys * k_stride + kv_head * size, k_stride);
+      write_rows(to_values, keys, size, 1.0F, grad_v + batch * keys * k_stride + kv_head * size, k_stride);
+    }
+  });
+  return grads;
+}
+
+// Rows of D adjacent numbers, which the blocks are read by.
+at::Tensor with_adjacent_rows(const at::Tensor& x) { return x.stride(3) == 1 ? x : x.contiguous(); }
+
+class BlockAttentionFunction : public torch::autograd::Function<BlockAttentionFunction> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
+                            const at::Tensor& v, std::int64_t window) {
+    const Geometry geometry(q, k, window);
+    const auto [rows, lse] = forward_blocks(geometry, q, k, v);
+    const at::Tensor out = rows.transpose(1, 2);
+    context->save_for_backward({q, k, v, out, lse});
+    context->saved_data["window"] = window;
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
+    const variable_list saved = context->get_saved_variables();
+    const Geometry geometry(saved[0], saved[1], context->saved_data["window"].toInt());
+    const Gradients grads = backward_blocks(geometry, saved[0], saved[1], saved[2], saved[3], saved[4],
+                                            with_adjacent_rows(grad_outputs[0]));
+    return {grads.q.transpose(1, 2), grads.k.transpose(1, 2), grads.v.transpose(1, 2), {}};
+  }
+};
+
+}  // namespace
+
+bool has_block_attention(const at::Tensor& q) {
+  constexpr std::int64_t kFewQueries = 8;
+  return q.is_cpu() && q.scalar_type() == at::kFloat && q.size(2) > kFewQueries &&
+         quant::block_products(quant::ComputeType::float32);
+}
+
+at::Tensor block_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                           std::int64_t window) {
+  LRQAT_CHECK(k.size(2) >= q.size(2) && q.size(1) % k.size(1) == 0 && k.sizes() == v.sizes());
+  return BlockAttentionFunction::apply(with_adjacent_rows(q), with_adjacent_rows(k), with_adjacent_rows(v),
+                                       window >= k.size(2) ? 0 : window);
+}
+
+}  // namespace lrqat::nn

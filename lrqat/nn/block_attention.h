@@ -1,0 +1,22 @@
+// Causal attention as block products in float32 on the CPU: a block of queries with all its keys at a time,
+// so that scores stay in the second cache. Its gradient makes the probabilities again from the saved
+// log Σ exp of every row (Dao et al., FlashAttention, arXiv 2205.14135, algorithm 4, with whole rows).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace lrqat::nn {
+
+// True where block_attention works and pays: float32 on the CPU, more than a handful of queries, and block
+// products at hand.
+bool has_block_attention(const at::Tensor& q);
+
+// softmax(q kᵀ / sqrt(D)) v as causal_attention (attention.h) defines it, with gradients: q [B, heads, Q, D],
+// k and v [B, kv heads, K, D] with K >= Q, all with adjacent D -> [B, heads, Q, D], in memory as
+// [B, Q, heads, D]. window: keys that a query sees, its own included; 0: all before it.
+at::Tensor block_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                           std::int64_t window);
+
+}  // namespace lrqat::nn
