@@ -6,6 +6,8 @@
 #include "lrqat/base/cpu.h"
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
+#include "lrqat/train/layer_recipe.h"
+#include "lrqat/train/methods.h"
 #include "lrqat/train/toml.h"
 
 namespace lrqat::train {
@@ -49,7 +51,8 @@ const RecipeField& recipe_field(const std::string& name) {
 
 void validate(const Recipe& recipe, bool needs_data) {
   if (recipe.model.empty()) throw UsageError("--model is missing: a Hugging Face folder or a GGUF file");
-  if (needs_data && recipe.data.empty() && recipe.steps > 0)
+  check_init(find_method(recipe.method), recipe.init);
+  if (needs_data && recipe.data.empty() && (recipe.steps > 0 || uses_value(recipe, "init", "gptq")))
     throw UsageError("--data is missing: one or more text files");
   if (recipe.warmup_steps() > recipe.steps) {
     throw UsageError(concat("--warmup ", recipe.warmup, " is longer than --steps ", recipe.steps));

@@ -13,11 +13,10 @@
 #include "lrqat/data/sampler.h"
 #include "lrqat/model/integer_source.h"
 #include "lrqat/model/load.h"
-#include "lrqat/model/prepare.h"
 #include "lrqat/model/tokenizer_files.h"
-#include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/metrics.h"
+#include "lrqat/train/prepare_student.h"
 #include "lrqat/train/run.h"
 #include "lrqat/train/train_step.h"
 
@@ -65,7 +64,8 @@ class Trainer {
     if (resumed) {
       restore_student(run_, *student_, source, /*best=*/false, progress_);
     } else {
-      prepare_student(*source);
+      prepare_student(recipe_, *student_, *source, &dataset_, progress_);
+      run_.save_prepared(*student_);
     }
     optimizer_.emplace(make_optimizer(recipe_, *student_));
     if (resumed) resume();
@@ -95,20 +95,6 @@ class Trainer {
 
  private:
   bool stopped() const { return options_.stop != nullptr && options_.stop->load(); }
-
-  void prepare_student(const formats::WeightSource& source) {
-    const Method& method = find_method(recipe_.method);
-    std::vector<std::string> names;
-    for (const nn::Linear* linear : student_->linears()) names.push_back(linear->name());
-    check_overrides_match(recipe_, names);
-    model::prepare(
-        *student_, source,
-        [&](const std::string& name, const at::Tensor& weight) {
-          return prepare_layer(method, recipe_, name, weight);
-        },
-        progress_);
-    run_.save_prepared(*student_);
-  }
 
   void resume() {
     state_ = run_.last_state();
@@ -210,10 +196,42 @@ class Trainer {
   std::optional<TrainStep> step_;
 };
 
+data::PackedDataset open_data(const Recipe& recipe, const text::Tokenizer& tokenizer,
+                              ProgressReporter& progress) {
+  return data::PackedDataset::from_files({recipe.data.begin(), recipe.data.end()}, tokenizer,
+                                         recipe.sequence_length, progress);
+}
+
+// Integers from calibration text are kept: they cannot be made again from the model alone.
+void save_calibrated(const Run& run, const TrainOptions& options, const model::SharedSource& source,
+                     const data::PackedDataset& text, ProgressReporter& progress) {
+  const auto student = model::load_float_model(source, {run.recipe().compute(), options.device});
+  prepare_student(run.recipe(), *student, *source, &text, progress);
+  run.save_prepared(*student);
+}
+
+// Calls work(), which fills a run's folder that is new unless `keep`: where it fails it leaves nothing.
+template <typename Work>
+void fill_run(const Run& run, bool keep, const Work& work) {
+  try {
+    work();
+  } catch (...) {
+    if (!keep) std::filesystem::remove_all(run.path());
+    throw;
+  }
+}
+
 // A method that learns nothing: the folder is the whole run.
 TrainResult make_untrained_run(const Recipe& recipe, const TrainOptions& options,
-                               const formats::WeightSource& source) {
-  if (!options.resume) Run::create(options.run, recipe, model_fingerprint(source), "");
+                               const model::SharedSource& source, ProgressReporter& progress) {
+  std::optional<data::PackedDataset> text;
+  if (needs_calibration(recipe) && !options.resume)
+    text = open_data(recipe, model::load_model_tokenizer(recipe.model), progress);
+  if (!options.resume) {
+    const Run run =
+        Run::create(options.run, recipe, model_fingerprint(*source), text ? text->fingerprint() : "");
+    if (text) fill_run(run, false, [&] { save_calibrated(run, options, source, *text, progress); });
+  }
   TrainResult result;
   result.peak_memory_bytes = peak_resident_bytes();
   return result;
@@ -228,10 +246,9 @@ TrainResult train(const Recipe& given, const TrainOptions& options, ProgressRepo
     fail(options.run.string(), " exists: give another --out, or continue a run there with --resume");
   }
   model::SharedSource source(model::open_source(recipe.model));
-  if (!find_method(recipe.method).trains) return make_untrained_run(recipe, options, *source);
+  if (!find_method(recipe.method).trains) return make_untrained_run(recipe, options, source, progress);
   const text::Tokenizer tokenizer = model::load_model_tokenizer(recipe.model);
-  auto dataset = data::PackedDataset::from_files({recipe.data.begin(), recipe.data.end()}, tokenizer,
-                                                 recipe.sequence_length, progress);
+  auto dataset = open_data(recipe, tokenizer, progress);
   Run run = options.resume
                 ? Run::open(options.run)
                 : Run::create(options.run, recipe, model_fingerprint(*source), dataset.fingerprint());
@@ -240,12 +257,8 @@ TrainResult train(const Recipe& given, const TrainOptions& options, ProgressRepo
   Evaluate evaluate;
   if (options.make_evaluate && !recipe.eval_data.empty()) evaluate = options.make_evaluate(recipe, tokenizer);
   std::optional<Trainer> trainer;
-  try {
-    trainer.emplace(run, options, source, std::move(dataset), std::move(evaluate), progress);
-  } catch (...) {  // a recipe that cannot be prepared leaves nothing
-    if (!options.resume) std::filesystem::remove_all(run.path());
-    throw;
-  }
+  fill_run(run, options.resume,
+           [&] { trainer.emplace(run, options, source, std::move(dataset), std::move(evaluate), progress); });
   return trainer->run();
 }
 

@@ -17,13 +17,17 @@ RUNS = {
     "lr-qat asymmetric, 2 bits, integer φ from the decomposition": [
         *ADAPTERS, "--lora-alpha", 64, "--bits", 2, "--symmetric", "false", "--phi", "integer", "--init", "svd"],
     "lr-qat faithful, groups": [*ADAPTERS, "--lora-alpha", 64, "--granularity", "group:32", "--faithful-downcast", "true"],
+    "lr-qat from GPTQ, groups": [*ADAPTERS, "--lora-alpha", 64, "--granularity", "group:32", "--bits", 3, "--init", "gptq"],
     "l4q": ["--method", "l4q", *ADAPTERS],
     "l4q with an offset, groups, 3 bits": [
         "--method", "l4q", *ADAPTERS, "--bits", 3, "--granularity", "group:32", "--learn-offset", "true", "--scale-lr", "1e-3"],
     "lsq": ["--method", "lsq", "--lr", "1e-3"],
     "lsq asymmetric": ["--method", "lsq", "--lr", "1e-3", "--symmetric", "false", "--bits", 2, "--range", "minmax"],
     "peqa": ["--method", "peqa", "--scale-lr", "2e-3", "--granularity", "group:16", "--bits", 3],
+    "peqa from GPTQ, asymmetric": ["--method", "peqa", "--scale-lr", "2e-3", "--granularity", "group:16", "--bits", 3,
+                                   "--init", "gptq", "--symmetric", "false"],
     "qlora": ["--method", "qlora", *ADAPTERS],
+    "qlora from GPTQ": ["--method", "qlora", *ADAPTERS, "--init", "gptq", "--bits", 3],
     "qlora from the decomposition": ["--method", "qlora", *ADAPTERS, "--init", "svd", "--svd-steps", 2, "--bits", 2],
     "qlora asymmetric": ["--method", "qlora", *ADAPTERS, "--symmetric", "false", "--bits", 3],
 }
@@ -120,6 +124,25 @@ def lora_is_a_float_model(folder):
     assert "LoRA trains no integers" in stderr, stderr
 
 
+def gptq_is_a_baseline_and_a_start(folder):
+    """The same integers whether they are the result or what training starts from, with every φ; not those of rounding."""
+    def integers(name, *flags):
+        lrqat("train", *base(folder, ["--bits", 3, *flags]), "--steps", 0, "--out", folder / name)
+        return lrqat_json("convert", "--run", folder / name, "--out", folder / (name + "-c"))["sha256"]
+    for grid in (["--symmetric", "false"], ["--granularity", "group:32"]):
+        kind = grid[-1][:5]
+        gptq = integers(f"gptq-{kind}", "--method", "rtn", "--init", "gptq", *grid)
+        assert gptq == integers(f"again-{kind}", "--method", "rtn", "--init", "gptq", *grid)
+        assert gptq != integers(f"rtn-{kind}", "--method", "rtn", *grid)
+        assert gptq == integers(f"peqa-{kind}", "--method", "peqa", "--init", "gptq", *grid)
+        for phi in ("float32", "bfloat16", "fixed_point8", "int4", "integer"):
+            assert gptq == integers(f"{phi}-{kind}", "--phi", phi, "--init", "gptq", "--rank", 4, *grid), phi
+        assert perplexity(folder, folder / f"gptq-{kind}") == perplexity(folder, folder / f"gptq-{kind}-c")
+    mixed = integers("mixed", "--method", "rtn", "--overrides", "*.mlp.* init=gptq", "--calibration-tokens", 64)
+    assert mixed not in (integers("plain", "--method", "rtn"), integers("all", "--method", "rtn", "--init", "gptq"))
+    assert (folder / "mixed" / "prepared.safetensors").exists() and not (folder / "plain" / "prepared.safetensors").exists()
+
+
 def overrides_per_layer(folder):
     run = folder / "run"
     flags = [*ADAPTERS, "--overrides", "*.down_proj bits=8 granularity=group:32", "*.layers.0.self_attn.* skip",
@@ -159,7 +182,8 @@ def methods_have_their_own_defaults(folder):
 def refusals(folder):
     for flags, message in [(["--method", "l4q", "--symmetric", "false"], "--learn-offset true"),
                            (["--init", "svd", "--faithful-downcast", "true"], "not together with --init svd"),
-                           (["--init", "magic"], "range or svd"),
+                           (["--init", "magic"], "range, svd or gptq"),
+                           (["--method", "l4q", "--init", "gptq"], "does not start from integers"),
                            (["--range", "l4q", "--symmetric", "false"], "is for symmetric grids"),
                            (["--method", "peqa", "--learn-scale", "false"], "--learn-scale must be true"),
                            (["--weight-dtype", "int8"], "bfloat16, float16 or float32")]:
@@ -168,5 +192,5 @@ def refusals(folder):
     assert not (folder / "x").exists()
 
 
-main([*(make_test(name, flags) for name, flags in RUNS.items()), lora_is_a_float_model, overrides_per_layer,
+main([*(make_test(name, flags) for name, flags in RUNS.items()), lora_is_a_float_model, gptq_is_a_baseline_and_a_start, overrides_per_layer,
       methods_have_their_own_defaults, refusals])
