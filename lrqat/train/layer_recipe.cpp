@@ -63,6 +63,15 @@ void apply(const Override& one, const std::string& text, Recipe& recipe) {
   }
 }
 
+// The names of ranges among the starts; with these the first Ŵ is rounding to nearest, code by code.
+void apply_init(Recipe& recipe) {
+  if (recipe.init != "rtn" && recipe.init != "lp") return;
+  if (recipe.init == "rtn") recipe.range = quant::RangeEstimator::parse("minmax");
+  if (recipe.init == "lp" && recipe.range.kind != quant::RangeEstimator::Kind::lp)
+    recipe.range = quant::RangeEstimator::parse("lp:3.5");
+  recipe.faithful_downcast = true;
+}
+
 }  // namespace
 
 bool matches_pattern(const std::string& pattern, const std::string& name) {
@@ -99,6 +108,7 @@ std::optional<Recipe> layer_recipe(const Recipe& recipe, const std::string& laye
     apply(one, text, result);
   }
   if (skip) return std::nullopt;
+  apply_init(result);
   return result;
 }
 

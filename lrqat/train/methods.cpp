@@ -266,7 +266,8 @@ WeightPtr restore_rtn(const Recipe& recipe, const SavedLayer& saved) {
 
 const std::vector<Method>& methods() {
   static const std::vector<Method> table = {
-      {"lr-qat", true, prepare_lr_qat, restore_lr_qat, nullptr, lr_qat_bytes, true, false, start_lr_qat},
+      {"lr-qat", true, prepare_lr_qat, restore_lr_qat, nullptr, lr_qat_bytes, true, false, start_lr_qat,
+       true},
       {"l4q", true, prepare_l4q, restore_l4q, l4q_defaults, l4q_bytes, true, false},
       {"lsq", true, prepare_lsq, restore_lsq, lsq_defaults, nullptr, false, true},
       {"peqa", true, prepare_peqa, restore_peqa, nullptr, integer_bytes, false, false, start_peqa},

@@ -44,6 +44,7 @@ struct Method {
   // only.
   std::shared_ptr<quant::WeightParametrization> (*start)(const Recipe&, const std::string& layer,
                                                          const quant::RoundedStart&) = nullptr;
+  bool adapters_in_steps = false;  // A·B counts in steps of the grid, not in units of the weight
 };
 
 const Method& find_method(const std::string& name);  // UsageError that lists the names

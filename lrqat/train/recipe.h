@@ -41,7 +41,7 @@ struct Recipe {
   bool learn_scale = true;
   bool symmetric = true;           // false: grids with zero points (l4q: a float offset)
   bool faithful_downcast = false;  // lr-qat: the start equals plain rounding, code by code
-  std::string init = "range";      // where training starts (recipe_fields.cpp): range, svd, gptq
+  std::string init = "range";      // where training starts (recipe_fields.cpp): range, rtn, lp, svd, gptq
   int svd_steps = 1;
   std::int64_t calibration_tokens = 8192;  // gptq: of the training data
   double gptq_damping = 0.01;              // a share of the Hessian's mean diagonal

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <memory>
@@ -14,6 +15,7 @@
 #include "lrqat/model/integer_source.h"
 #include "lrqat/model/load.h"
 #include "lrqat/model/tokenizer_files.h"
+#include "lrqat/train/layer_report.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/metrics.h"
 #include "lrqat/train/prepare_student.h"
@@ -22,6 +24,8 @@
 
 namespace lrqat::train {
 namespace {
+
+static_assert(data::kNotScored == nn::kIgnoreIndex);
 
 double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -38,6 +42,14 @@ AdamW make_optimizer(const Recipe& recipe, const model::Decoder& student) {
   options.beta2 = recipe.beta2;
   return {{std::move(adapters), std::move(scales)}, options};
 }
+
+struct MicroBatch {
+  at::Tensor tokens, targets;  // [B, L] int64
+  // Predictions that count: the first token of a sequence is none.
+  std::int64_t scored() const {
+    return targets.narrow(1, 1, targets.size(1) - 1).ne(nn::kIgnoreIndex).sum().item<std::int64_t>();
+  }
+};
 
 // What a step reports.
 struct StepResult {
@@ -86,6 +98,7 @@ class Trainer {
       const bool last = state_.step == recipe_.steps;
       const bool due = last || (recipe_.eval_every > 0 && state_.step % recipe_.eval_every == 0);
       const bool save_due = recipe_.save_every > 0 && state_.step % recipe_.save_every == 0;
+      if (due) metrics_->log_layers(state_.step, report_layers(recipe_, *student_));
       const bool best = due && evaluate_ && evaluate();
       if (due || save_due || stopped()) save(best);
     }
@@ -106,11 +119,17 @@ class Trainer {
   StepResult step() {
     StepResult out;
     optimizer_->zero_grad();
-    const std::int64_t scored = recipe_.batch_size * (recipe_.sequence_length - 1);
-    const auto divisor = static_cast<double>(scored * recipe_.gradient_accumulation);
+    std::vector<MicroBatch> batches;
+    std::int64_t scored = 0;
     for (std::int64_t i = 0; i < recipe_.gradient_accumulation; ++i) {
-      const at::Tensor tokens = dataset_.batch(sampler_.next(recipe_.batch_size)).to(options_.device);
-      const nn::LossSums sums = step_->accumulate(tokens, divisor);
+      const auto indices = sampler_.next(recipe_.batch_size);
+      batches.push_back({dataset_.batch(indices), dataset_.targets(indices)});
+      scored += batches.back().scored();
+    }
+    const auto divisor = static_cast<double>(std::max<std::int64_t>(scored, 1));
+    for (const MicroBatch& batch : batches) {
+      const nn::LossSums sums =
+          step_->accumulate(batch.tokens.to(options_.device), batch.targets.to(options_.device), divisor);
       out.sums.cross_entropy += sums.cross_entropy;
       out.sums.divergence += sums.divergence;
       out.sums.tokens += sums.tokens;
@@ -147,7 +166,7 @@ class Trainer {
         {"train/tokens_per_second", tokens / elapsed},
         {"train/epochs", sampler_.epochs()},
         {"memory/resident_bytes", static_cast<double>(current_resident_bytes())}};
-    const auto scored = static_cast<double>(step.sums.tokens);
+    const auto scored = static_cast<double>(std::max<std::int64_t>(step.sums.tokens, 1));
     values["train/cross_entropy"] = step.sums.cross_entropy / scored;
     if (recipe_.distill_weight > 0.0) values["train/divergence"] = step.sums.divergence / scored;
     metrics_->log(state_.step, values);
