@@ -21,6 +21,7 @@
 #include "lrqat/model/converted.h"
 #include "lrqat/model/open.h"
 #include "lrqat/model/packed_config.h"
+#include "lrqat/train/metrics.h"
 #include "lrqat/train/run.h"
 
 namespace lrqat::cli {
@@ -38,6 +39,7 @@ struct Row {
   std::optional<quant::Granularity> granularity;  // of the scales
   std::vector<std::int64_t> histogram;            // of codes, from the grid's smallest on; empty: no integers
   double clipped_fraction = 0;                    // of weights that training or rounding clipped, where known
+  Json training;  // of a run: what its last report says of this layer, or null
 
   std::int64_t elements() const {
     std::int64_t count = 1;
@@ -184,9 +186,23 @@ Inspection inspect_quantized(const model::OpenedModel& model) {
   return result;
 }
 
+// What the run wrote down about each layer at its last evaluation.
+void add_training(const fs::path& run, Inspection& inspection) {
+  const auto report = train::last_layer_report(run);
+  for (Row& row : inspection.rows) {
+    const auto found = report.find(row.name.substr(0, row.name.rfind('.')));
+    if (found != report.end()) row.training = found->second;
+  }
+}
+
 Inspection inspect(const fs::path& path) {
   if (!fs::exists(path)) fail(path.string(), ": there is no such file or folder");
-  if (train::Run::is_run(path) || model::is_converted_folder(path)) {
+  if (train::Run::is_run(path)) {
+    Inspection inspection = inspect_quantized(model::open_model(path));
+    add_training(path, inspection);
+    return inspection;
+  }
+  if (model::is_converted_folder(path)) {
     return inspect_quantized(model::open_model(path));
   }
   if (model::is_packed_folder(path)) {
@@ -225,6 +241,7 @@ Json to_json(const Row& row) {
     json["histogram"] = row.histogram;
     json["clipped_fraction"] = row.clipped_fraction;
   }
+  if (!row.training.is_null()) json["training"] = row.training;
   return json;
 }
 
@@ -264,6 +281,10 @@ std::string integers_text(const Row& row) {
   text << " " << bars(row.histogram);
   if (row.clipped_fraction > 0) {
     text << " " << std::setprecision(3) << 100 * row.clipped_fraction << " % clipped";
+  }
+  if (row.training.contains("update_mean")) {
+    text << std::setprecision(3) << ", |γAB| " << row.training["update_mean"] << " of a step, at most "
+         << row.training["update_max"];
   }
   return text.str();
 }

@@ -1,6 +1,6 @@
 // lrqat plan: what a recipe will need, from the model's config and a short measurement: one block, the head
-// and the optimiser run as in training (train/step_estimate.h). Memory comes within some ten percent, time as
-// near as the machine is steady.
+// and the optimiser run as in training (train/step_estimate.h). Memory is an upper estimate, time as near as
+// the machine is steady.
 #include <ATen/ATen.h>
 
 #include <CLI/CLI.hpp>
@@ -118,7 +118,11 @@ void print_text(const Json& json, const train::Recipe& recipe) {
   line("peak memory", json["peak_memory_bytes"].get<std::int64_t>() / (1 << 20), " MiB (estimated)");
   line("setting", json["setting"].get<std::string>());
   line("KV cache", json["kv_cache_bytes_per_token"].get<double>(), " bytes a token at inference");
-  line("preparing", json["prepare_seconds"].get<double>(), " s (estimated)");
+  if (json["prepare_seconds"].is_null()) {
+    line("preparing", "not estimated: it starts from calibration text");
+  } else {
+    line("preparing", json["prepare_seconds"].get<double>(), " s (estimated)");
+  }
   if (!train::find_method(recipe.method).trains)
     return line("training", "none: --method ", recipe.method, " only rounds");
   line("a step", json["seconds_per_step"].get<double>(), " s, ", json["tokens_per_second"].get<double>(),
@@ -128,7 +132,8 @@ void print_text(const Json& json, const train::Recipe& recipe) {
 
 void add_time(Json& json, const train::Recipe& recipe, model::Decoder& decoder,
               const formats::WeightSource& source, std::int64_t kept_blocks) {
-  json["prepare_seconds"] = train::measure_prepare(recipe, decoder, source);
+  const auto prepare = train::measure_prepare(recipe, decoder, source);
+  json["prepare_seconds"] = prepare ? Json(*prepare) : Json();
   if (!train::find_method(recipe.method).trains) {
     json["seconds_per_step"] = json["tokens_per_second"] = json["seconds"] = 0.0;
     return;

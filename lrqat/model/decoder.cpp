@@ -45,8 +45,15 @@ DecoderLayer::DecoderLayer(nn::RmsNorm input_layernorm, nn::Attention self_attn,
 
 at::Tensor DecoderLayer::forward(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary,
                                  std::int64_t position, nn::KvCacheLayer* cache) const {
-  const at::Tensor attended =
-      hidden + self_attn_.forward(input_layernorm_.forward(hidden), rotary, position, cache);
+  return feed_forward(attend(hidden, rotary, position, cache));
+}
+
+at::Tensor DecoderLayer::attend(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary,
+                                std::int64_t position, nn::KvCacheLayer* cache) const {
+  return hidden + self_attn_.forward(input_layernorm_.forward(hidden), rotary, position, cache);
+}
+
+at::Tensor DecoderLayer::feed_forward(const at::Tensor& attended) const {
   return attended + mlp_.forward(post_attention_layernorm_.forward(attended));
 }
 
@@ -54,7 +61,7 @@ at::Tensor DecoderLayer::forward_packed(const at::Tensor& hidden, const nn::Rota
                                         const nn::PackedRow& row, const nn::KvCacheLayer* prefix) const {
   const at::Tensor attended =
       hidden + self_attn_.forward_packed(input_layernorm_.forward(hidden), rotary, row, prefix);
-  return attended + mlp_.forward(post_attention_layernorm_.forward(attended));
+  return feed_forward(attended);
 }
 
 std::vector<nn::Linear*> DecoderLayer::linears() {

@@ -33,6 +33,10 @@ class DecoderLayer {
   // parameters of the linears. With a cache (generation only) the tokens in it come before.
   at::Tensor forward(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary, std::int64_t position,
                      nn::KvCacheLayer* cache) const;
+  // Its two halves: forward is feed_forward(attend(…)).
+  at::Tensor attend(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary, std::int64_t position,
+                    nn::KvCacheLayer* cache) const;
+  at::Tensor feed_forward(const at::Tensor& attended) const;
 
   // The same for segments packed in one row, hidden [1, T, H]. Without gradients.
   at::Tensor forward_packed(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary,

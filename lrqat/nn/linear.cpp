@@ -185,6 +185,7 @@ at::Tensor Linear::forward(const at::Tensor& x) const {
   for (const auto& parameter : weight_->parameters()) parameters.push_back(parameter.value);
   const auto holder = c10::make_intrusive<WeightHolder>(weight_, compute_);
   const at::Tensor x2d = x.reshape({-1, in_features()});
+  if (observer_) observer_(x2d);
   at::Tensor y = LinearFunction::apply(x2d, at::TensorList(parameters), holder);
   if (bias_.defined()) y = y + bias_;
   auto shape = x.sizes().vec();

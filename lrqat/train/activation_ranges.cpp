@@ -9,7 +9,6 @@ namespace lrqat::train {
 void observe_activations(model::Decoder& decoder, const data::PackedDataset& dataset, const Recipe& recipe,
                          ProgressReporter& progress) {
   const auto quantizers = decoder.activation_quantizers();
-  if (quantizers.empty() || recipe.activations.range == quant::ActivationRange::dynamic) return;
   const at::NoGradGuard no_grad;
   data::Sampler sampler(dataset.size(), recipe.seed);  // the batches that training begins with
   for (const auto& quantizer : quantizers) quantizer->observe(true);

@@ -11,8 +11,7 @@
 namespace lrqat::train {
 
 // Runs recipe.activation_batches batches of the data through the prepared model, so that every static
-// quantizer takes them into its range; trained from then on where the recipe says so. Does nothing where
-// ranges are dynamic.
+// quantizer takes them into its range; trained from then on where the recipe says so.
 void observe_activations(model::Decoder& decoder, const data::PackedDataset& dataset, const Recipe& recipe,
                          ProgressReporter& progress);
 

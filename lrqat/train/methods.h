@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 
+#include "lrqat/quant/gptq.h"
 #include "lrqat/quant/weight_parametrization.h"
 #include "lrqat/train/recipe.h"
 
@@ -31,8 +32,7 @@ struct Method {
   std::function<std::shared_ptr<quant::WeightParametrization>(const Recipe&, const std::string& layer,
                                                               const at::Tensor& weight)>
       prepare;
-  // From buffers() and parameters() by their names in the parametrisation ("phi_0", "lora_a"); null where
-  // prepare() makes the same again.
+  // From buffers() and parameters() by their names in the parametrisation ("phi_0", "lora_a").
   std::function<std::shared_ptr<quant::WeightParametrization>(const Recipe&, const SavedLayer&)> restore;
   // Sets the fields whose usual value is another one with this method; null: none.
   void (*defaults)(Recipe&) = nullptr;
@@ -40,6 +40,11 @@ struct Method {
   double (*frozen_bytes)(const Recipe&) = nullptr;  // null: nothing is kept besides the trainables
   bool has_adapters = false;
   bool trains_weight = false;
+  // From integers that a post-training method chose (--init gptq); null: the method starts from float weights
+  // only.
+  std::shared_ptr<quant::WeightParametrization> (*start)(const Recipe&, const std::string& layer,
+                                                         const quant::RoundedStart&) = nullptr;
+  bool adapters_in_steps = false;  // A·B counts in steps of the grid, not in units of the weight
 };
 
 const Method& find_method(const std::string& name);  // UsageError that lists the names
@@ -53,6 +58,12 @@ Recipe method_defaults(const std::string& name);
 std::shared_ptr<quant::WeightParametrization> prepare_layer(const Method& method, const Recipe& recipe,
                                                             const std::string& layer,
                                                             const at::Tensor& weight);
+// The method's weight from the integers of GPTQ. recipe: the layer's own; weight float32 [N, K].
+std::shared_ptr<quant::WeightParametrization> prepare_gptq(const Method& method, const Recipe& recipe,
+                                                           const std::string& layer, const at::Tensor& weight,
+                                                           const quant::GptqFactor& factor);
+// UsageError where the method has no such start.
+void check_init(const Method& method, const std::string& init);
 // The same from a run's tensors.
 std::shared_ptr<quant::WeightParametrization> restore_layer(const Method& method, const Recipe& recipe,
                                                             const SavedLayer& saved);

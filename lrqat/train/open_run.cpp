@@ -45,7 +45,8 @@ void restore_student(const Run& run, model::Decoder& decoder, const model::Share
   run.check_model(model_fingerprint(*source));
   const Method& method = find_method(run.recipe().method);
   decoder.set_activations(run.recipe().activations);
-  if (!method.restore) {
+  const bool calibrated = !method.trains && std::filesystem::exists(run.path() / "prepared.safetensors");
+  if (!method.trains && !calibrated) {
     model::prepare(
         decoder, *source,
         [&](const std::string& name, const at::Tensor& weight) {
@@ -54,13 +55,14 @@ void restore_student(const Run& run, model::Decoder& decoder, const model::Share
         progress);
     return;
   }
-  if (!run.has_checkpoint()) {
+  if (method.trains && !run.has_checkpoint()) {
     fail(run.path().string(),
          ": the run has no checkpoint yet; continue it with `lrqat train --resume --out ",
          run.path().string(), "`");
   }
   auto tensors = load_tensors(run.path() / "prepared.safetensors");
-  tensors.merge(load_tensors(run.checkpoint(best ? "best" : "last") / "trainables.safetensors"));
+  if (method.trains)
+    tensors.merge(load_tensors(run.checkpoint(best ? "best" : "last") / "trainables.safetensors"));
   for (nn::Linear* linear : decoder.linears()) {
     const SavedLayer saved{linear->name(), linear->in_features(),
                            take_layer(tensors, linear->name(), decoder.device())};

@@ -7,6 +7,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
 #include "lrqat/train/methods.h"
+#include "lrqat/train/prepare_student.h"
 #include "lrqat/train/toml.h"
 
 namespace lrqat::train {
@@ -50,7 +51,8 @@ const RecipeField& recipe_field(const std::string& name) {
 
 void validate(const Recipe& recipe, bool needs_data) {
   if (recipe.model.empty()) throw UsageError("--model is missing: a Hugging Face folder or a GGUF file");
-  if (needs_data && recipe.data.empty() && recipe.steps > 0)
+  check_init(find_method(recipe.method), recipe.init);
+  if (needs_data && recipe.data.empty() && (recipe.steps > 0 || needs_calibration(recipe)))
     throw UsageError("--data is missing: one or more text files");
   if (recipe.warmup_steps() > recipe.steps) {
     throw UsageError(concat("--warmup ", recipe.warmup, " is longer than --steps ", recipe.steps));
@@ -63,9 +65,8 @@ void validate(const Recipe& recipe, bool needs_data) {
     throw UsageError(
         "--learn-activation-range true needs --activation-range static: dynamic ranges are each token's");
   }
-  if (activations.range == quant::ActivationRange::fixed && !find_method(recipe.method).trains) {
-    throw UsageError(concat("--activation-range static observes ranges on the training data, which --method ",
-                            recipe.method, " does not read: use dynamic ranges"));
+  if (activations.learn_range && !find_method(recipe.method).trains) {
+    throw UsageError(concat("--learn-activation-range true needs a method that trains, not ", recipe.method));
   }
   if (recipe.beta1 >= 1.0 || recipe.beta2 >= 1.0) throw UsageError("--beta1 and --beta2 must be below 1");
 }

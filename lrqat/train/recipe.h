@@ -42,8 +42,11 @@ struct Recipe {
   bool learn_scale = true;
   bool symmetric = true;           // false: grids with zero points (l4q: a float offset)
   bool faithful_downcast = false;  // lr-qat: the start equals plain rounding, code by code
-  std::string init = "range";      // lr-qat: range, or svd: A·B starts as the rounding residue's best rank R
+  std::string init = "range";      // where training starts (recipe_fields.cpp): range, rtn, lp, svd, gptq
   int svd_steps = 1;
+  std::int64_t calibration_tokens = 8192;  // gptq: of the training data
+  double gptq_damping = 0.01;              // a share of the Hessian's mean diagonal
+  bool gptq_act_order = true;
   at::ScalarType weight_dtype = at::kBFloat16;  // l4q, lora: how the frozen weight is kept
   bool learn_offset = false;                    // l4q: b is trained, which no integer format holds
   bool gradient_scaling = true;                 // l4q, lsq: LSQ's factor on the gradients of scales

@@ -135,8 +135,10 @@ std::string checkpointing_name(Checkpointing value) {
 std::vector<RecipeField> input_fields() {
   return {
       text_field("model", &Recipe::model, "the float model: a Hugging Face folder or a GGUF file"),
-      {"data", "training text: .txt (documents end at a line <|endoftext|>) or .jsonl with \"text\"", true,
-       true, [](const Recipe& r) { return r.data; }, [](Recipe& r, const Values& v) { r.data = v; }},
+      {"data",
+       "training text: .txt (documents end at a line <|endoftext|>), or .jsonl with \"text\" or Alpaca's "
+       "fields",
+       true, true, [](const Recipe& r) { return r.data; }, [](Recipe& r, const Values& v) { r.data = v; }},
       text_field("eval-data", &Recipe::eval_data, "text to measure perplexity on"),
   };
 }
@@ -180,13 +182,24 @@ std::vector<RecipeField> special_fields() {
       word_field(
           "init", &Recipe::init,
           [](const std::string& text) {
-            if (text == "range" || text == "svd") return text;
-            fail_value("init", text, "range or svd");
+            for (const char* name : {"range", "rtn", "lp", "svd", "gptq"}) {
+              if (text == name) return text;
+            }
+            fail_value("init", text, "range, rtn, lp, svd or gptq");
           },
           [](const std::string& text) { return text; },
-          "lr-qat, qlora: where adapters start: range (zero), or svd (the rounding residue's best "
-          "approximation)"),
+          "where training starts: range (--range), rtn or lp (rounding to nearest, min-max or L_p range), "
+          "svd "
+          "(lr-qat, qlora: adapters from the rounding residue), gptq (lr-qat, peqa, qlora, rtn: integers "
+          "from "
+          "calibration text)"),
       integer_field("svd-steps", &Recipe::svd_steps, 1, "lr-qat, qlora: LoftQ iterations of --init svd"),
+      integer_field("calibration-tokens", &Recipe::calibration_tokens, 1,
+                    "tokens of the training data that --init gptq looks at"),
+      real_field("gptq-damping", &Recipe::gptq_damping, 0.0, INFINITY,
+                 "added to the Hessian's diagonal, as a share of its mean"),
+      switch_field("gptq-act-order", &Recipe::gptq_act_order,
+                   "true: input channels in the order of falling activation, false: as they are"),
       switch_field("faithful-downcast", &Recipe::faithful_downcast,
                    "lr-qat: true: the start equals rounding to nearest, code by code"),
       word_field("weight-dtype", &Recipe::weight_dtype, parse_weight_dtype, weight_dtype_name,

@@ -10,11 +10,12 @@ namespace {
 
 struct Scale {
   const char* name;
-  std::int64_t steps, batch_size, sequence_length, rank, eval_windows, observed_batches;
+  std::int64_t steps, batch_size, sequence_length, rank, eval_windows, observed_batches, calibration_tokens;
 };
 
 // small: some minutes on SmolLM2-135M and two cores; tiny: a dry run.
-constexpr std::array kScales{Scale{"small", 60, 2, 256, 8, 8, 4}, Scale{"tiny", 2, 1, 32, 4, 2, 1}};
+constexpr std::array kScales{Scale{"small", 60, 2, 256, 8, 8, 4, 8192},
+                             Scale{"tiny", 2, 1, 32, 4, 2, 1, 256}};
 
 const Scale& find_scale(const std::string& name) {
   for (const Scale& scale : kScales) {
@@ -54,6 +55,7 @@ void scale_recipe(Recipe& recipe, const std::string& name) {
       recipe.eval_windows == 0 ? scale.eval_windows : std::min(recipe.eval_windows, scale.eval_windows);
   recipe.eval_every = recipe.save_every = 0;  // at the end
   cut(recipe.activation_batches, scale.observed_batches);
+  cut(recipe.calibration_tokens, scale.calibration_tokens);
 }
 
 void fit_groups(Recipe& recipe, const formats::ModelConfig& config) {

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "lrqat/nn/linear_cross_entropy.h"
+#include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/optimizer.h"
 
@@ -140,8 +141,9 @@ StepEstimate measure_step(const Recipe& recipe, model::Decoder& decoder, const f
   return out;
 }
 
-double measure_prepare(const Recipe& recipe, const model::Decoder& decoder,
-                       const formats::WeightSource& source) {
+std::optional<double> measure_prepare(const Recipe& recipe, const model::Decoder& decoder,
+                                      const formats::WeightSource& source) {
+  if (uses_value(recipe, "init", "gptq")) return std::nullopt;
   constexpr std::int64_t kRows = 256;
   const Method& method = find_method(recipe.method);
   double seconds = 0;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "lrqat/model/decoder.h"
 #include "lrqat/model/source_weight.h"
@@ -29,8 +30,8 @@ StepEstimate measure_step(const Recipe& recipe, model::Decoder& decoder, const f
                           std::int64_t kept_blocks);
 
 // Seconds that preparing all linears takes, from rows of the first block's: range search, decomposition,
-// rounding.
-double measure_prepare(const Recipe& recipe, const model::Decoder& decoder,
-                       const formats::WeightSource& source);
+// rounding. Nothing where they start from calibration text, which rows do not tell.
+std::optional<double> measure_prepare(const Recipe& recipe, const model::Decoder& decoder,
+                                      const formats::WeightSource& source);
 
 }  // namespace lrqat::train

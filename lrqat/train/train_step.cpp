@@ -16,8 +16,8 @@ namespace {
 at::Tensor predicting(const at::Tensor& hidden) {
   return hidden.narrow(1, 0, hidden.size(1) - 1).reshape({-1, hidden.size(2)});
 }
-at::Tensor targets_of(const at::Tensor& tokens) {
-  return tokens.narrow(1, 1, tokens.size(1) - 1).reshape({-1});
+at::Tensor predicted(const at::Tensor& targets) {
+  return targets.narrow(1, 1, targets.size(1) - 1).reshape({-1});
 }
 
 at::Tensor checkpointed_layer(const model::Decoder& decoder, std::int64_t index, const at::Tensor& hidden) {
@@ -46,7 +46,8 @@ at::Tensor TrainStep::student_hidden(const at::Tensor& tokens) const {
   return predicting(student_.final_norm(hidden));
 }
 
-nn::LossSums TrainStep::accumulate(const at::Tensor& tokens, double divisor) const {
+nn::LossSums TrainStep::accumulate(const at::Tensor& tokens, const at::Tensor& targets,
+                                   double divisor) const {
   std::optional<nn::Distillation> distillation;
   if (options_.distill_weight > 0.0) {
     const at::NoGradGuard no_grad;
@@ -55,7 +56,7 @@ nn::LossSums TrainStep::accumulate(const at::Tensor& tokens, double divisor) con
   }
   nn::LossSums sums;
   const at::Tensor loss =
-      nn::linear_cross_entropy(student_hidden(tokens), student_.lm_head(), targets_of(tokens),
+      nn::linear_cross_entropy(student_hidden(tokens), student_.lm_head(), predicted(targets),
                                {.divisor = divisor}, distillation, &sums);
   torch::autograd::backward({loss}, {});
   return sums;
@@ -63,6 +64,7 @@ nn::LossSums TrainStep::accumulate(const at::Tensor& tokens, double divisor) con
 
 double TrainStep::loss(const nn::LossSums& sums) const {
   const double weight = options_.distill_weight;
+  if (sums.tokens == 0) return 0.0;  // nothing but prompts
   return (weight * sums.divergence + (1.0 - weight) * sums.cross_entropy) / static_cast<double>(sums.tokens);
 }
 

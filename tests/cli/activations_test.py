@@ -88,12 +88,20 @@ def all_methods_take_them(folder):
         assert 'activation-bits = 8' in (run / "recipe.toml").read_text(), method
 
 
-def rounding_takes_dynamic_ranges(folder):
+def rounding_takes_them_too(folder):
     rtn, plain = trained(folder, "rtn", ["--method", "rtn", *W4A8KV4]), trained(folder, "plain", ["--method", "rtn"])
     lrqat("convert", "--run", rtn, "--out", folder / "c")
     assert nll(folder, rtn) == nll(folder, folder / "c") != nll(folder, plain)
-    _, stderr = lrqat("train", *base(folder, ["--method", "rtn", *W4A8KV4, *STATIC]), "--out", folder / "x", expect=2)
-    assert "does not read" in stderr and not (folder / "x").exists(), stderr
+    fixed = trained(folder, "static", ["--method", "rtn", *W4A8KV4, *STATIC])  # reads the data for its ranges
+    lrqat("convert", "--run", fixed, "--out", folder / "s")
+    assert nll(folder, fixed) == nll(folder, folder / "s") not in (nll(folder, rtn), nll(folder, plain))
+    gptq = trained(folder, "gptq", ["--method", "rtn", "--init", "gptq", *W4A8KV4])
+    assert nll(folder, gptq) not in (nll(folder, rtn), nll(folder, plain))
+    model = ["--model", tiny_model(folder), "--method", "rtn", *W4A8KV4, *STATIC]
+    for flags, message in [([], "--data is missing"), (["--data", text_file(folder), "--learn-activation-range", "true"],
+                                                       "method that trains")]:
+        _, stderr = lrqat("train", *model, *flags, "--out", folder / "x", expect=2)
+        assert message in stderr and not (folder / "x").exists(), stderr
 
 
 def the_comparison_at_the_end_quantizes_all_of_them(folder):
@@ -133,5 +141,5 @@ def refuses(folder):
 
 if __name__ == "__main__":
     main([w4a8kv8, w4a8kv4, w4a4kv4, static_ranges, learned_static_ranges_resume, all_methods_take_them,
-          rounding_takes_dynamic_ranges, the_comparison_at_the_end_quantizes_all_of_them, exports_refuse_them_by_name,
+          rounding_takes_them_too, the_comparison_at_the_end_quantizes_all_of_them, exports_refuse_them_by_name,
           refuses])
