@@ -7,11 +7,6 @@ the tables between the two marks below are made anew; everything else in it is w
 import json
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-
 BEGIN, END = "<!-- tables of tools/study_report.py -->\n", "<!-- end of the tables -->\n"
 QUIET = 0.8  # where a row had less of its threads' time than this, the machine was busy and wall time says nothing
 HEADER = ("method", "KL, held-out", "perplexity, held-out", "KL, novels", "perplexity, novels", "training s",
@@ -74,6 +69,10 @@ def commands(rows: list[dict]) -> str:
 
 def draw(figure_of: str, rows: list[dict], value, label: str, path: Path, logarithmic: bool) -> None:
     """A panel a granularity, a group of bars a bit width, a bar a method."""
+    import matplotlib  # tools/setup.sh --study; the tables do without
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
     granularities = list(dict.fromkeys(row["granularity"] for row in rows))
     labels = list(dict.fromkeys(row["label"] for row in rows))
     figure, axes = plt.subplots(len(granularities), 1, figsize=(10, 3.6 * len(granularities)), squeeze=False,
