@@ -69,7 +69,7 @@ def tables_say_what_is_missing(folder):
            "texts": {text: {"kl": 0.5, "kl_stderr": 0.01, "perplexity": {"a": 20.0, "b": 30.0}}
                      for text in ("held_out", "novels")}}
     text = study_report.tables([row], [one.name for one in study.all_rows()])
-    assert "| rounding | 0.5000 ± 0.0100 | 30.00 |" in text and "`w2-g64-lsq`" in text and "`w4-channel-rtn`" not in text
+    assert "| rounding | 0.5000 ± 0.0100 | 30.00 |" in text and "- `w4-channel-`: `gptq`, `lr-qat-fixed_point8`" in text
     assert "build/lrqat train" in study_report.commands([row])
     busy = {**row, "steps": 40, "train_seconds": 500.0, "costs": {"train": {"seconds": 500.0, "cpu_seconds": 300.0}}}
     quiet = {**busy, "costs": {"train": {"seconds": 500.0, "cpu_seconds": 900.0}}}
