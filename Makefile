@@ -4,9 +4,10 @@ JOBS ?= $(shell nproc)
 TEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+STUDY_ARGS ?=
 PYTHON := .venv/bin/python
 
-.PHONY: build demo test bench format lint tidy asan setup clean
+.PHONY: build demo study test bench format lint tidy asan setup clean
 
 build: build/build.ninja
 	cmake --build build -j $(JOBS)
@@ -20,6 +21,12 @@ setup:
 demo: build/build.ninja  # the program alone: the tests need not be built for it
 	cmake --build build -j $(JOBS) --target lrqat
 	$(PYTHON) -m tools.demo $(DEMO_ARGS)
+
+# Every method of docs/results.md: under three hours on two cores, goes on where it was stopped.
+study: build/build.ninja
+	@tools/setup.sh --demo --study
+	cmake --build build -j $(JOBS) --target lrqat
+	$(PYTHON) -m tools.study --report build/study/report $(STUDY_ARGS)
 
 test: build
 	@tools/setup.sh --tests --demo

@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from pathlib import Path
 
@@ -59,6 +61,24 @@ def run_state(run):
     record = json.loads((checkpoint / "state.json").read_text())
     record.pop("seconds")
     return [(checkpoint / name).read_bytes() for name in ("trainables.safetensors", "optimizer.safetensors")], record
+
+
+def losses(run):
+    """The loss of every step that a run has logged."""
+    return [json.loads(line)["train/loss"] for line in (run / "metrics.jsonl").read_text().splitlines()
+            if "train/loss" in json.loads(line)]
+
+
+def kill_when_half_done(arguments, run):
+    """Starts the program and kills it when the run has logged some steps."""
+    process = subprocess.Popen([LRQAT, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if (run / "metrics.jsonl").exists() and len(losses(run)) >= 8:
+            break
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() != 0, "the run ended before it was killed"
 
 
 def text_file(folder, characters=20_000):

@@ -4,6 +4,7 @@
 #   tools/setup.sh           what building and running need
 #   tools/setup.sh --tests   also requirements-test.txt: the outsiders that the tests compare with
 #   tools/setup.sh --demo    also requirements-demo.txt: the model of the demo
+#   tools/setup.sh --study   also requirements-study.txt: what draws the plots of the study
 #   tools/setup.sh --lint    also clang-format and clang-tidy
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,8 +16,9 @@ for argument in "$@"; do
   case "$argument" in
     --tests) requirements+=(requirements-test.txt requirements-gptqmodel.txt) ;;
     --demo) requirements+=(requirements-demo.txt) ;;
+    --study) requirements+=(requirements-study.txt) ;;
     --lint) packages+=(clang-format clang-tidy) ;;
-    *) echo "tools/setup.sh: unknown argument $argument (known: --tests, --demo, --lint)" >&2; exit 2 ;;
+    *) echo "tools/setup.sh: unknown argument $argument (known: --tests, --demo, --study, --lint)" >&2; exit 2 ;;
   esac
 done
 

@@ -61,6 +61,8 @@ Action declare_export(CLI::App& command) {
           "folders: the type that programs load the model in, auto, float16, bfloat16 or float32; hf: "
           "also the type of every tensor")
       ->capture_default_str();
+  command.add_flag("--weights-only", flags->options.weights_only,
+                   "of a model whose activations are quantized: export the weights without that");
   command.add_flag("--allow-inexact", flags->options.allow_inexact,
                    "round scales (hf: weights) that the format does not hold, and say by how much");
   return [flags](Context& context) { run_export(*flags, context); };

@@ -19,9 +19,11 @@
 #include "lrqat/cli/inspect_compare.h"
 #include "lrqat/formats/ggml_integers.h"
 #include "lrqat/formats/safetensors.h"
+#include "lrqat/model/activations.h"
 #include "lrqat/model/converted.h"
 #include "lrqat/model/open.h"
 #include "lrqat/model/packed_config.h"
+#include "lrqat/train/metrics.h"
 #include "lrqat/train/run.h"
 
 namespace lrqat::cli {
@@ -39,6 +41,7 @@ struct Row {
   std::optional<quant::Granularity> granularity;  // of the scales
   std::vector<std::int64_t> histogram;            // of codes, from the grid's smallest on; empty: no integers
   double clipped_fraction = 0;                    // of weights that training or rounding clipped, where known
+  Json training;  // of a run: what its last report says of this layer, or null
 
   // Codes on the two ends of the grid, clipped weights among them: what every file tells.
   double edge_fraction() const {
@@ -59,6 +62,7 @@ struct Inspection {
   std::string kind;
   std::string sha256;  // of all trained integers and scales; empty: none here
   std::vector<Row> rows;
+  model::StoredActivations activations{};
 };
 
 std::vector<Row> rows_of(const formats::ShardedSafetensors& tensors) {
@@ -178,7 +182,8 @@ Inspection inspect_quantized(const model::OpenedModel& model) {
     for (Row& row : rows_of(formats::ShardedSafetensors(model.path)))
       stored.emplace(row.name, std::move(row));
   }
-  Inspection result{model.kind, model::summarize(*model.decoder).sha256, {}};
+  Inspection result{model.kind, model::summarize(*model.decoder).sha256, {}, {}};
+  result.activations = model::stored_activations(*model.decoder);
   for (const auto& tensor : formats::expected_tensors(model.decoder->config())) {
     if (const auto found = quantized.find(tensor.name); found != quantized.end()) {
       result.rows.push_back(integer_row(tensor.name, found->second->convert()));
@@ -190,9 +195,23 @@ Inspection inspect_quantized(const model::OpenedModel& model) {
   return result;
 }
 
+// What the run wrote down about each layer at its last evaluation.
+void add_training(const fs::path& run, Inspection& inspection) {
+  const auto report = train::last_layer_report(run);
+  for (Row& row : inspection.rows) {
+    const auto found = report.find(row.name.substr(0, row.name.rfind('.')));
+    if (found != report.end()) row.training = found->second;
+  }
+}
+
 Inspection inspect(const fs::path& path) {
   if (!fs::exists(path)) fail(path.string(), ": there is no such file or folder");
-  if (train::Run::is_run(path) || model::is_converted_folder(path)) {
+  if (train::Run::is_run(path)) {
+    Inspection inspection = inspect_quantized(model::open_model(path));
+    add_training(path, inspection);
+    return inspection;
+  }
+  if (model::is_converted_folder(path)) {
     return inspect_quantized(model::open_model(path));
   }
   if (model::is_packed_folder(path)) {
@@ -202,13 +221,13 @@ Inspection inspect(const fs::path& path) {
     return inspection;
   }
   if (path.extension() == ".safetensors")
-    return {"safetensors", "", rows_of(formats::ShardedSafetensors(path))};
+    return {"safetensors", "", rows_of(formats::ShardedSafetensors(path)), {}};
   if (fs::exists(path / "model.safetensors") || fs::exists(path / "model.safetensors.index.json")) {
-    return {"huggingface", "", rows_of(formats::ShardedSafetensors(path))};
+    return {"huggingface", "", rows_of(formats::ShardedSafetensors(path)), {}};
   }
-  if (fs::is_regular_file(path)) return {"gguf", "", rows_of(formats::GgufFile(path))};
+  if (fs::is_regular_file(path)) return {"gguf", "", rows_of(formats::GgufFile(path)), {}};
   // Its errors say what a model folder holds.
-  return {"gguf", "", rows_of(formats::GgufFile(formats::open_weight_source(path)->path()))};
+  return {"gguf", "", rows_of(formats::GgufFile(formats::open_weight_source(path)->path())), {}};
 }
 
 template <typename T>
@@ -232,6 +251,7 @@ Json to_json(const Row& row) {
     json["clipped_fraction"] = row.clipped_fraction;
     json["edge_fraction"] = row.edge_fraction();
   }
+  if (!row.training.is_null()) json["training"] = row.training;
   return json;
 }
 
@@ -248,6 +268,7 @@ Json to_json(const Inspection& inspection, const std::string& path) {
   Json json{{"path", path}, {"kind", inspection.kind}, {"bytes", bytes}, {"weights", weights}};
   json["bits_per_weight"] = bits;
   if (!inspection.sha256.empty()) json["sha256"] = inspection.sha256;
+  if (inspection.activations.options.any()) json["activations"] = model::to_json(inspection.activations);
   json["tensors"] = std::move(tensors);
   return json;
 }
@@ -272,6 +293,10 @@ std::string integers_text(const Row& row) {
   if (row.clipped_fraction > 0) {
     text << ", " << 100 * row.clipped_fraction << " % clipped";
   }
+  if (row.training.contains("update_mean")) {
+    text << std::setprecision(3) << ", |γAB| " << row.training["update_mean"] << " of a step, at most "
+         << row.training["update_max"];
+  }
   return text.str();
 }
 
@@ -284,6 +309,10 @@ void print_text(const Inspection& inspection, const Json& json) {
   }
   std::cout << inspection.kind << ", " << inspection.rows.size() << " tensors, " << json["weights"]
             << " weights, " << json["bits_per_weight"] << " bits a weight\n";
+  if (const auto& options = inspection.activations.options; options.any()) {
+    std::cout << "activations " << quant::activation_setting_name(options) << ", "
+              << quant::activation_range_name(options.range) << " ranges\n";
+  }
   if (!inspection.sha256.empty()) std::cout << "sha256 of integers and scales " << inspection.sha256 << "\n";
 }
 

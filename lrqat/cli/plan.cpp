@@ -1,11 +1,11 @@
-// lrqat plan: what a recipe will need, from the model's config and a short measurement of this machine's
-// matrix products. Estimates: memory within some ten percent, time as good as the measured speed (attention
-// and elementwise work are put in as a share).
+// lrqat plan: what a recipe will need, from the model's config and a short measurement: one block, the head
+// and the optimiser run as in training (train/step_estimate.h). Memory is an upper estimate, time as near as
+// the machine is steady.
 #include <ATen/ATen.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
+#include <iomanip>
 #include <iostream>
 #include <memory>
 
@@ -18,6 +18,7 @@
 #include "lrqat/model/load.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
+#include "lrqat/train/step_estimate.h"
 #include "lrqat/train/train_step.h"
 
 namespace lrqat::cli {
@@ -64,29 +65,15 @@ Shapes shapes_of(const model::Decoder& decoder, const formats::WeightSource& sou
   return out;
 }
 
-// Floating-point operations a second of a product of the recipe's type, the best of a few.
-double measured_speed(quant::ComputeType compute) {
-  const auto type = compute == quant::ComputeType::bfloat16 ? at::kBFloat16 : at::kFloat;
-  const at::Tensor a = at::randn({1024, 1024}).to(type), b = at::randn({1024, 1024}).to(type);
-  double best = 0;
-  for (int i = 0; i < 5; ++i) {
-    const auto begin = std::chrono::steady_clock::now();
-    const at::Tensor c = at::mm(a, b.t());
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
-    best = std::max(best, 2.0 * 1024 * 1024 * 1024 / elapsed.count());
-  }
-  return best;
-}
-
 Json memory_parts(const train::Recipe& recipe, const Shapes& shapes, const model::Decoder& decoder,
-                  std::int64_t kept_blocks) {
-  const auto micro_batch = static_cast<double>(recipe.batch_size * recipe.sequence_length);
+                  const train::KeptActivations& kept) {
+  const bool trains = train::find_method(recipe.method).trains;
+  const auto micro_batch = trains ? static_cast<double>(recipe.batch_size * recipe.sequence_length) : 0.0;
   const double trainables =
-      shapes.adapters + shapes.trained_weights + (recipe.learn_scale ? shapes.scales : 0.0);
+      trains ? shapes.adapters + shapes.trained_weights + (recipe.learn_scale ? shapes.scales : 0.0) : 0.0;
   const auto bytes = [](double value) { return static_cast<std::int64_t>(value); };
   const double block = static_cast<double>(train::kept_bytes_per_token(decoder)) * micro_batch;
-  const double borders =
-      4.0 * static_cast<double>(decoder.config().hidden_size * shapes.num_layers) * micro_batch;
+  const double hidden = 4.0 * static_cast<double>(decoder.config().hidden_size) * micro_batch;
   constexpr double kLossChunks = 2 * 32.0 * (1 << 20);  // logits of student and teacher (nn::LossOptions)
   constexpr double kProgram = 300e6;                    // LibTorch itself and its threads
   return {{"phi_0", bytes(shapes.frozen)},
@@ -95,59 +82,92 @@ Json memory_parts(const train::Recipe& recipe, const Shapes& shapes, const model
           {"scales", bytes(4 * shapes.scales)},
           {"gradients", bytes(4 * trainables)},
           {"optimizer", bytes(8 * trainables)},
-          {"activations", bytes(block * static_cast<double>(kept_blocks + 1) + borders)},
+          {"activations",
+           bytes(block * static_cast<double>(kept.blocks + 1) +
+                 hidden * static_cast<double>(shapes.num_layers + kept.products))},  // quantizers' masks too
           {"embedding_and_head", bytes(shapes.head_stored)},  // pages of the file, as the teacher's
           {"teacher", bytes(recipe.distill_weight > 0 ? shapes.linears_stored : 0.0)},
           {"transient", bytes(std::max(kLossChunks, 4 * shapes.largest))},
           {"program", bytes(kProgram)}};
 }
 
-// Big products a step: forward, input gradient, recompute of the blocks that are not kept, teacher.
-double step_flops(const train::Recipe& recipe, const Shapes& shapes, std::int64_t kept_blocks) {
+// Bytes a token that keys and values take where they are stored as what they are: codes with scale and zero
+// point in 16 bits each for a token, or 16-bit floats.
+double cache_bytes_per_token(const formats::ModelConfig& config,
+                             const quant::ActivationOptions& activations) {
+  const auto width = static_cast<double>(config.num_key_value_heads * config.head_dim);
+  const double grid = activations.kv_bits < quant::kFloatBits ? 4.0 : 0.0;
+  return 2.0 * static_cast<double>(config.num_hidden_layers) * (width * activations.kv_bits / 8.0 + grid);
+}
+
+Json to_json(const train::StepEstimate& step) {
+  return {{"forward_backward", step.forward_backward},
+          {"recompute", step.recompute},
+          {"teacher", step.teacher},
+          {"head", step.head},
+          {"optimizer", step.optimizer}};
+}
+
+void print_text(const Json& json, const train::Recipe& recipe) {
+  const auto line = [](const std::string& label, const auto&... values) {
+    std::cout << std::left << std::setw(20) << label;
+    (std::cout << ... << values) << "\n";
+  };
+  for (const auto& [name, bytes] : json["parts"].items())
+    line(name, bytes.get<std::int64_t>() / (1 << 20), " MiB");
+  line("peak memory", json["peak_memory_bytes"].get<std::int64_t>() / (1 << 20), " MiB (estimated)");
+  line("setting", json["setting"].get<std::string>());
+  line("KV cache", json["kv_cache_bytes_per_token"].get<double>(), " bytes a token at inference");
+  if (json["prepare_seconds"].is_null()) {
+    line("preparing", "not estimated: it starts from calibration text");
+  } else {
+    line("preparing", json["prepare_seconds"].get<double>(), " s (estimated)");
+  }
+  if (!train::find_method(recipe.method).trains)
+    return line("training", "none: --method ", recipe.method, " only rounds");
+  line("a step", json["seconds_per_step"].get<double>(), " s, ", json["tokens_per_second"].get<double>(),
+       " tokens/s (estimated)");
+  line("all steps", json["seconds"].get<double>() / 60, " min");
+}
+
+void add_time(Json& json, const train::Recipe& recipe, model::Decoder& decoder,
+              const formats::WeightSource& source, const train::KeptActivations& kept) {
+  const auto prepare = train::measure_prepare(recipe, decoder, source);
+  json["prepare_seconds"] = prepare ? Json(*prepare) : Json();
+  if (!train::find_method(recipe.method).trains) {
+    json["seconds_per_step"] = json["tokens_per_second"] = json["seconds"] = 0.0;
+    return;
+  }
+  const train::StepEstimate step = train::measure_step(recipe, decoder, source, kept);
   const auto tokens =
       static_cast<double>(recipe.batch_size * recipe.sequence_length * recipe.gradient_accumulation);
-  const double recomputed = 1.0 - static_cast<double>(kept_blocks) / static_cast<double>(shapes.num_layers);
-  const double teacher = recipe.distill_weight > 0 ? 1.0 : 0.0;
-  const double low_rank = 4.0 * shapes.adapters;  // dA, dB through the activations
-  return 2.0 * tokens *
-         ((2.0 + recomputed + teacher) * shapes.weights + low_rank + (2.0 + teacher) * shapes.head);
+  json["measured_gflops"] = step.product_speed / 1e9;
+  json["step_parts"] = to_json(step);
+  json["seconds_per_step"] = step.seconds();
+  json["seconds"] = step.seconds() * static_cast<double>(recipe.steps);
+  json["tokens_per_second"] = tokens / step.seconds();
 }
 
 void run_plan(const RecipeFlags& flags, Context& context) {
   const train::Recipe recipe = resolve_recipe(flags, context.options);
   train::validate(recipe, /*needs_data=*/false);
-  if (!train::find_method(recipe.method).trains) {
-    throw UsageError(concat("--method ", recipe.method, " trains nothing: there is nothing to plan"));
-  }
   const model::SharedSource source(model::open_source(recipe.model));
   const auto decoder = model::load_float_model(source, {recipe.compute(), at::kCPU});
   const Shapes shapes = shapes_of(*decoder, *source, recipe);
-  const std::int64_t kept = train::kept_activations(recipe, *decoder).blocks;
+  decoder->set_activations(recipe.activations);  // what a block keeps depends on them
+  const train::KeptActivations kept = train::kept_activations(recipe, *decoder);
   const Json parts = memory_parts(recipe, shapes, *decoder, kept);
   std::int64_t total = 0;
   for (const auto& [name, bytes] : parts.items()) total += bytes.get<std::int64_t>();
-  // Measured on SmolLM2-135M: attention, norms, loss and tile kernels take about half as long again as the
-  // products.
-  constexpr double kBesidesProducts = 1.6;
-  const double speed = measured_speed(recipe.compute());
-  const double seconds = kBesidesProducts * step_flops(recipe, shapes, kept) / speed;
-  const auto tokens =
-      static_cast<double>(recipe.batch_size * recipe.sequence_length * recipe.gradient_accumulation);
-  const Json json{{"parts", parts},
-                  {"peak_memory_bytes", total},
-                  {"kept_blocks", kept},
-                  {"measured_gflops", speed / 1e9},
-                  {"seconds_per_step", seconds},
-                  {"seconds", seconds * static_cast<double>(recipe.steps)},
-                  {"tokens_per_second", tokens / seconds}};
+  Json json{{"parts", parts},
+            {"peak_memory_bytes", total},
+            {"kept_blocks", kept.blocks},
+            {"kept_products", kept.products},
+            {"setting", concat("W", recipe.bits, quant::activation_setting_name(recipe.activations))},
+            {"kv_cache_bytes_per_token", cache_bytes_per_token(decoder->config(), recipe.activations)}};
+  add_time(json, recipe, *decoder, *source, kept);
   if (context.options.json) return context.print_json(json);
-  for (const auto& [name, bytes] : parts.items()) {
-    std::cout << name << std::string(20 - std::min<std::size_t>(19, name.size()), ' ')
-              << bytes.get<std::int64_t>() / (1 << 20) << " MiB\n";
-  }
-  std::cout << "peak memory         " << total / (1 << 20) << " MiB (estimated)\n"
-            << "a step              " << seconds << " s, " << tokens / seconds << " tokens/s (estimated)\n"
-            << "all steps           " << seconds * static_cast<double>(recipe.steps) / 60 << " min\n";
+  print_text(json, recipe);
 }
 
 }  // namespace

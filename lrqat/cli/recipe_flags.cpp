@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "lrqat/model/integer_source.h"
 #include "lrqat/train/methods.h"
+#include "lrqat/train/scale_recipe.h"
 
 namespace lrqat::cli {
 namespace {
@@ -16,13 +18,17 @@ std::string absolute(const std::string& path) {
 }  // namespace
 
 bool RecipeFlags::any() const {
-  return !config.empty() ||
+  return !config.empty() || !scale_to.empty() ||
          std::any_of(fields.begin(), fields.end(), [](const auto& field) { return !field.second.empty(); });
 }
 
 void add_recipe_flags(CLI::App& command, RecipeFlags& flags) {
   command.add_option("--config", flags.config, "recipe file (TOML) with the same names as the flags")
       ->check(CLI::ExistingFile);
+  command.add_option(
+      "--scale-to", flags.scale_to,
+      "cut the recipe down to a try-out, flags still win: small (minutes on a small model) or tiny "
+      "(a dry run of two steps)");
   const train::Recipe defaults;
   for (const train::RecipeField& field : train::recipe_fields()) {
     if (field.name == "seed") continue;  // every subcommand has --seed
@@ -39,6 +45,7 @@ void add_recipe_flags(CLI::App& command, RecipeFlags& flags) {
 train::Recipe resolve_recipe(const RecipeFlags& flags, const CommonOptions& options) {
   const auto read = [&](train::Recipe recipe) {
     if (!flags.config.empty()) train::read_recipe(flags.config, recipe);
+    if (!flags.scale_to.empty()) train::scale_recipe(recipe, flags.scale_to);
     for (const auto& [name, values] : flags.fields) {
       if (!values.empty()) train::recipe_field(name).parse(recipe, values);
     }
@@ -48,6 +55,9 @@ train::Recipe resolve_recipe(const RecipeFlags& flags, const CommonOptions& opti
   train::Recipe recipe = read(train::method_defaults(read({}).method));
   if (options.seed_given) recipe.seed = options.seed;
   recipe.model = absolute(recipe.model);
+  if (!flags.scale_to.empty() && !recipe.model.empty() && flags.fields.at("granularity").empty()) {
+    train::fit_groups(recipe, model::open_source(recipe.model)->config());
+  }
   recipe.eval_data = absolute(recipe.eval_data);
   for (std::string& file : recipe.data) file = absolute(file);
   return recipe;

@@ -1,4 +1,4 @@
-// The recipe on the command line: --config FILE and one flag a field, flags winning.
+// The recipe on the command line: --config FILE, --scale-to, and one flag a field; the later win.
 #pragma once
 
 #include <map>
@@ -13,6 +13,7 @@ namespace lrqat::cli {
 struct RecipeFlags {
   std::map<std::string, std::vector<std::string>> fields;  // as given, by field name
   std::string config;
+  std::string scale_to;  // empty: as it is
 
   bool any() const;  // whether any was given
 };

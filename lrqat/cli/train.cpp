@@ -62,11 +62,13 @@ train::Evaluate make_evaluate(const train::Recipe& recipe, const text::Tokenizer
   };
 }
 
-std::unique_ptr<model::Decoder> rounded(const train::Recipe& recipe, const model::SharedSource& source,
-                                        const model::LoadOptions& load) {
+// The same with weights rounded to nearest, its activations quantized as those of `trained` are.
+std::unique_ptr<model::Decoder> rounded(const train::Recipe& recipe, const model::Decoder& trained,
+                                        const model::SharedSource& source, const model::LoadOptions& load) {
   auto decoder = model::load_float_model(source, load);
   SilentProgress silent;
   train::prepare_linears(train::find_method("rtn"), recipe, *decoder, *source, silent);
+  decoder->share_activations(trained);
   return decoder;
 }
 
@@ -79,7 +81,7 @@ void add_comparison(Json& json, const fs::path& run, const train::Recipe& recipe
   const auto reference = model::load_float_model(trained.source, load);
   const auto of_trained =
       eval::divergence(*reference, *trained.decoder, tokens, windows_of(recipe), progress);
-  const auto rtn = rounded(recipe, trained.source, load);
+  const auto rtn = rounded(recipe, *trained.decoder, trained.source, load);
   const auto of_rtn = eval::divergence(*reference, *rtn, tokens, windows_of(recipe), progress);
   json["perplexity"] = {{"float", of_trained.reference.perplexity},
                         {"rtn", of_rtn.model.perplexity},

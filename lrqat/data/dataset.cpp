@@ -9,8 +9,10 @@
 
 namespace lrqat::data {
 
-PackedDataset::PackedDataset(std::vector<std::int32_t> tokens, std::int64_t sequence_length)
-    : tokens_(std::move(tokens)), sequence_length_(sequence_length) {
+PackedDataset::PackedDataset(std::vector<std::int32_t> tokens, std::int64_t sequence_length,
+                             std::vector<std::uint8_t> scored)
+    : tokens_(std::move(tokens)), scored_(std::move(scored)), sequence_length_(sequence_length) {
+  LRQAT_CHECK(scored_.empty() || scored_.size() == tokens_.size());
   if (sequence_length < 2) {
     throw UsageError(concat("sequence length ", sequence_length,
                             ": expected at least 2 tokens, one to see and ", "one to predict"));
@@ -22,9 +24,11 @@ PackedDataset::PackedDataset(std::vector<std::int32_t> tokens, std::int64_t sequ
   }
   tokens_.resize(tokens_.size() / length * length);
   tokens_.shrink_to_fit();
+  if (!scored_.empty()) scored_.resize(tokens_.size());
   Sha256 hash;
   hash.update(std::as_bytes(std::span(tokens_)));
   hash.update(std::as_bytes(std::span(&sequence_length_, 1)));
+  hash.update(std::as_bytes(std::span(scored_)));
   fingerprint_ = hash.hex_digest();
 }
 
@@ -41,6 +45,18 @@ at::Tensor PackedDataset::batch(std::span<const std::int64_t> indices) const {
     out = std::copy_n(tokens_.begin() + index * sequence_length_, sequence_length_, out);
   }
   return batch;
+}
+
+at::Tensor PackedDataset::targets(std::span<const std::int64_t> indices) const {
+  at::Tensor targets = batch(indices);
+  if (scored_.empty()) return targets;
+  auto* out = targets.mutable_data_ptr<std::int64_t>();
+  for (const std::int64_t index : indices) {
+    for (std::int64_t i = index * sequence_length_; i < (index + 1) * sequence_length_; ++i, ++out) {
+      if (scored_[static_cast<std::size_t>(i)] == 0) *out = kNotScored;
+    }
+  }
+  return targets;
 }
 
 }  // namespace lrqat::data

@@ -1,6 +1,6 @@
 // Training text as token sequences. Documents are tokenized once, joined (an end-of-text token after each
-// where the tokenizer has one) and cut into sequences of equal length; a partial last one is dropped. B
-// sequences, L sequence length.
+// where the tokenizer has one) and cut into sequences of equal length; a partial last one is dropped. Of
+// instruction data, the tokens of prompts are seen but not scored. B sequences, L sequence length.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,10 +16,23 @@
 
 namespace lrqat::data {
 
-// The documents of a file, by its ending: .jsonl (one JSON object a line, its "text"), anything else is UTF-8
-// text, cut at lines that hold nothing but "<|endoftext|>". Error naming file and line where it cannot be
-// read; files without any text are an Error too.
-std::vector<std::string> read_documents(const std::filesystem::path& path);
+// A text to learn; the first prompt_bytes of it (a prompt) are seen but not learned.
+struct Document {
+  std::string text;
+  std::size_t prompt_bytes = 0;
+};
+
+// The documents of a file, by its ending: .jsonl (one JSON object a line: its "text", or an Alpaca example
+// with "instruction", "output" and perhaps "input", put into alpaca_prompt), anything else is UTF-8 text, cut
+// at lines that hold nothing but "<|endoftext|>". Error naming file and line where it cannot be read; files
+// without any text are an Error too. Examples without an output are left out.
+std::vector<Document> read_training_documents(const std::filesystem::path& path);
+std::vector<std::string> read_documents(const std::filesystem::path& path);  // their texts
+
+// The prompt that the Alpaca repository trains with; the answer follows directly.
+std::string alpaca_prompt(const std::string& instruction, const std::string& input);
+
+inline constexpr std::int64_t kNotScored = -100;  // nn::kIgnoreIndex
 
 // All of a file's text as one string, unchanged (perplexity tokenizes a text once, as a whole). For .jsonl
 // the documents joined by a blank line.
@@ -32,16 +45,21 @@ class PackedDataset {
                                   const text::Tokenizer& tokenizer, std::int64_t sequence_length,
                                   ProgressReporter& progress);
   // From tokens that are there already, e.g. of a test. tokens.size() is cut down to a multiple of L.
-  PackedDataset(std::vector<std::int32_t> tokens, std::int64_t sequence_length);
+  // scored: one a token, 0: a token of a prompt; empty: all are scored.
+  PackedDataset(std::vector<std::int32_t> tokens, std::int64_t sequence_length,
+                std::vector<std::uint8_t> scored = {});
 
   std::int64_t size() const;  // sequences
   std::int64_t sequence_length() const { return sequence_length_; }
   at::Tensor batch(std::span<const std::int64_t> indices) const;  // [B, L] int64
+  // The same with kNotScored in place of tokens that are not to be predicted.
+  at::Tensor targets(std::span<const std::int64_t> indices) const;
   // sha256 of the tokens and the length: a resumed run must see the same data.
   const std::string& fingerprint() const { return fingerprint_; }
 
  private:
   std::vector<std::int32_t> tokens_;
+  std::vector<std::uint8_t> scored_;
   std::int64_t sequence_length_;
   std::string fingerprint_;
 };

@@ -65,29 +65,35 @@ std::string read_utf8(const fs::path& path) {
   return text;
 }
 
-std::string document_of_line(std::string_view line, const std::string& where) {
+Document document_of_line(std::string_view line, const std::string& where) {
   const Json object = parse_json(line, where);
   if (!object.is_object()) {
     fail(where, ": expected a JSON object with a \"text\", found ", object.type_name());
   }
-  return json_get<std::string>(object, "text", where);
+  if (object.contains("text") || !object.contains("instruction"))
+    return {json_get<std::string>(object, "text", where)};
+  const auto input = object.contains("input") ? json_get<std::string>(object, "input", where) : "";
+  const std::string prompt = alpaca_prompt(json_get<std::string>(object, "instruction", where), input);
+  const auto output = json_get<std::string>(object, "output", where);
+  if (is_blank(output)) return {};
+  return {prompt + output, prompt.size()};
 }
 
-std::vector<std::string> json_lines(std::string_view text, const fs::path& path) {
-  std::vector<std::string> documents;
+std::vector<Document> json_lines(std::string_view text, const fs::path& path) {
+  std::vector<Document> documents;
   Lines lines(text);
   while (const auto line = lines.next()) {
     if (is_blank(*line)) continue;
-    std::string document = document_of_line(*line, concat(path.string(), ":", lines.number()));
-    if (!is_blank(document)) documents.push_back(std::move(document));
+    Document document = document_of_line(*line, concat(path.string(), ":", lines.number()));
+    if (!is_blank(document.text)) documents.push_back(std::move(document));
   }
   return documents;
 }
 
-std::vector<std::string> plain_text(std::string_view text) {
-  std::vector<std::string> documents;
+std::vector<Document> plain_text(std::string_view text) {
+  std::vector<Document> documents;
   const auto add = [&](std::string_view document) {
-    if (!is_blank(document)) documents.emplace_back(document);
+    if (!is_blank(document)) documents.push_back({std::string(document)});
   };
   std::size_t begin = 0;  // of the document
   std::size_t line_begin = 0;
@@ -107,11 +113,29 @@ bool is_json_lines(const fs::path& path) { return path.extension() == ".jsonl"; 
 
 }  // namespace
 
-std::vector<std::string> read_documents(const fs::path& path) {
+std::string alpaca_prompt(const std::string& instruction, const std::string& input) {
+  const std::string task = "### Instruction:\n" + instruction + "\n\n";
+  if (input.empty()) {
+    return "Below is an instruction that describes a task. "
+           "Write a response that appropriately completes the request.\n\n" +
+           task + "### Response:";
+  }
+  return "Below is an instruction that describes a task, paired with an input that provides further context. "
+         "Write a response that appropriately completes the request.\n\n" +
+         task + "### Input:\n" + input + "\n\n### Response:";
+}
+
+std::vector<Document> read_training_documents(const fs::path& path) {
   const std::string text = read_utf8(path);
-  std::vector<std::string> documents = is_json_lines(path) ? json_lines(text, path) : plain_text(text);
+  std::vector<Document> documents = is_json_lines(path) ? json_lines(text, path) : plain_text(text);
   if (documents.empty()) fail(path.string(), ": no text in this file");
   return documents;
+}
+
+std::vector<std::string> read_documents(const fs::path& path) {
+  std::vector<std::string> texts;
+  for (Document& document : read_training_documents(path)) texts.push_back(std::move(document.text));
+  return texts;
 }
 
 std::string read_text(const fs::path& path) {

@@ -51,11 +51,13 @@ std::string hellaswag(std::string_view text) {
 }
 
 // WinoGrande: the sentence up to its blank, and what follows it.
-std::string before_blank(std::string_view text) { return std::string(text.substr(0, text.find('_'))); }
-std::string after_blank(std::string_view text) {
+std::size_t blank_of(std::string_view text) {
   const std::size_t blank = text.find('_');
-  return blank == std::string_view::npos ? std::string() : strip(text.substr(blank + 1));
+  if (blank == std::string_view::npos) fail("no blank (_) in the sentence \"", text, "\"");
+  return blank;
 }
+std::string before_blank(std::string_view text) { return std::string(text.substr(0, blank_of(text))); }
+std::string after_blank(std::string_view text) { return strip(text.substr(blank_of(text) + 1)); }
 
 // LAMBADA: " ".join(text.split(" ")[:-1]) and text.split(" ")[-1].
 std::string before_last_word(std::string_view text) {

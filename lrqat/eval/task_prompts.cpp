@@ -22,7 +22,10 @@ std::vector<std::string> render_list(const std::vector<Template>& templates, con
     const Json value = templates.front().evaluate(row, &missing);
     if (value.is_null()) fail(where, ": no \"", missing, "\" in this row");
     if (value.is_array()) {
-      for (const Json& element : value) out.push_back(text_of(element));
+      for (const Json& element : value) {
+        if (element.is_structured()) fail(where, ": ", element.dump(), " is no text");
+        out.push_back(text_of(element));
+      }
       return out;
     }
   }

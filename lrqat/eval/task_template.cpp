@@ -115,17 +115,24 @@ Json Template::evaluate(const Json& row, std::string* missing) const {
       continue;
     }
     Json value = filtered(part, look_up(row, part.steps.data(), part.steps.data() + part.steps.size()));
-    if (value.is_null() && missing != nullptr) *missing = part.text;
-    if (value.is_null() || parts_.size() == 1) return value;
+    const bool no_text = value.is_null() || (value.is_structured() && parts_.size() > 1);
+    if (no_text && missing != nullptr) *missing = part.text;
+    if (no_text) return {};
+    if (parts_.size() == 1) return value;
     text += text_of(value);
   }
   return text;
 }
 
 std::string Template::render(const Json& row, const std::string& where) const {
-  std::string missing;
-  const Json value = evaluate(row, &missing);
-  if (value.is_null()) fail(where, ": no \"", missing, "\" in this row");
+  std::string missing = parts_.empty() ? "" : parts_.front().text;
+  Json value;
+  try {
+    value = evaluate(row, &missing);
+  } catch (const Error& error) {  // a filter knows its text, not the row
+    fail(where, ": ", error.what());
+  }
+  if (value.is_null() || value.is_structured()) fail(where, ": no text \"", missing, "\" in this row");
   return text_of(value);
 }
 

@@ -17,9 +17,9 @@ class Template {
   Template(std::string_view text, const std::string& where);
 
   // The value where the template is one expression and nothing else, the text otherwise. Null where a path
-  // is not in the row; `missing` then names it.
+  // is not in the row, or leads to a list or an object that should stand in a text; `missing` then names it.
   Json evaluate(const Json& row, std::string* missing = nullptr) const;
-  // As text: strings as they are, numbers and booleans as Python writes them.
+  // As text: strings as they are, numbers and booleans as Python writes them. Error with `where` (the row).
   std::string render(const Json& row, const std::string& where) const;
 
  private:

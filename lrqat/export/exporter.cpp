@@ -98,6 +98,22 @@ double make_exact(const Exporter& exporter, model::Decoder& decoder, const Expor
   return change;
 }
 
+std::string describe_activations(const model::Decoder& decoder) {
+  const quant::ActivationOptions& activations = decoder.activations();
+  return concat(quant::activation_setting_name(activations), ", ",
+                quant::activation_range_name(activations.range), " ranges");
+}
+
+void check_activations(const std::string& format, const model::Decoder& decoder,
+                       const ExportOptions& options) {
+  if (!decoder.activations().any() || options.weights_only) return;
+  fail("the activations of this model are quantized too (", describe_activations(decoder), "), and --format ",
+       format,
+       " holds weights alone; only the converted folder (lrqat convert) holds both. --weights-only "
+       "exports the weights: programs then run them with float activations, another model than the one "
+       "trained");
+}
+
 }  // namespace
 
 Json to_json(const ExportReport& report) {
@@ -153,11 +169,17 @@ ExportReport export_model(const Exporter& exporter, const model::OpenedModel& mo
                           const std::filesystem::path& out, const ExportOptions& options,
                           ProgressReporter& progress) {
   const at::NoGradGuard no_grad;
+  check_activations(exporter.name, *model.decoder, options);
   if (model.kind == "converted") model::check_converted(model.path, *model.decoder);
   if (exporter.name != "gguf" || options.linear_type != "auto") take_blocks_as_integers(*model.decoder);
   const double change = make_exact(exporter, *model.decoder, options);
   ExportReport report = exporter.run(model, out, options, progress);
   report.largest_change = std::max(report.largest_change, change);
+  if (model.decoder->activations().any()) {
+    report.warnings.push_back(concat("weights only: the file does not say that activations are quantized (",
+                                     describe_activations(*model.decoder),
+                                     "); programs run it with float activations"));
+  }
   if (report.largest_change > 0) {
     report.warnings.push_back(
         concat("not exact, as --allow-inexact permits: a weight changes by up to ", report.largest_change));

@@ -22,6 +22,7 @@ struct ExportOptions {
       "keep";            // gguf: other matrices as keep (as the model has them), f32, f16, bf16, q8_0, q6_k
   std::string matrices;  // gguf: "f32": every matrix as float32 of its exact value
   std::string dtype = "auto";  // folders: auto, float16, bfloat16 or float32
+  bool weights_only = false;   // of a model whose activations are quantized: leave that out
   bool allow_inexact = false;  // round what does not fit, and report the largest change of a weight
 };
 
@@ -56,7 +57,8 @@ std::string known_exporters();
 
 // The whole way: checks that the converted folder is whole and that the format holds every linear exactly
 // (Error naming the first one that it does not, why, and the formats that do), then runs the exporter. With
-// allow_inexact, scales that do not fit are rounded first, in the model.
+// allow_inexact, scales that do not fit are rounded first, in the model. No format holds how activations are
+// quantized: an Error for models where they are, unless weights_only.
 ExportReport export_model(const Exporter& exporter, const model::OpenedModel& model,
                           const std::filesystem::path& out, const ExportOptions& options,
                           ProgressReporter& progress);

@@ -6,6 +6,8 @@
 //                       asymmetric, <linear>.weight_offset (float32) where it has a float offset, both shaped
 //                       like the scales; every other tensor exactly as the source holds it. The value of a
 //                       weight is weight_scale * (code - weight_zero_point) + weight_offset
+//                       "activations" in quantization_config: how activations are quantized
+//                       (model/activations.h)
 //   tokenizer           the source's tokenizer files, or tokenizer.gguf (vocabulary only)
 // N out_features, K in_features.
 #pragma once

@@ -120,13 +120,14 @@ quant::QuantizedWeight from_stored(const StoredIntegers& stored, const Converted
 
 Json to_json(const QuantizationConfig& config) {
   Json json{{"quant_method", kQuantMethod},
-            {"version", kConvertedVersion},
+            {"version", config.activations.options.any() ? kActivationsVersion : kConvertedVersion},
             {"layers", list_to_json(config.converted.layers)},
             {"blocks", list_to_json(config.blocks)},
             {"sha256", config.converted.sha256}};
   const auto& layers = config.converted.layers;
   add_if_uniform(json, "num_bits", layers, [](const ConvertedLayer& layer) { return layer.grid.num_bits; });
   add_if_uniform(json, "granularity", layers, [](const auto& layer) { return layer.granularity.name(); });
+  if (config.activations.options.any()) json["activations"] = to_json(config.activations);
   return json;
 }
 
@@ -134,14 +135,18 @@ QuantizationConfig quantization_config_from_json(const Json& json, const std::st
   const auto method = json_get<std::string>(json, "quant_method", where);
   if (method != kQuantMethod) fail(where, ": quant_method is \"", method, "\", expected \"lrqat\"");
   const int version = json_get<int>(json, "version", where);
-  if (version != kConvertedVersion) {
-    fail(where, ": version ", version, " of the converted format; this program reads version ",
-         kConvertedVersion);
+  if (version != kConvertedVersion && version != kActivationsVersion) {
+    fail(where, ": version ", version, " of the converted format; this program reads versions ",
+         kConvertedVersion, " and ", kActivationsVersion);
   }
   QuantizationConfig config;
   config.converted.layers = list_from_json(json, "layers", where);
   config.converted.sha256 = json_get<std::string>(json, "sha256", where);
   config.blocks = list_from_json(json, "blocks", where);
+  if (version == kActivationsVersion) {
+    config.activations =
+        activations_from_json(json_get<Json>(json, "activations", where), where + ": activations");
+  }
   return config;
 }
 

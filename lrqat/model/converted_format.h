@@ -8,12 +8,16 @@
 #include <string_view>
 
 #include "lrqat/formats/dtype.h"
+#include "lrqat/model/activations.h"
 #include "lrqat/model/converted.h"
 
 namespace lrqat::model {
 
 inline constexpr std::string_view kQuantMethod = "lrqat";
 inline constexpr int kConvertedVersion = 1;
+// Of folders whose activations are quantized too: a program that does not know of it must not run the model
+// without.
+inline constexpr int kActivationsVersion = 2;
 
 // The integers of one tensor as they are stored.
 struct StoredIntegers {
@@ -37,6 +41,7 @@ quant::QuantizedWeight from_stored(const StoredIntegers& stored, const Converted
 struct QuantizationConfig {
   ConvertedSummary converted;
   std::vector<ConvertedLayer> blocks;
+  StoredActivations activations{};
 };
 Json to_json(const QuantizationConfig& config);
 QuantizationConfig quantization_config_from_json(const Json& json, const std::string& where);

@@ -17,6 +17,26 @@ void append_parameters(const nn::Linear& linear, std::vector<quant::Parameter>& 
   }
 }
 
+// Points of a layer by name, in the order of the forward pass.
+template <typename Point, typename Attention, typename Mlp>
+std::vector<std::pair<std::string, Point*>> points_of(Attention& attention, Mlp& mlp) {
+  return {{"self_attn.input", &attention.input},
+          {"self_attn.cached_keys", &attention.cached_keys},
+          {"self_attn.cached_values", &attention.cached_values},
+          {"self_attn.queries", &attention.queries},
+          {"self_attn.rotated_keys", &attention.rotated_keys},
+          {"self_attn.output", &attention.output},
+          {"mlp.input", &mlp.input},
+          {"mlp.product", &mlp.product}};
+}
+
+// The bits of a point, by its name.
+int bits_of(const std::string& point, const quant::ActivationOptions& options) {
+  if (point == "self_attn.cached_keys" || point == "self_attn.cached_values") return options.kv_bits;
+  const bool score = point == "self_attn.queries" || point == "self_attn.rotated_keys";
+  return score && options.activation_bits < quant::kFloatBits ? quant::kScoreBits : options.activation_bits;
+}
+
 }  // namespace
 
 DecoderLayer::DecoderLayer(nn::RmsNorm input_layernorm, nn::Attention self_attn,
@@ -28,28 +48,34 @@ DecoderLayer::DecoderLayer(nn::RmsNorm input_layernorm, nn::Attention self_attn,
       mlp_(std::move(mlp)),
       sandwich_(std::move(sandwich)) {}
 
-at::Tensor DecoderLayer::add_attended(const at::Tensor& hidden, const at::Tensor& attended,
-                                      at::Tensor* down_product) const {
-  if (!sandwich_) {
-    const at::Tensor sum = hidden + attended;
-    return sum + mlp_.forward(post_attention_layernorm_.forward(sum), down_product);
-  }
-  const at::Tensor sum = hidden + post_attention_layernorm_.forward(attended);
-  const at::Tensor fed = mlp_.forward(sandwich_->pre_feedforward_layernorm.forward(sum), down_product);
-  return sum + sandwich_->post_feedforward_layernorm.forward(fed);
+at::Tensor DecoderLayer::add_attended(const at::Tensor& hidden, const at::Tensor& mixed) const {
+  return hidden + (sandwich_ ? post_attention_layernorm_.forward(mixed) : mixed);
 }
 
 at::Tensor DecoderLayer::forward(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary,
                                  std::int64_t position, nn::KvCacheLayer* cache,
                                  at::Tensor* down_product) const {
-  return add_attended(hidden, self_attn_.forward(input_layernorm_.forward(hidden), rotary, position, cache),
-                      down_product);
+  return feed_forward(attend(hidden, rotary, position, cache), down_product);
+}
+
+at::Tensor DecoderLayer::attend(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary,
+                                std::int64_t position, nn::KvCacheLayer* cache) const {
+  return add_attended(hidden, self_attn_.forward(input_layernorm_.forward(hidden), rotary, position, cache));
+}
+
+at::Tensor DecoderLayer::feed_forward(const at::Tensor& attended, at::Tensor* down_product) const {
+  const at::Tensor fed = mlp_.forward(feed_forward_norm().forward(attended), down_product);
+  return attended + (sandwich_ ? sandwich_->post_feedforward_layernorm.forward(fed) : fed);
+}
+
+const nn::RmsNorm& DecoderLayer::feed_forward_norm() const {
+  return sandwich_ ? sandwich_->pre_feedforward_layernorm : post_attention_layernorm_;
 }
 
 at::Tensor DecoderLayer::forward_packed(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary,
                                         const nn::PackedRow& row, const nn::KvCacheLayer* prefix) const {
-  return add_attended(hidden,
-                      self_attn_.forward_packed(input_layernorm_.forward(hidden), rotary, row, prefix));
+  return feed_forward(
+      add_attended(hidden, self_attn_.forward_packed(input_layernorm_.forward(hidden), rotary, row, prefix)));
 }
 
 std::vector<nn::Linear*> DecoderLayer::linears() {
@@ -65,6 +91,21 @@ std::vector<const nn::Linear*> DecoderLayer::linears() const {
 std::vector<quant::Parameter> DecoderLayer::parameters() const {
   std::vector<quant::Parameter> out;
   for (const nn::Linear* linear : linears()) append_parameters(*linear, out);
+  for (const auto& quantizer : activation_quantizers()) {
+    for (quant::Parameter& parameter : quantizer->parameters()) out.push_back(std::move(parameter));
+  }
+  return out;
+}
+
+std::vector<std::pair<std::string, nn::ActivationPoint*>> DecoderLayer::activation_points() {
+  return points_of<nn::ActivationPoint>(self_attn_.points, mlp_.points);
+}
+
+std::vector<std::shared_ptr<quant::ActivationQuantizer>> DecoderLayer::activation_quantizers() const {
+  std::vector<std::shared_ptr<quant::ActivationQuantizer>> out;
+  for (const auto& [name, point] : points_of<const nn::ActivationPoint>(self_attn_.points, mlp_.points)) {
+    if (point->quantizer) out.push_back(point->quantizer);
+  }
   return out;
 }
 
@@ -148,7 +189,43 @@ nn::Linear* Decoder::find_linear(std::string_view name) {
 
 std::vector<quant::Parameter> Decoder::parameters() const {
   std::vector<quant::Parameter> out;
-  for (const nn::Linear* linear : linears()) append_parameters(*linear, out);
+  for (const auto& layer : layers_) {
+    for (quant::Parameter& parameter : layer->parameters()) out.push_back(std::move(parameter));
+  }
+  return out;
+}
+
+void Decoder::set_activations(const quant::ActivationOptions& options) {
+  activations_ = options;
+  for (std::int64_t i = 0; i < num_layers(); ++i) {
+    for (const auto& [name, point] : layer(i).activation_points()) {
+      const int bits = bits_of(name, options);
+      point->quantizer = bits >= quant::kFloatBits
+                             ? nullptr
+                             : std::make_shared<quant::ActivationQuantizer>(
+                                   concat("model.layers.", i, ".", name), bits, options.range);
+    }
+  }
+}
+
+void Decoder::share_activations(const Decoder& other) {
+  LRQAT_CHECK(num_layers() == other.num_layers());
+  set_activations(other.activations());
+  const auto theirs = other.activation_quantizers();
+  std::size_t next = 0;
+  for (const auto& layer : layers_) {
+    for (const auto& [name, point] : layer->activation_points()) {
+      if (point->quantizer) point->quantizer = theirs.at(next++);
+    }
+  }
+}
+
+std::vector<std::shared_ptr<quant::ActivationQuantizer>> Decoder::activation_quantizers() const {
+  std::vector<std::shared_ptr<quant::ActivationQuantizer>> out;
+  for (const auto& layer : layers_) {
+    const auto quantizers = layer->activation_quantizers();
+    out.insert(out.end(), quantizers.begin(), quantizers.end());
+  }
   return out;
 }
 

@@ -41,6 +41,10 @@ class DecoderLayer {
   // down_product: as nn::Linear::forward's, of down_proj.
   at::Tensor forward(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary, std::int64_t position,
                      nn::KvCacheLayer* cache, at::Tensor* down_product = nullptr) const;
+  // Its two halves: forward is feed_forward(attend(…)).
+  at::Tensor attend(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary, std::int64_t position,
+                    nn::KvCacheLayer* cache) const;
+  at::Tensor feed_forward(const at::Tensor& attended, at::Tensor* down_product = nullptr) const;
 
   // The same for segments packed in one row, hidden [1, T, H]. Without gradients.
   at::Tensor forward_packed(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary,
@@ -48,18 +52,24 @@ class DecoderLayer {
 
   std::vector<nn::Linear*> linears();  // q, k, v, o, gate, up, down
   std::vector<const nn::Linear*> linears() const;
-  std::vector<quant::Parameter> parameters() const;  // of the linears, with full names
+  // With full names: of the linears, then of static ranges that are trained.
+  std::vector<quant::Parameter> parameters() const;
+  // Where activations may be quantized, in the order of the forward pass, by the names that they have on disk
+  // after the layer's ("self_attn.cached_keys").
+  std::vector<std::pair<std::string, nn::ActivationPoint*>> activation_points();
+  // Those that are.
+  std::vector<std::shared_ptr<quant::ActivationQuantizer>> activation_quantizers() const;
 
   const nn::RmsNorm& input_layernorm() const { return input_layernorm_; }
   const nn::RmsNorm& post_attention_layernorm() const { return post_attention_layernorm_; }
+  const nn::RmsNorm& feed_forward_norm() const;  // the one in front of the MLP
   const nn::Attention& self_attn() const { return self_attn_; }
   const nn::Mlp& mlp() const { return mlp_; }
   const std::optional<SandwichNorms>& sandwich() const { return sandwich_; }
 
  private:
-  // The residual sums around attention and MLP.
-  at::Tensor add_attended(const at::Tensor& hidden, const at::Tensor& attended,
-                          at::Tensor* down_product = nullptr) const;
+  // The residual sum around the attention, whose output is `mixed`.
+  at::Tensor add_attended(const at::Tensor& hidden, const at::Tensor& mixed) const;
 
   nn::RmsNorm input_layernorm_;
   nn::Attention self_attn_;
@@ -113,6 +123,15 @@ class Decoder {
 
   // Every trainable in model order, named "<linear>.lora_a", ...
   std::vector<quant::Parameter> parameters() const;
+
+  // Quantizes activations from now on, in every forward pass alike. Static ranges have to be observed or set
+  // (model/activations.h). The head's input stays in float, as the head does.
+  void set_activations(const quant::ActivationOptions& options);
+  // Takes over another decoder's, ranges included: of a model of the same shape.
+  void share_activations(const Decoder& other);
+  const quant::ActivationOptions& activations() const { return activations_; }
+  std::vector<std::shared_ptr<quant::ActivationQuantizer>> activation_quantizers() const;  // in model order
+
   // Of all linears, the head included.
   void set_compute(quant::ComputeType compute);
   // What the weights keep in memory; file-mapped ones count as nothing.
@@ -126,6 +145,7 @@ class Decoder {
   nn::Linear lm_head_;
   nn::RotaryEmbedding rotary_;
   std::optional<nn::RotaryEmbedding> local_rotary_;  // of the layers with a window, where they have their own
+  quant::ActivationOptions activations_;
 };
 
 }  // namespace lrqat::model

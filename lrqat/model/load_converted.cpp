@@ -120,11 +120,14 @@ QuantizationConfig read_quantization_config(const fs::path& folder) {
 std::unique_ptr<Decoder> load_converted(const fs::path& folder, const LoadOptions& options) {
   const formats::ModelConfig config =
       formats::config_from_json(read_json_file(folder / "config.json"), (folder / "config.json").string());
-  const ConvertedReader reader(folder, config, read_quantization_config(folder), options.device);
-  return build_decoder(config,
-                       {[&](const std::string& module) { return reader.weight(module); },
-                        [&](const std::string& tensor) { return reader.vector(tensor); }},
-                       options.compute);
+  const QuantizationConfig quantization = read_quantization_config(folder);
+  const ConvertedReader reader(folder, config, quantization, options.device);
+  auto decoder = build_decoder(config,
+                               {[&](const std::string& module) { return reader.weight(module); },
+                                [&](const std::string& tensor) { return reader.vector(tensor); }},
+                               options.compute);
+  set_activations(*decoder, quantization.activations);
+  return decoder;
 }
 
 void check_converted(const fs::path& folder, const Decoder& decoder) {

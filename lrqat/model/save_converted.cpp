@@ -244,7 +244,8 @@ ConvertedSummary save_converted(const Decoder& decoder, const formats::WeightSou
   if (replace) check_replaceable(out);
   AtomicDirectory folder(out, replace);
   ConvertedWriter writer(decoder, source);
-  const QuantizationConfig config = writer.write(folder.path());
+  QuantizationConfig config = writer.write(folder.path());
+  config.activations = stored_activations(decoder);
   Json json = base_config(source);
   json["quantization_config"] = to_json(config);
   write_text_file(folder.path() / "config.json", json.dump(2) + "\n");

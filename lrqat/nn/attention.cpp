@@ -61,20 +61,28 @@ at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::
                                           share_keys);
 }
 
+Attention::Heads Attention::project(const at::Tensor& hidden,
+                                    const std::function<at::Tensor(const at::Tensor&)>& rotate) const {
+  const std::int64_t batch = hidden.size(0), tokens = hidden.size(1);
+  const at::Tensor x = points.input(hidden);
+  const auto heads = [&](const at::Tensor& projected) {
+    return projected.view({batch, tokens, projected.size(2) / head_dim, head_dim});
+  };
+  const auto turned = [&](const at::Tensor& projected, const std::optional<RmsNorm>& norm) {
+    const at::Tensor normed = norm ? norm->forward(heads(projected)) : heads(projected);
+    return turns ? rotate(normed) : normed;
+  };
+  at::Tensor q = points.queries(turned(q_proj.forward(x), q_norm));
+  if (query_scale != 1.0) q = q * query_scale;
+  const at::Tensor k = points.rotated_keys(turned(points.cached_keys(k_proj.forward(x)), k_norm));
+  const at::Tensor v = heads(points.cached_values(v_proj.forward(x)));
+  return {q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)};
+}
+
 at::Tensor Attention::forward(const at::Tensor& hidden, const RotaryEmbedding& rotary, std::int64_t position,
                               KvCacheLayer* cache) const {
   const std::int64_t batch = hidden.size(0), tokens = hidden.size(1);
-  const auto heads = [&](const Linear& projection, std::int64_t count) {
-    return projection.forward(hidden).view({batch, tokens, count, head_dim});
-  };
-  const auto turned = [&](const at::Tensor& x, const std::optional<RmsNorm>& norm) {
-    const at::Tensor normed = norm ? norm->forward(x) : x;
-    return (turns ? rotary.apply(normed, position) : normed).transpose(1, 2);
-  };
-  at::Tensor q = turned(heads(q_proj, num_heads), q_norm);
-  if (query_scale != 1.0) q = q * query_scale;
-  at::Tensor k = turned(heads(k_proj, num_key_value_heads), k_norm);
-  at::Tensor v = heads(v_proj, num_key_value_heads).transpose(1, 2);
+  auto [q, k, v] = project(hidden, [&](const at::Tensor& x) { return rotary.apply(x, position); });
   if (cache != nullptr) {
     LRQAT_CHECK(cache->length() == position, "the cache holds ", cache->length(), " tokens, not ", position);
     std::tie(k, v) = cache->append(k, v);
@@ -84,24 +92,16 @@ at::Tensor Attention::forward(const at::Tensor& hidden, const RotaryEmbedding& r
           ? soft_capped_attention(q, k, v, visible_keys(tokens, k.size(2), sliding_window, q), softcap)
           : causal_attention(q, k, v, sliding_window);
   const at::Tensor mixed = attended.transpose(1, 2);
-  return o_proj.forward(mixed.reshape({batch, tokens, num_heads * head_dim}));
+  return o_proj.forward(points.output(mixed.reshape({batch, tokens, num_heads * head_dim})));
 }
 
 at::Tensor Attention::forward_packed(const at::Tensor& hidden, const RotaryEmbedding& rotary,
                                      const PackedRow& row, const KvCacheLayer* prefix) const {
   const std::int64_t tokens = hidden.size(1);
   LRQAT_CHECK(hidden.size(0) == 1, "a packed row is a batch of one");
-  const auto heads = [&](const Linear& projection, std::int64_t count) {
-    return projection.forward(hidden).view({1, tokens, count, head_dim});
-  };
-  const auto turned = [&](const at::Tensor& x, const std::optional<RmsNorm>& norm) {
-    const at::Tensor normed = norm ? norm->forward(x) : x;
-    return (turns ? rotary.apply_at(normed, row.positions, row.end_position) : normed).transpose(1, 2);
-  };
-  at::Tensor q = turned(heads(q_proj, num_heads), q_norm);
-  if (query_scale != 1.0) q = q * query_scale;
-  const at::Tensor k = turned(heads(k_proj, num_key_value_heads), k_norm);
-  const at::Tensor v = heads(v_proj, num_key_value_heads).transpose(1, 2);
+  const Heads heads = project(
+      hidden, [&](const at::Tensor& x) { return rotary.apply_at(x, row.positions, row.end_position); });
+  const at::Tensor &q = heads.q, &k = heads.k, &v = heads.v;
   const auto [prefix_k, prefix_v] =
       prefix != nullptr ? prefix->contents() : std::pair<at::Tensor, at::Tensor>();
   at::Tensor mixed = at::empty({1, tokens, num_heads, head_dim}, hidden.options());
@@ -115,7 +115,7 @@ at::Tensor Attention::forward_packed(const at::Tensor& hidden, const RotaryEmbed
     const at::Tensor attended = segment_attention(part(q), keys, values, mask, softcap);
     mixed.narrow(1, segment.begin, segment.length).copy_(attended.transpose(1, 2));
   }
-  return o_proj.forward(mixed.view({1, tokens, num_heads * head_dim}));
+  return o_proj.forward(points.output(mixed.view({1, tokens, num_heads * head_dim})));
 }
 
 }  // namespace lrqat::nn

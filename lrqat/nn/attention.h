@@ -5,8 +5,10 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 
+#include "lrqat/nn/activation_point.h"
 #include "lrqat/nn/kv_cache.h"
 #include "lrqat/nn/linear.h"
 #include "lrqat/nn/packed_row.h"
@@ -21,6 +23,17 @@ namespace lrqat::nn {
 at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             std::int64_t window = 0);
 
+// Where attention quantizes activations, in the order of the forward pass. Last dimensions are tokens'
+// vectors.
+struct AttentionPoints {
+  ActivationPoint input;          // of q_proj, k_proj and v_proj [B, T, H]
+  ActivationPoint cached_keys;    // of k_proj, all heads together, before k_norm and the rotary embedding
+  ActivationPoint cached_values;  // of v_proj, all heads together
+  ActivationPoint queries;        // each head, rotated
+  ActivationPoint rotated_keys;   // each head
+  ActivationPoint output;         // of all heads together, into o_proj
+};
+
 struct Attention {
   std::int64_t num_heads;
   std::int64_t num_key_value_heads;
@@ -34,6 +47,7 @@ struct Attention {
   std::optional<RmsNorm> q_norm, k_norm;  // of each head, before the rotary embedding
   double query_scale = 1.0;               // scores are multiplied by it besides 1 / sqrt(D)
   double softcap = 0;                     // scores s become softcap · tanh(s / softcap); 0: they stay
+  AttentionPoints points{};
 
   // hidden [B, T, H], its first token at `position`; with a cache, the tokens in it come before.
   at::Tensor forward(const at::Tensor& hidden, const RotaryEmbedding& rotary, std::int64_t position,
@@ -42,6 +56,14 @@ struct Attention {
   // hidden [1, T, H] of segments that see the keys of `prefix` (null: none) and their own. Without gradients.
   at::Tensor forward_packed(const at::Tensor& hidden, const RotaryEmbedding& rotary, const PackedRow& row,
                             const KvCacheLayer* prefix) const;
+
+ private:
+  struct Heads {
+    at::Tensor q, k, v;  // [B, heads, T, D], k as attention and cache take it
+  };
+  // What every way through attention begins with: projections, norms, rotation and what is quantized of them.
+  Heads project(const at::Tensor& hidden,
+                const std::function<at::Tensor(const at::Tensor& heads)>& rotate) const;
 };
 
 }  // namespace lrqat::nn

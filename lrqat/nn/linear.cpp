@@ -192,6 +192,7 @@ at::Tensor Linear::forward(const at::Tensor& x, at::Tensor* product) const {
   const auto holder = c10::make_intrusive<WeightHolder>(
       weight_, compute_, product != nullptr ? std::exchange(*product, {}) : at::Tensor());
   const at::Tensor x2d = x.reshape({-1, in_features()});
+  if (observer_) observer_(x2d);
   at::Tensor y = LinearFunction::apply(x2d, at::TensorList(parameters), holder);
   if (product != nullptr && !at::GradMode::is_enabled()) *product = y;
   if (bias_.defined()) y = y + bias_;

@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,6 +13,9 @@
 #include "lrqat/quant/weight_parametrization.h"
 
 namespace lrqat::nn {
+
+// Sees the input of a linear, float32 [T, K], at every forward pass.
+using InputObserver = std::function<void(const at::Tensor& x2d)>;
 
 class Linear {
  public:
@@ -40,6 +44,7 @@ class Linear {
   void set_weight(std::shared_ptr<quant::WeightParametrization> weight);
   quant::ComputeType compute() const { return compute_; }
   void set_compute(quant::ComputeType compute) { compute_ = compute; }
+  void set_input_observer(InputObserver observer) { observer_ = std::move(observer); }  // {}: none
   std::int64_t out_features() const { return weight_->out_features(); }
   std::int64_t in_features() const { return weight_->in_features(); }
 
@@ -48,6 +53,7 @@ class Linear {
   std::shared_ptr<quant::WeightParametrization> weight_;
   at::Tensor bias_;
   quant::ComputeType compute_;
+  InputObserver observer_;
 };
 
 }  // namespace lrqat::nn

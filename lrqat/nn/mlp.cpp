@@ -91,8 +91,9 @@ at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) { return gated<S
 at::Tensor geglu(const at::Tensor& gate, const at::Tensor& up) { return gated<GeluTanh>(gate, up); }
 
 at::Tensor Mlp::forward(const at::Tensor& x, at::Tensor* down_product) const {
-  const at::Tensor gate = gate_proj.forward(x), up = up_proj.forward(x);
-  return down_proj.forward(gelu ? geglu(gate, up) : swiglu(gate, up), down_product);
+  const at::Tensor in = points.input(x);
+  const at::Tensor gate = gate_proj.forward(in), up = up_proj.forward(in);
+  return down_proj.forward(points.product(gelu ? geglu(gate, up) : swiglu(gate, up)), down_product);
 }
 
 }  // namespace lrqat::nn

@@ -1,12 +1,15 @@
 #include "lrqat/quant/activation_quantizer.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "lrqat/base/error.h"
+#include "lrqat/kernels/quantize_rows.h"
 
 namespace lrqat::quant {
 namespace {
@@ -24,12 +27,35 @@ QuantizedActivation quantize(const at::Tensor& x, const at::Tensor& scale, const
   return {(codes - zero_point).mul_(scale), codes, scale, zero_point, codes.eq(rounded)};
 }
 
+float largest_code(std::int64_t num_bits) { return static_cast<float>((1 << num_bits) - 1); }
+
+// y, and in `mask` (bool, null: not wanted) where it is not clipped: quantize_per_token's bits, in one pass.
+at::Tensor per_token_values(const at::Tensor& x, std::int64_t num_bits, at::Tensor* mask) {
+  if (!x.device().is_cpu() || x.size(-1) == 0) {
+    const QuantizedActivation result = quantize_per_token(x, static_cast<int>(num_bits));
+    if (mask != nullptr) *mask = result.mask;
+    return result.values;
+  }
+  const at::Tensor in = x.detach().contiguous();
+  at::Tensor values = at::empty_like(in);
+  if (mask != nullptr) *mask = at::empty(in.sizes(), in.options().dtype(at::kBool));
+  const std::int64_t cols = in.size(-1);
+  auto* inside = mask == nullptr ? nullptr : static_cast<std::uint8_t*>(mask->mutable_data_ptr());
+  const std::int64_t rows_at_once = std::max<std::int64_t>(1, (1 << 14) / cols);
+  at::parallel_for(0, in.numel() / cols, rows_at_once, [&](std::int64_t begin, std::int64_t end) {
+    kernels::quantize_rows(in.const_data_ptr<float>(), begin, end, cols, largest_code(num_bits),
+                           values.mutable_data_ptr<float>(), inside);
+  });
+  return values;
+}
+
 class PerToken : public torch::autograd::Function<PerToken> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, std::int64_t num_bits) {
-    const QuantizedActivation result = quantize_per_token(x, static_cast<int>(num_bits));
-    context->save_for_backward({result.mask});
-    return result.values;
+    at::Tensor mask;
+    at::Tensor values = per_token_values(x, num_bits, &mask);
+    context->save_for_backward({mask});
+    return values;
   }
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     return {grads[0] * context->get_saved_variables()[0], at::Tensor()};
@@ -45,7 +71,13 @@ class Static : public torch::autograd::Function<Static> {
     const at::Tensor zero = zero_float.round().clamp_(quant_min, quant_max);
     const QuantizedActivation result =
         quantize(x, scale, zero, static_cast<int>(quant_min), static_cast<int>(quant_max));
-    context->save_for_backward({x, scale, zero_float, result.codes - zero, result.mask});
+    // x and the codes are for the parameters' gradients alone.
+    const bool learns = scale.requires_grad() || zero_float.requires_grad();
+    if (learns) {
+      context->save_for_backward({result.mask, x, scale, zero_float, result.codes - zero});
+    } else {
+      context->save_for_backward({result.mask});
+    }
     context->saved_data["quant_min"] = quant_min;
     context->saved_data["quant_max"] = quant_max;
     context->saved_data["gradient_scale"] = gradient_scale;
@@ -54,11 +86,13 @@ class Static : public torch::autograd::Function<Static> {
 
   static variable_list backward(AutogradContext* context, const variable_list& grads) {
     const variable_list saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0], &scale = saved[1], &zero_float = saved[2], &q = saved[3];
-    const at::Tensor mask = saved[4].to(at::kFloat), &dy = grads[0];
-    const double factor = context->saved_data["gradient_scale"].toDouble();
+    const at::Tensor& dy = grads[0];
     variable_list result(6);
-    result[0] = dy * mask;
+    result[0] = dy * saved[0];
+    if (saved.size() == 1) return result;
+    const at::Tensor mask = saved[0].to(at::kFloat);
+    const at::Tensor &x = saved[1], &scale = saved[2], &zero_float = saved[3], &q = saved[4];
+    const double factor = context->saved_data["gradient_scale"].toDouble();
     if (context->needs_input_grad(1)) {
       result[1] = (dy * (q - mask * (x / scale))).sum().view({1}).mul_(factor);
     }
@@ -76,14 +110,22 @@ class Static : public torch::autograd::Function<Static> {
 
 QuantizedActivation quantize_per_token(const at::Tensor& x, int num_bits) {
   LRQAT_CHECK(x.dim() > 0 && x.scalar_type() == at::kFloat && num_bits >= 1 && num_bits <= 16);
-  const int largest = (1 << num_bits) - 1;
+  const float largest = largest_code(num_bits);
   const auto [low, high] = x.detach().aminmax(-1, /*keepdim=*/true);
   const at::Tensor scale = ((high - low) / largest).clamp_min_(kSmallestScale);
-  return quantize(x.detach(), scale, -low / scale, 0, largest);
+  return quantize(x.detach(), scale, -low / scale, 0, static_cast<int>(largest));
 }
 
 at::Tensor fake_quantize_per_token(const at::Tensor& x, int num_bits) {
+  LRQAT_CHECK(x.dim() > 0 && x.scalar_type() == at::kFloat && num_bits >= 1 && num_bits <= 16);
+  if (!x.requires_grad() || !at::GradMode::is_enabled()) return per_token_values(x, num_bits, nullptr);
   return PerToken::apply(x, static_cast<std::int64_t>(num_bits));
+}
+
+StaticQuantizer::StaticQuantizer(const StaticQuantizerOptions& options, at::Tensor scale,
+                                 at::Tensor zero_float)
+    : options_(options), scale_(std::move(scale)), zero_float_(std::move(zero_float)) {
+  LRQAT_CHECK(scale_.numel() == 1 && zero_float_.defined() != options.symmetric);
 }
 
 int StaticQuantizer::quant_max() const { return quant_min() + (1 << options_.num_bits) - 1; }
@@ -108,7 +150,7 @@ void StaticQuantizer::set_range(at::Device device) {
 }
 
 void StaticQuantizer::learn() {
-  LRQAT_CHECK(seen_, "a range is learned from one that was observed");
+  LRQAT_CHECK(scale_.defined(), "a range is learned from one that there is");
   learned_ = true;
   scale_.set_requires_grad(true);
   if (zero_float_.defined()) zero_float_.set_requires_grad(true);
@@ -138,6 +180,38 @@ std::vector<Parameter> StaticQuantizer::parameters() const {
   std::vector<Parameter> parameters{{"scale", scale_, ParameterKind::scale}};
   if (zero_float_.defined()) parameters.push_back({"zero_float", zero_float_, ParameterKind::scale});
   return parameters;
+}
+
+ActivationQuantizer::ActivationQuantizer(std::string name, int num_bits, ActivationRange range)
+    : name_(std::move(name)), num_bits_(num_bits) {
+  if (range == ActivationRange::fixed) static_.emplace(StaticQuantizerOptions{.num_bits = num_bits});
+}
+
+at::Tensor ActivationQuantizer::forward(const at::Tensor& x) {
+  if (!static_) return fake_quantize_per_token(x, num_bits_);
+  if (observing_) {
+    static_->observe(x);
+    return static_->quantize(x).values;
+  }
+  return static_->forward(x);
+}
+
+void ActivationQuantizer::learn() { static_.value().learn(); }
+
+void ActivationQuantizer::set_range(at::Tensor scale, at::Tensor zero_float) {
+  static_.emplace(StaticQuantizerOptions{.num_bits = num_bits_}, std::move(scale), std::move(zero_float));
+}
+
+std::vector<Parameter> ActivationQuantizer::parameters() const {
+  if (!static_) return {};
+  std::vector<Parameter> parameters = static_->parameters();
+  for (Parameter& parameter : parameters) parameter.name = name_ + "." + parameter.name;
+  return parameters;
+}
+
+std::vector<std::pair<std::string, at::Tensor>> ActivationQuantizer::buffers() const {
+  if (!static_ || !static_->parameters().empty()) return {};
+  return {{name_ + ".scale", static_->scale()}, {name_ + ".zero_float", static_->zero_float()}};
 }
 
 }  // namespace lrqat::quant

@@ -17,8 +17,12 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
+#include <optional>
+#include <string>
 #include <vector>
 
+#include "lrqat/quant/activation_options.h"
 #include "lrqat/quant/weight_parametrization.h"
 
 namespace lrqat::quant {
@@ -47,11 +51,13 @@ struct StaticQuantizerOptions {
 class StaticQuantizer {
  public:
   explicit StaticQuantizer(const StaticQuantizerOptions& options) : options_(options) {}
+  // With a range from a file: scale [1] float32, zero_float [1] (undefined where symmetric).
+  StaticQuantizer(const StaticQuantizerOptions& options, at::Tensor scale, at::Tensor zero_float);
 
   // Takes x into the running range. Once per batch, in the first forward pass only (a recomputed block must
   // not count twice). Not allowed once the range is learned.
   void observe(const at::Tensor& x);
-  // From now on scale and zero_float are parameters, starting from the range seen.
+  // From now on scale and zero_float are parameters, starting from the range that there is.
   void learn();
 
   // y, differentiable in x and, where they are learned, in the parameters. Needs a range: observe() first.
@@ -61,6 +67,7 @@ class StaticQuantizer {
   std::vector<Parameter> parameters() const;  // "scale" and, asymmetric, "zero_float"; empty before learn()
   double low() const { return low_; }         // of the running range, as observed
   double high() const { return high_; }
+  const at::Tensor& scale() const { return scale_; }            // [1]; undefined before a range was seen
   const at::Tensor& zero_float() const { return zero_float_; }  // [1]; undefined where symmetric
 
  private:
@@ -69,12 +76,42 @@ class StaticQuantizer {
   void set_range(at::Device device);
 
   StaticQuantizerOptions options_;
-  bool seen_ = false;
+  bool seen_ = false;  // a range was observed here, not read
   bool learned_ = false;
   double low_ = 0.0;
   double high_ = 0.0;
   at::Tensor scale_;       // [1] float32, undefined before a range was seen
   at::Tensor zero_float_;  // [1]
+};
+
+// The asymmetric quantizer of one point of a model, by the name that it has on disk
+// ("model.layers.0.self_attn.cached_keys"). Dynamic, or static with a range that must be observed or set
+// first.
+class ActivationQuantizer {
+ public:
+  ActivationQuantizer(std::string name, int num_bits, ActivationRange range);
+
+  // y, differentiable in x. While observing, x is taken into the range before, and there is no gradient.
+  at::Tensor forward(const at::Tensor& x);
+
+  void observe(bool on) { observing_ = on; }
+  // Static only. Error where no range was observed.
+  void learn();
+  void set_range(at::Tensor scale, at::Tensor zero_float);
+
+  const std::string& name() const { return name_; }
+  int num_bits() const { return num_bits_; }
+  bool is_dynamic() const { return !static_; }
+  // Names with this point's in front: what is trained, and what is kept as it is.
+  std::vector<Parameter> parameters() const;
+  std::vector<std::pair<std::string, at::Tensor>> buffers() const;
+  const StaticQuantizer& static_range() const { return static_.value(); }
+
+ private:
+  std::string name_;
+  int num_bits_;
+  std::optional<StaticQuantizer> static_;
+  bool observing_ = false;
 };
 
 }  // namespace lrqat::quant

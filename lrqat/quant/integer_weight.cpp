@@ -50,6 +50,16 @@ WeightTile IntegerWeight::make_tile(std::int64_t row_begin, std::int64_t row_end
   return tile_of_codes(phi_0_.decode(row_begin, row_end), scale_, shift_, row_begin, row_end, compute);
 }
 
+std::vector<std::pair<std::string, at::Tensor>> IntegerWeight::buffers() const {
+  std::vector<std::pair<std::string, at::Tensor>> buffers{
+      {"codes", phi_0_.tensor()},
+      {"scale", scale_},
+      {"clipped_fraction", at::full({1}, clipped_fraction_, at::kFloat)}};
+  if (shift_.zero_point.defined()) buffers.emplace_back("zero_point", shift_.zero_point);
+  if (shift_.offset.defined()) buffers.emplace_back("offset", shift_.offset);
+  return buffers;
+}
+
 std::optional<OperandSource> IntegerWeight::operand_source(ComputeType compute) const {
   if (shift_.offset.defined()) return std::nullopt;
   return low_rank_operand(phi_0_, {}, grid_, scale_, compute, shift_.zero_point);

@@ -22,6 +22,7 @@ class IntegerWeight final : public WeightParametrization {
   std::int64_t in_features() const override { return phi_0_.in_features(); }
   at::Device device() const override { return phi_0_.tensor().device(); }
   WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const override;
+  std::vector<std::pair<std::string, at::Tensor>> buffers() const override;
   std::optional<OperandSource> operand_source(ComputeType compute) const override;
   bool is_quantized() const override { return true; }
   QuantizedWeight convert() const override;

@@ -52,10 +52,14 @@ Start estimate(const at::Tensor& weight, const LrQatOptions& options, bool symme
   return {range.scale, range.zero_point(options.grid)};
 }
 
-void check_start(const std::string& name, const at::Tensor& weight, const LrQatOptions& options,
-                 const LrQatStart& start) {
+void check_rank(const LrQatOptions& options) {
   if (options.rank <= 0)
     throw UsageError(concat("--rank ", options.rank, ": LR-QAT needs a rank of at least 1"));
+}
+
+void check_start(const std::string& name, const at::Tensor& weight, const LrQatOptions& options,
+                 const LrQatStart& start) {
+  check_rank(options);
   if (start.faithful && start.svd_steps > 0) {
     throw UsageError(
         "--faithful-downcast true is for adapters that start at zero: not together with --init svd");
@@ -64,6 +68,16 @@ void check_start(const std::string& name, const at::Tensor& weight, const LrQatO
     throw UsageError("--init svd needs a --lora-alpha above 0");
   options.granularity.check(name, weight.size(1));
   check_finite(name, weight);
+}
+
+Phi0 store(const at::Tensor& u, const LrQatOptions& options, bool faithful) {
+  Phi0 phi_0 = Phi0::allocate(u.size(0), u.size(1), options.downcast, options.grid, u.device());
+  for_each_tile(u.size(0), u.size(1), [&](std::int64_t begin, std::int64_t end) {
+    const at::Tensor rows = u.slice(0, begin, end);
+    faithful ? store_faithfully(phi_0, begin, rows, options.downcast, options.grid)
+             : phi_0.store_rows(begin, rows);
+  });
+  return phi_0;
 }
 
 }  // namespace
@@ -97,14 +111,19 @@ std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const at::Ten
     lora_b = factors.right.contiguous();
     u = at::addmm(u, lora_a, lora_b, 1.0, -scaling);
   }
-  Phi0 phi_0 =
-      Phi0::allocate(weight.size(0), weight.size(1), options.downcast, options.grid, weight.device());
-  for_each_tile(weight.size(0), weight.size(1), [&](std::int64_t begin, std::int64_t end) {
-    const at::Tensor rows = u.slice(0, begin, end);
-    start.faithful ? store_faithfully(phi_0, begin, rows, options.downcast, options.grid)
-                   : phi_0.store_rows(begin, rows);
-  });
-  return std::make_shared<LrQatWeight>(options, std::move(phi_0), scale, lora_a, lora_b, grid.zero_point);
+  return std::make_shared<LrQatWeight>(options, store(u, options, start.faithful), scale, lora_a, lora_b,
+                                       grid.zero_point);
+}
+
+std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const RoundedStart& start,
+                                          const LrQatOptions& options, std::uint64_t seed) {
+  check_rank(options);
+  const at::Tensor& u = start.unrounded;
+  check_finite(name, u);
+  return std::make_shared<LrQatWeight>(
+      options, store(u, options, /*faithful=*/true), ScaleParameter(start.rounded.scale, options.scale),
+      at::zeros({u.size(0), options.rank}, u.options()),
+      kaiming_uniform_rows(options.rank, u.size(1), seed).to(u.device()), start.rounded.zero_point);
 }
 
 }  // namespace lrqat::quant

@@ -1,5 +1,6 @@
 // Where LR-QAT starts from, besides its plain form (LrQatWeight::prepare): asymmetric grids, adapters from a
-// singular value decomposition, a downcast that keeps every code (docs/method.md section 2).
+// singular value decomposition, integers of GPTQ, a downcast that keeps every code (docs/method.md section
+// 2).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "lrqat/quant/gptq.h"
 #include "lrqat/quant/lr_qat_weight.h"
 
 namespace lrqat::quant {
@@ -28,6 +30,12 @@ struct LrQatStart {
 std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const at::Tensor& weight,
                                           const LrQatOptions& options, const LrQatStart& start,
                                           const RangeEstimator& estimator, std::uint64_t seed);
+
+// From integers that something better than rounding to nearest chose: Φ0 = φ(start.unrounded), moved by one
+// unit of φ where it would round to another code, so that the first Ŵ is start.rounded exactly, and weights
+// that lay near a border of their code still do. `name` is for messages.
+std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const RoundedStart& start,
+                                          const LrQatOptions& options, std::uint64_t seed);
 
 // Stores u (float32 [rows, K], rows from row_begin on) and moves what would round to another code than u.
 void store_faithfully(Phi0& phi_0, std::int64_t row_begin, const at::Tensor& u, Downcast downcast,

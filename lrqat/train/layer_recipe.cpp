@@ -63,6 +63,15 @@ void apply(const Override& one, const std::string& text, Recipe& recipe) {
   }
 }
 
+// The names of ranges among the starts; with these the first Ŵ is rounding to nearest, code by code.
+void apply_init(Recipe& recipe) {
+  if (recipe.init != "rtn" && recipe.init != "lp") return;
+  if (recipe.init == "rtn") recipe.range = quant::RangeEstimator::parse("minmax");
+  if (recipe.init == "lp" && recipe.range.kind != quant::RangeEstimator::Kind::lp)
+    recipe.range = quant::RangeEstimator::parse("lp:3.5");
+  recipe.faithful_downcast = true;
+}
+
 }  // namespace
 
 bool matches_pattern(const std::string& pattern, const std::string& name) {
@@ -99,7 +108,16 @@ std::optional<Recipe> layer_recipe(const Recipe& recipe, const std::string& laye
     apply(one, text, result);
   }
   if (skip) return std::nullopt;
+  apply_init(result);
   return result;
+}
+
+bool uses_value(const Recipe& recipe, const std::string& field, const std::string& value) {
+  if (recipe_field(field).print(recipe) == std::vector<std::string>{value}) return true;
+  return std::any_of(recipe.overrides.begin(), recipe.overrides.end(), [&](const std::string& text) {
+    const Override one = parse_override(text);
+    return std::find(one.fields.begin(), one.fields.end(), std::pair(field, value)) != one.fields.end();
+  });
 }
 
 void check_overrides_match(const Recipe& recipe, const std::vector<std::string>& layers) {

@@ -64,6 +64,10 @@ WeightPtr prepare_lr_qat(const Recipe& recipe, const std::string& layer, const a
   return quant::start_lr_qat(layer, weight, options, start, recipe.range, seed);
 }
 
+WeightPtr start_lr_qat(const Recipe& recipe, const std::string& layer, const quant::RoundedStart& start) {
+  return quant::start_lr_qat(layer, start, recipe.lr_qat_options(), layer_seed(recipe.seed, layer));
+}
+
 WeightPtr restore_lr_qat(const Recipe& recipe, const SavedLayer& saved) {
   const quant::LrQatOptions options = recipe.lr_qat_options();
   return std::make_shared<quant::LrQatWeight>(
@@ -162,6 +166,18 @@ WeightPtr prepare_peqa(const Recipe& recipe, const std::string& layer, const at:
   return quant::PeqaWeight::prepare(layer, weight, peqa_options(recipe), recipe.range);
 }
 
+std::shared_ptr<quant::PeqaWeight> codes_of(const quant::RoundedStart& start,
+                                            const quant::PeqaOptions& options) {
+  const quant::QuantizedWeight& rounded = start.rounded;
+  return std::make_shared<quant::PeqaWeight>(
+      options, quant::Phi0::store(rounded.weight_int.to(at::kFloat), quant::Downcast::integer, options.grid),
+      quant::ScaleParameter(rounded.scale, options.scale), rounded.zero_point);
+}
+
+WeightPtr start_peqa(const Recipe& recipe, const std::string&, const quant::RoundedStart& start) {
+  return codes_of(start, peqa_options(recipe));
+}
+
 WeightPtr restore_peqa(const Recipe& recipe, const SavedLayer& saved) {
   return restore_codes(peqa_options(recipe), saved);
 }
@@ -201,6 +217,11 @@ WeightPtr prepare_qlora(const Recipe& recipe, const std::string& layer, const at
       layer_seed(recipe.seed, layer));
 }
 
+WeightPtr start_qlora(const Recipe& recipe, const std::string& layer, const quant::RoundedStart& start) {
+  return quant::LoraWeight::around(codes_of(start, frozen_base(recipe)), lora_options(recipe),
+                                   layer_seed(recipe.seed, layer));
+}
+
 WeightPtr restore_qlora(const Recipe& recipe, const SavedLayer& saved) {
   return std::make_shared<quant::LoraWeight>(restore_codes(frozen_base(recipe), saved), lora_options(recipe),
                                              saved.at("lora_a"), saved.at("lora_b"));
@@ -231,15 +252,31 @@ WeightPtr prepare_rtn(const Recipe& recipe, const std::string& layer, const at::
       layer, round(layer, weight, grid_of(recipe), recipe.granularity, recipe.range, recipe.scale_options()));
 }
 
+WeightPtr start_rtn(const Recipe&, const std::string& layer, const quant::RoundedStart& start) {
+  return std::make_shared<quant::IntegerWeight>(layer, start.rounded);
+}
+
+// What prepare() makes again needs no file; integers from calibration text do.
+WeightPtr restore_rtn(const Recipe& recipe, const SavedLayer& saved) {
+  const quant::Grid grid = grid_of(recipe);
+  const quant::Phi0 codes(saved.at("codes"), saved.in_features, quant::Downcast::integer, grid, saved.name);
+  quant::QuantizedWeight weight{grid, recipe.granularity, codes.decode(0, codes.out_features()).to(at::kChar),
+                                saved.at("scale"), saved.at("clipped_fraction").item<double>()};
+  if (!recipe.symmetric) weight.zero_point = saved.at("zero_point");
+  return std::make_shared<quant::IntegerWeight>(saved.name, weight);
+}
+
 const std::vector<Method>& methods() {
   static const std::vector<Method> table = {
-      {"lr-qat", true, prepare_lr_qat, restore_lr_qat, nullptr, lr_qat_bytes, true, false},
+      {"lr-qat", true, prepare_lr_qat, restore_lr_qat, nullptr, lr_qat_bytes, true, false, true, start_lr_qat,
+       true},
       {"l4q", true, prepare_l4q, restore_l4q, l4q_defaults, l4q_bytes, true, false},
       {"lsq", true, prepare_lsq, restore_lsq, lsq_defaults, nullptr, false, true},
-      {"peqa", true, prepare_peqa, restore_peqa, nullptr, integer_bytes, false, false},
-      {"qlora", true, prepare_qlora, restore_qlora, lora_defaults, integer_bytes, true, false},
+      {"peqa", true, prepare_peqa, restore_peqa, nullptr, integer_bytes, false, false, true, start_peqa},
+      {"qlora", true, prepare_qlora, restore_qlora, lora_defaults, integer_bytes, true, false, true,
+       start_qlora},
       {"lora", true, prepare_lora, restore_lora, lora_defaults, l4q_bytes, true, false, false},
-      {"rtn", false, prepare_rtn, nullptr, nullptr, integer_bytes, false, false},
+      {"rtn", false, prepare_rtn, restore_rtn, nullptr, integer_bytes, false, false, true, start_rtn},
   };
   return table;
 }
@@ -259,6 +296,11 @@ std::optional<quant::QuantizedWeight> taken_over(const Recipe& own, const std::s
          obstacle, "; --init auto starts such linears from their values");
   }
   return start;
+}
+
+// False where the method keeps floats, or this linear does.
+bool is_looked_at(const Method& method, const Recipe& recipe, const std::string& layer) {
+  return method.has_grid && layer_recipe(recipe, layer).has_value();
 }
 
 bool is_taken(const Recipe& recipe, const std::string& layer, const quant::QuantizedWeight& stored) {
@@ -318,6 +360,17 @@ WeightPtr prepare_layer(const Method& method, const Recipe& recipe, const std::s
   return method.prepare(*own, layer, weight);
 }
 
+WeightPtr prepare_layer(const Method& method, const Recipe& recipe, const nn::Linear& linear,
+                        const at::Tensor& weight) {
+  const auto stored = model::stored_integers(*linear.weight());
+  return prepare_layer(method, recipe, linear.name(), weight, stored ? &*stored : nullptr);
+}
+
+bool starts_from_stored(const Method& method, const Recipe& recipe, const nn::Linear& linear) {
+  const auto stored = model::stored_integers(*linear.weight());
+  return stored && is_looked_at(method, recipe, linear.name()) && is_taken(recipe, linear.name(), *stored);
+}
+
 void prepare_linears(const Method& method, const Recipe& recipe, model::Decoder& decoder,
                      const formats::WeightSource& source, ProgressReporter& progress) {
   std::int64_t quantized = 0, taken = 0;
@@ -325,8 +378,7 @@ void prepare_linears(const Method& method, const Recipe& recipe, model::Decoder&
       decoder, source,
       [&](const std::string& name, const at::Tensor& weight) {
         const auto stored = model::stored_integers(*decoder.find_linear(name)->weight());
-        const bool looked_at =
-            stored.has_value() && method.has_grid && layer_recipe(recipe, name).has_value();
+        const bool looked_at = stored.has_value() && is_looked_at(method, recipe, name);
         quantized += looked_at ? 1 : 0;
         taken += looked_at && is_taken(recipe, name, *stored) ? 1 : 0;
         return prepare_layer(method, recipe, name, weight, stored ? &*stored : nullptr);
@@ -336,6 +388,24 @@ void prepare_linears(const Method& method, const Recipe& recipe, model::Decoder&
   progress.message(concat("of ", quantized, " quantized linears ", taken,
                           " start from their integers and scales, ", quantized - taken,
                           " from their values (other grid, or --init)"));
+}
+
+WeightPtr prepare_gptq(const Method& method, const Recipe& recipe, const std::string& layer,
+                       const at::Tensor& weight, const quant::GptqFactor& factor) {
+  check_init(method, "gptq");
+  const quant::GptqOptions options{grid_of(recipe), recipe.granularity, recipe.scale_options(),
+                                   recipe.symmetric};
+  return method.start(recipe, layer, quant::gptq(layer, weight, factor, options, recipe.range));
+}
+
+void check_init(const Method& method, const std::string& init) {
+  if (init != "gptq" || method.start != nullptr) return;
+  std::string names;
+  for (const Method& other : methods()) {
+    if (other.start != nullptr) names += (names.empty() ? "" : ", ") + other.name;
+  }
+  throw UsageError(
+      concat("--init gptq: --method ", method.name, " does not start from integers; ", names, " do"));
 }
 
 WeightPtr restore_layer(const Method& method, const Recipe& recipe, const SavedLayer& saved) {

@@ -12,6 +12,7 @@
 #include "lrqat/base/progress.h"
 #include "lrqat/model/decoder.h"
 #include "lrqat/model/source_weight.h"
+#include "lrqat/quant/gptq.h"
 #include "lrqat/quant/weight_parametrization.h"
 #include "lrqat/train/recipe.h"
 
@@ -34,8 +35,7 @@ struct Method {
   std::function<std::shared_ptr<quant::WeightParametrization>(const Recipe&, const std::string& layer,
                                                               const at::Tensor& weight)>
       prepare;
-  // From buffers() and parameters() by their names in the parametrisation ("phi_0", "lora_a"); null where
-  // prepare() makes the same again.
+  // From buffers() and parameters() by their names in the parametrisation ("phi_0", "lora_a").
   std::function<std::shared_ptr<quant::WeightParametrization>(const Recipe&, const SavedLayer&)> restore;
   // Sets the fields whose usual value is another one with this method; null: none.
   void (*defaults)(Recipe&) = nullptr;
@@ -44,6 +44,11 @@ struct Method {
   bool has_adapters = false;
   bool trains_weight = false;
   bool has_grid = true;  // false: weights stay float
+  // From integers that a post-training method chose (--init gptq); null: the method starts from float weights
+  // only.
+  std::shared_ptr<quant::WeightParametrization> (*start)(const Recipe&, const std::string& layer,
+                                                         const quant::RoundedStart&) = nullptr;
+  bool adapters_in_steps = false;  // A·B counts in steps of the grid, not in units of the weight
 };
 
 const Method& find_method(const std::string& name);  // UsageError that lists the names
@@ -61,11 +66,23 @@ std::shared_ptr<quant::WeightParametrization> prepare_layer(const Method& method
                                                             const std::string& layer,
                                                             const at::Tensor& weight,
                                                             const quant::QuantizedWeight* stored = nullptr);
+// The same for a linear that still has the model's own weight, which is where stored integers are looked for.
+std::shared_ptr<quant::WeightParametrization> prepare_layer(const Method& method, const Recipe& recipe,
+                                                            const nn::Linear& linear,
+                                                            const at::Tensor& weight);
+// True where the linear with the model's own weight starts from that weight's integers.
+bool starts_from_stored(const Method& method, const Recipe& recipe, const nn::Linear& linear);
 
 // Gives every linear of `decoder`, the model of `source`, its weight. Says how many start from integers.
 void prepare_linears(const Method& method, const Recipe& recipe, model::Decoder& decoder,
                      const formats::WeightSource& source, ProgressReporter& progress);
 
+// The method's weight from the integers of GPTQ. recipe: the layer's own; weight float32 [N, K].
+std::shared_ptr<quant::WeightParametrization> prepare_gptq(const Method& method, const Recipe& recipe,
+                                                           const std::string& layer, const at::Tensor& weight,
+                                                           const quant::GptqFactor& factor);
+// UsageError where the method has no such start.
+void check_init(const Method& method, const std::string& init);
 // The same from a run's tensors.
 std::shared_ptr<quant::WeightParametrization> restore_layer(const Method& method, const Recipe& recipe,
                                                             const SavedLayer& saved);

@@ -31,22 +31,29 @@ std::string kept_lines(const fs::path& path, std::int64_t last) {
   return kept;
 }
 
-std::string json_line(std::int64_t step, double time, const std::map<std::string, double>& values) {
-  nlohmann::ordered_json line{{"step", step}, {"time", time}};
+std::string json_line(nlohmann::ordered_json line, const std::map<std::string, double>& values) {
   for (const auto& [name, value] : values) {
     line[name] = std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json(nullptr);
   }
   return line.dump() + "\n";
 }
 
+void append(const fs::path& path, const std::string& lines) {
+  std::ofstream file(path, std::ios::app | std::ios::binary);
+  file << lines << std::flush;
+  if (!file) fail("cannot write ", path.string());
+}
+
 }  // namespace
 
-MetricsWriter::MetricsWriter(const fs::path& run, std::int64_t resumed_step) : path_(run / "metrics.jsonl") {
+MetricsWriter::MetricsWriter(const fs::path& run, std::int64_t resumed_step)
+    : path_(run / "metrics.jsonl"), layers_path_(run / "layers.jsonl") {
   std::error_code code;
   fs::create_directories(run, code);
   if (code) fail("cannot create folder ", run.string(), ": ", code.message());
   const bool resumed = resumed_step >= 0;
-  write_text_file(path_, resumed ? kept_lines(path_, resumed_step) : "");
+  for (const fs::path& path : {path_, layers_path_})
+    write_text_file(path, resumed ? kept_lines(path, resumed_step) : "");
   if (!resumed) remove_event_files(run);
   tensorboard_ =
       std::make_unique<TensorBoardWriter>(run, seconds_since_epoch(), resumed ? resumed_step + 1 : -1);
@@ -56,10 +63,27 @@ MetricsWriter::~MetricsWriter() = default;
 
 void MetricsWriter::log(std::int64_t step, const std::map<std::string, double>& values) {
   const double now = seconds_since_epoch();
-  std::ofstream file(path_, std::ios::app | std::ios::binary);
-  file << json_line(step, now, values) << std::flush;
-  if (!file) fail("cannot write ", path_.string());
+  append(path_, json_line({{"step", step}, {"time", now}}, values));
   tensorboard_->add_scalars(now, step, values);
+}
+
+void MetricsWriter::log_layers(
+    std::int64_t step, const std::vector<std::pair<std::string, std::map<std::string, double>>>& layers) {
+  std::string lines;
+  for (const auto& [layer, values] : layers) lines += json_line({{"step", step}, {"layer", layer}}, values);
+  append(layers_path_, lines);
+}
+
+std::map<std::string, Json> last_layer_report(const fs::path& run) {
+  const fs::path path = run / "layers.jsonl";
+  std::map<std::string, Json> report;
+  if (!fs::exists(path)) return report;
+  std::istringstream lines(read_text_file(path));
+  for (std::string line; std::getline(lines, line);) {
+    const Json object = parse_json(line, path.string());
+    report[json_get<std::string>(object, "layer", path.string())] = object;  // later ones win
+  }
+  return report;
 }
 
 }  // namespace lrqat::train

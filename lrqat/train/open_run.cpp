@@ -3,6 +3,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
+#include "lrqat/model/activations.h"
 #include "lrqat/model/integer_source.h"
 #include "lrqat/model/open.h"
 #include "lrqat/train/methods.h"
@@ -42,22 +43,26 @@ void restore_student(const Run& run, model::Decoder& decoder, const model::Share
                      ProgressReporter& progress) {
   run.check_model(model_fingerprint(*source));
   const Method& method = find_method(run.recipe().method);
-  if (!method.restore) {
+  decoder.set_activations(run.recipe().activations);
+  const bool calibrated = !method.trains && std::filesystem::exists(run.path() / "prepared.safetensors");
+  if (!method.trains && !calibrated) {
     prepare_linears(method, run.recipe(), decoder, *source, progress);
     return;
   }
-  if (!run.has_checkpoint()) {
+  if (method.trains && !run.has_checkpoint()) {
     fail(run.path().string(),
          ": the run has no checkpoint yet; continue it with `lrqat train --resume --out ",
          run.path().string(), "`");
   }
   auto tensors = load_tensors(run.path() / "prepared.safetensors");
-  tensors.merge(load_tensors(run.checkpoint(best ? "best" : "last") / "trainables.safetensors"));
+  if (method.trains)
+    tensors.merge(load_tensors(run.checkpoint(best ? "best" : "last") / "trainables.safetensors"));
   for (nn::Linear* linear : decoder.linears()) {
     const SavedLayer saved{linear->name(), linear->in_features(),
                            take_layer(tensors, linear->name(), decoder.device())};
     if (auto weight = restore_layer(method, run.recipe(), saved)) linear->set_weight(std::move(weight));
   }
+  model::take_ranges(decoder, tensors, run.path().string());
   if (!tensors.empty())
     fail(run.path().string(), ": tensor \"", tensors.begin()->first, "\" belongs to no linear");
 }

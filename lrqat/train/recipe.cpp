@@ -6,6 +6,8 @@
 #include "lrqat/base/cpu.h"
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
+#include "lrqat/train/methods.h"
+#include "lrqat/train/prepare_student.h"
 #include "lrqat/train/toml.h"
 
 namespace lrqat::train {
@@ -49,13 +51,22 @@ const RecipeField& recipe_field(const std::string& name) {
 
 void validate(const Recipe& recipe, bool needs_data) {
   if (recipe.model.empty()) throw UsageError("--model is missing: a Hugging Face folder or a GGUF file");
-  if (needs_data && recipe.data.empty() && recipe.steps > 0)
+  check_init(find_method(recipe.method), recipe.init);
+  if (needs_data && recipe.data.empty() && (recipe.steps > 0 || needs_calibration(recipe)))
     throw UsageError("--data is missing: one or more text files");
   if (recipe.warmup_steps() > recipe.steps) {
     throw UsageError(concat("--warmup ", recipe.warmup, " is longer than --steps ", recipe.steps));
   }
   if (recipe.phi == quant::Downcast::int4 && recipe.bits > 4) {
     throw UsageError(concat("--phi int4 holds at most 4 bits, not --bits ", recipe.bits));
+  }
+  const quant::ActivationOptions& activations = recipe.activations;
+  if (activations.learn_range && activations.range == quant::ActivationRange::dynamic) {
+    throw UsageError(
+        "--learn-activation-range true needs --activation-range static: dynamic ranges are each token's");
+  }
+  if (activations.learn_range && !find_method(recipe.method).trains) {
+    throw UsageError(concat("--learn-activation-range true needs a method that trains, not ", recipe.method));
   }
   if (recipe.beta1 >= 1.0 || recipe.beta2 >= 1.0) throw UsageError("--beta1 and --beta2 must be below 1");
 }

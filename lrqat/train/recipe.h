@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "lrqat/nn/linear.h"
+#include "lrqat/quant/activation_options.h"
 #include "lrqat/quant/downcast.h"
 #include "lrqat/quant/grid.h"
 #include "lrqat/quant/lr_qat_weight.h"
@@ -41,12 +42,18 @@ struct Recipe {
   bool learn_scale = true;
   bool symmetric = true;           // false: grids with zero points (l4q: a float offset)
   bool faithful_downcast = false;  // lr-qat: the start equals plain rounding, code by code
-  std::string init = "auto";  // auto, stored, range; svd: range, A·B starts as the rounding residue's best rank R
+  std::string init = "auto";       // where training starts (recipe_fields.cpp)
   int svd_steps = 1;
+  std::int64_t calibration_tokens = 8192;  // gptq: of the training data
+  double gptq_damping = 0.01;              // a share of the Hessian's mean diagonal
+  bool gptq_act_order = true;
   at::ScalarType weight_dtype = at::kBFloat16;  // l4q, lora: how the frozen weight is kept
   bool learn_offset = false;                    // l4q: b is trained, which no integer format holds
   bool gradient_scaling = true;                 // l4q, lsq: LSQ's factor on the gradients of scales
   std::vector<std::string> overrides;           // of single linears (layer_recipe.h)
+
+  quant::ActivationOptions activations;
+  std::int64_t activation_batches = 8;  // static ranges: batches of the data that they are observed on
 
   std::int64_t steps = 1000;
   std::int64_t batch_size = 4;

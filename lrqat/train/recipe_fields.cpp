@@ -135,8 +135,10 @@ std::string checkpointing_name(Checkpointing value) {
 std::vector<RecipeField> input_fields() {
   return {
       text_field("model", &Recipe::model, "the float model: a Hugging Face folder or a GGUF file"),
-      {"data", "training text: .txt (documents end at a line <|endoftext|>) or .jsonl with \"text\"", true,
-       true, [](const Recipe& r) { return r.data; }, [](Recipe& r, const Values& v) { r.data = v; }},
+      {"data",
+       "training text: .txt (documents end at a line <|endoftext|>), or .jsonl with \"text\" or Alpaca's "
+       "fields",
+       true, true, [](const Recipe& r) { return r.data; }, [](Recipe& r, const Values& v) { r.data = v; }},
       text_field("eval-data", &Recipe::eval_data, "text to measure perplexity on"),
   };
 }
@@ -180,16 +182,23 @@ std::vector<RecipeField> special_fields() {
       word_field(
           "init", &Recipe::init,
           [](const std::string& text) {
-            if (text == "auto" || text == "stored" || text == "range" || text == "svd") return text;
-            fail_value("init", text, "auto, stored, range or svd");
+            for (const char* name : {"auto", "stored", "range", "rtn", "lp", "svd", "gptq"}) {
+              if (text == name) return text;
+            }
+            fail_value("init", text, "auto, stored, range, rtn, lp, svd or gptq");
           },
           [](const std::string& text) { return text; },
-          "where the grid starts: stored (the integers and scales of a quantized model), range (found from "
-          "the "
-          "values), auto (stored where the model's integers lie on this grid, else range); lr-qat, qlora: "
-          "svd "
-          "(range, and adapters from the rounding residue's best approximation)"),
+          "where training starts: stored (the integers and scales of a quantized model), range (--range), "
+          "auto (stored where the model's integers lie on this grid, else range), rtn or lp (rounding to "
+          "nearest, min-max or L_p range), svd (lr-qat, qlora: adapters from the rounding residue), gptq "
+          "(lr-qat, peqa, qlora, rtn: integers from calibration text)"),
       integer_field("svd-steps", &Recipe::svd_steps, 1, "lr-qat, qlora: LoftQ iterations of --init svd"),
+      integer_field("calibration-tokens", &Recipe::calibration_tokens, 1,
+                    "tokens of the training data that --init gptq looks at"),
+      real_field("gptq-damping", &Recipe::gptq_damping, 0.0, INFINITY,
+                 "added to the Hessian's diagonal, as a share of its mean"),
+      switch_field("gptq-act-order", &Recipe::gptq_act_order,
+                   "true: input channels in the order of falling activation, false: as they are"),
       switch_field("faithful-downcast", &Recipe::faithful_downcast,
                    "lr-qat: true: the start equals rounding to nearest, code by code"),
       word_field("weight-dtype", &Recipe::weight_dtype, parse_weight_dtype, weight_dtype_name,
@@ -205,6 +214,41 @@ std::vector<RecipeField> special_fields() {
          for (const std::string& text : v) check_override(text);
          r.overrides = v;
        }},
+  };
+}
+
+RecipeField bits_field(const std::string& name, int quant::ActivationOptions::*member,
+                       const std::string& help) {
+  return {name,
+          help,
+          false,
+          false,
+          [=](const Recipe& r) { return Values{std::to_string(r.activations.*member)}; },
+          [=](Recipe& r, const Values& v) {
+            r.activations.*member =
+                quant::check_activation_bits(name, number_from<int>(name, v.at(0), "4, 8 or 16"));
+          }};
+}
+
+std::vector<RecipeField> activation_fields() {
+  return {
+      bits_field("activation-bits", &quant::ActivationOptions::activation_bits,
+                 "inputs of linears: 4, 8 or 16 (not quantized)"),
+      bits_field("kv-bits", &quant::ActivationOptions::kv_bits,
+                 "keys and values as a cache holds them: 4, 8 or 16 (not quantized)"),
+      {"activation-range",
+       "ranges of activations: dynamic (each token's own) or static (observed before training)", false, true,
+       [](const Recipe& r) { return Values{quant::activation_range_name(r.activations.range)}; },
+       [](Recipe& r, const Values& v) { r.activations.range = quant::parse_activation_range(v.at(0)); }},
+      {"learn-activation-range", "true: static ranges are trained, at --scale-lr", false, false,
+       [](const Recipe& r) { return Values{r.activations.learn_range ? "true" : "false"}; },
+       [](Recipe& r, const Values& v) {
+         if (v.at(0) != "true" && v.at(0) != "false")
+           fail_value("learn-activation-range", v.at(0), "true or false");
+         r.activations.learn_range = v.at(0) == "true";
+       }},
+      integer_field("activation-batches", &Recipe::activation_batches, 1,
+                    "static ranges: batches of the data that they are observed on"),
   };
 }
 
@@ -255,8 +299,8 @@ std::vector<RecipeField> running_fields() {
 
 std::vector<RecipeField> make_fields() {
   std::vector<RecipeField> all;
-  for (const auto& part :
-       {input_fields(), method_fields(), special_fields(), training_fields(), running_fields()}) {
+  for (const auto& part : {input_fields(), method_fields(), special_fields(), activation_fields(),
+                           training_fields(), running_fields()}) {
     all.insert(all.end(), part.begin(), part.end());
   }
   return all;

@@ -86,6 +86,9 @@ void Run::save_prepared(const model::Decoder& decoder) const {
       tensors.emplace_back(linear->name() + "." + name, tensor);
     }
   }
+  for (const auto& quantizer : decoder.activation_quantizers()) {
+    for (const auto& [name, tensor] : quantizer->buffers()) tensors.emplace_back(name, tensor);
+  }
   save_tensors(path_ / "prepared.safetensors", tensors);
 }
 

@@ -4,7 +4,7 @@
 //   prepared.safetensors    what training never changes (phi_0, …), written once
 //   checkpoints/step-N/     trainables.safetensors, optimizer.safetensors, state.json
 //   checkpoints/index.json  which of them is the last and which the best
-//   metrics.jsonl, events.out.tfevents.*
+//   metrics.jsonl, layers.jsonl, events.out.tfevents.*
 //   result.json             once the run has ended
 #pragma once
 

@@ -17,8 +17,8 @@ namespace {
 at::Tensor predicting(const at::Tensor& hidden) {
   return hidden.narrow(1, 0, hidden.size(1) - 1).reshape({-1, hidden.size(2)});
 }
-at::Tensor targets_of(const at::Tensor& tokens) {
-  return tokens.narrow(1, 1, tokens.size(1) - 1).reshape({-1});
+at::Tensor predicted(const at::Tensor& targets) {
+  return targets.narrow(1, 1, targets.size(1) - 1).reshape({-1});
 }
 
 at::Tensor checkpointed_layer(const model::Decoder& decoder, std::int64_t index, const at::Tensor& hidden,
@@ -51,7 +51,8 @@ at::Tensor TrainStep::student_hidden(const at::Tensor& tokens) const {
   return predicting(student_.final_norm(hidden));
 }
 
-nn::LossSums TrainStep::accumulate(const at::Tensor& tokens, double divisor) const {
+nn::LossSums TrainStep::accumulate(const at::Tensor& tokens, const at::Tensor& targets,
+                                   double divisor) const {
   std::optional<nn::Distillation> distillation;
   if (options_.distill_weight > 0.0) {
     const at::NoGradGuard no_grad;
@@ -60,7 +61,7 @@ nn::LossSums TrainStep::accumulate(const at::Tensor& tokens, double divisor) con
   }
   nn::LossSums sums;
   const at::Tensor loss = nn::linear_cross_entropy(
-      student_hidden(tokens), student_.lm_head(), targets_of(tokens),
+      student_hidden(tokens), student_.lm_head(), predicted(targets),
       {.divisor = divisor, .softcap = student_.config().final_logit_softcapping}, distillation, &sums);
   torch::autograd::backward({loss}, {});
   return sums;
@@ -68,11 +69,32 @@ nn::LossSums TrainStep::accumulate(const at::Tensor& tokens, double divisor) con
 
 double TrainStep::loss(const nn::LossSums& sums) const {
   const double weight = options_.distill_weight;
+  if (sums.tokens == 0) return 0.0;  // nothing but prompts
   return (weight * sums.divergence + (1.0 - weight) * sums.cross_entropy) / static_cast<double>(sums.tokens);
 }
 
+namespace {
+
+// What quantized activations keep besides their values: a mask, and for ranges that are trained x and the
+// codes.
+std::int64_t activation_bytes_per_token(const model::Decoder& decoder) {
+  const quant::ActivationOptions& options = decoder.activations();
+  const formats::ModelConfig& config = decoder.config();
+  const std::int64_t element = options.learn_range ? 9 : 1;
+  const std::int64_t heads = config.num_attention_heads * config.head_dim;
+  const std::int64_t kv_heads = config.num_key_value_heads * config.head_dim;
+  std::int64_t elements = 0;
+  if (options.kv_bits < quant::kFloatBits) elements += 2 * kv_heads;
+  if (options.activation_bits < quant::kFloatBits) {
+    elements += 2 * config.hidden_size + 2 * heads + kv_heads + config.intermediate_size;
+  }
+  return element * elements;
+}
+
+}  // namespace
+
 std::int64_t kept_bytes_per_token(const model::Decoder& decoder) {
-  std::int64_t bytes = 0;
+  std::int64_t bytes = activation_bytes_per_token(decoder);
   for (const nn::Linear* linear : decoder.layer(0).linears()) {
     const std::int64_t operand = linear->compute() == quant::ComputeType::bfloat16 ? 2 : 4;
     bytes += operand * linear->in_features() + 4 * linear->out_features();

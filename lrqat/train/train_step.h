@@ -30,7 +30,11 @@ class TrainStep {
 
   // Adds the gradients of the loss on tokens [B, L] to the parameters' grad() and returns the sums over its
   // scored tokens. divisor: scored tokens of the whole optimiser step.
-  nn::LossSums accumulate(const at::Tensor& tokens, double divisor) const;
+  nn::LossSums accumulate(const at::Tensor& tokens, double divisor) const {
+    return accumulate(tokens, tokens, divisor);
+  }
+  // targets [B, L]: the tokens, or nn::kIgnoreIndex where the token is not to be predicted.
+  nn::LossSums accumulate(const at::Tensor& tokens, const at::Tensor& targets, double divisor) const;
 
   // The loss of an optimiser step from its sums.
   double loss(const nn::LossSums& sums) const;

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <memory>
@@ -14,14 +15,17 @@
 #include "lrqat/model/integer_source.h"
 #include "lrqat/model/load.h"
 #include "lrqat/model/tokenizer_files.h"
-#include "lrqat/train/layer_recipe.h"
+#include "lrqat/train/layer_report.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/metrics.h"
+#include "lrqat/train/prepare_student.h"
 #include "lrqat/train/run.h"
 #include "lrqat/train/train_step.h"
 
 namespace lrqat::train {
 namespace {
+
+static_assert(data::kNotScored == nn::kIgnoreIndex);
 
 double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -38,6 +42,14 @@ AdamW make_optimizer(const Recipe& recipe, const model::Decoder& student) {
   options.beta2 = recipe.beta2;
   return {{std::move(adapters), std::move(scales)}, options};
 }
+
+struct MicroBatch {
+  at::Tensor tokens, targets;  // [B, L] int64
+  // Predictions that count: the first token of a sequence is none.
+  std::int64_t scored() const {
+    return targets.narrow(1, 1, targets.size(1) - 1).ne(nn::kIgnoreIndex).sum().item<std::int64_t>();
+  }
+};
 
 // What a step reports.
 struct StepResult {
@@ -64,7 +76,8 @@ class Trainer {
     if (resumed) {
       restore_student(run_, *student_, source, /*best=*/false, progress_);
     } else {
-      prepare_student(*source);
+      prepare_student(recipe_, *student_, *source, &dataset_, progress_);
+      run_.save_prepared(*student_);
     }
     optimizer_.emplace(make_optimizer(recipe_, *student_));
     if (resumed) resume();
@@ -85,6 +98,7 @@ class Trainer {
       const bool last = state_.step == recipe_.steps;
       const bool due = last || (recipe_.eval_every > 0 && state_.step % recipe_.eval_every == 0);
       const bool save_due = recipe_.save_every > 0 && state_.step % recipe_.save_every == 0;
+      if (due) metrics_->log_layers(state_.step, report_layers(recipe_, *student_));
       const bool best = due && evaluate_ && evaluate();
       if (due || save_due || stopped()) save(best);
     }
@@ -94,15 +108,6 @@ class Trainer {
 
  private:
   bool stopped() const { return options_.stop != nullptr && options_.stop->load(); }
-
-  void prepare_student(const formats::WeightSource& source) {
-    const Method& method = find_method(recipe_.method);
-    std::vector<std::string> names;
-    for (const nn::Linear* linear : student_->linears()) names.push_back(linear->name());
-    check_overrides_match(recipe_, names);
-    prepare_linears(method, recipe_, *student_, source, progress_);
-    run_.save_prepared(*student_);
-  }
 
   void resume() {
     state_ = run_.last_state();
@@ -114,11 +119,17 @@ class Trainer {
   StepResult step() {
     StepResult out;
     optimizer_->zero_grad();
-    const std::int64_t scored = recipe_.batch_size * (recipe_.sequence_length - 1);
-    const auto divisor = static_cast<double>(scored * recipe_.gradient_accumulation);
+    std::vector<MicroBatch> batches;
+    std::int64_t scored = 0;
     for (std::int64_t i = 0; i < recipe_.gradient_accumulation; ++i) {
-      const at::Tensor tokens = dataset_.batch(sampler_.next(recipe_.batch_size)).to(options_.device);
-      const nn::LossSums sums = step_->accumulate(tokens, divisor);
+      const auto indices = sampler_.next(recipe_.batch_size);
+      batches.push_back({dataset_.batch(indices), dataset_.targets(indices)});
+      scored += batches.back().scored();
+    }
+    const auto divisor = static_cast<double>(std::max<std::int64_t>(scored, 1));
+    for (const MicroBatch& batch : batches) {
+      const nn::LossSums sums =
+          step_->accumulate(batch.tokens.to(options_.device), batch.targets.to(options_.device), divisor);
       out.sums.cross_entropy += sums.cross_entropy;
       out.sums.divergence += sums.divergence;
       out.sums.tokens += sums.tokens;
@@ -155,7 +166,7 @@ class Trainer {
         {"train/tokens_per_second", tokens / elapsed},
         {"train/epochs", sampler_.epochs()},
         {"memory/resident_bytes", static_cast<double>(current_resident_bytes())}};
-    const auto scored = static_cast<double>(step.sums.tokens);
+    const auto scored = static_cast<double>(std::max<std::int64_t>(step.sums.tokens, 1));
     values["train/cross_entropy"] = step.sums.cross_entropy / scored;
     if (recipe_.distill_weight > 0.0) values["train/divergence"] = step.sums.divergence / scored;
     metrics_->log(state_.step, values);
@@ -204,10 +215,42 @@ class Trainer {
   std::optional<TrainStep> step_;
 };
 
+data::PackedDataset open_data(const Recipe& recipe, const text::Tokenizer& tokenizer,
+                              ProgressReporter& progress) {
+  return data::PackedDataset::from_files({recipe.data.begin(), recipe.data.end()}, tokenizer,
+                                         recipe.sequence_length, progress);
+}
+
+// Integers from calibration text are kept: they cannot be made again from the model alone.
+void save_calibrated(const Run& run, const TrainOptions& options, const model::SharedSource& source,
+                     const data::PackedDataset& text, ProgressReporter& progress) {
+  const auto student = model::load_float_model(source, {run.recipe().compute(), options.device});
+  prepare_student(run.recipe(), *student, *source, &text, progress);
+  run.save_prepared(*student);
+}
+
+// Calls work(), which fills a run's folder that is new unless `keep`: where it fails it leaves nothing.
+template <typename Work>
+void fill_run(const Run& run, bool keep, const Work& work) {
+  try {
+    work();
+  } catch (...) {
+    if (!keep) std::filesystem::remove_all(run.path());
+    throw;
+  }
+}
+
 // A method that learns nothing: the folder is the whole run.
 TrainResult make_untrained_run(const Recipe& recipe, const TrainOptions& options,
-                               const formats::WeightSource& source) {
-  if (!options.resume) Run::create(options.run, recipe, model_fingerprint(source), "");
+                               const model::SharedSource& source, ProgressReporter& progress) {
+  std::optional<data::PackedDataset> text;
+  if (needs_calibration(recipe) && !options.resume)
+    text = open_data(recipe, model::load_model_tokenizer(recipe.model), progress);
+  if (!options.resume) {
+    const Run run =
+        Run::create(options.run, recipe, model_fingerprint(*source), text ? text->fingerprint() : "");
+    if (text) fill_run(run, false, [&] { save_calibrated(run, options, source, *text, progress); });
+  }
   TrainResult result;
   result.peak_memory_bytes = peak_resident_bytes();
   return result;
@@ -222,10 +265,9 @@ TrainResult train(const Recipe& given, const TrainOptions& options, ProgressRepo
     fail(options.run.string(), " exists: give another --out, or continue a run there with --resume");
   }
   model::SharedSource source(model::open_source(recipe.model));
-  if (!find_method(recipe.method).trains) return make_untrained_run(recipe, options, *source);
+  if (!find_method(recipe.method).trains) return make_untrained_run(recipe, options, source, progress);
   const text::Tokenizer tokenizer = model::load_model_tokenizer(recipe.model);
-  auto dataset = data::PackedDataset::from_files({recipe.data.begin(), recipe.data.end()}, tokenizer,
-                                                 recipe.sequence_length, progress);
+  auto dataset = open_data(recipe, tokenizer, progress);
   Run run = options.resume
                 ? Run::open(options.run)
                 : Run::create(options.run, recipe, model_fingerprint(*source), dataset.fingerprint());
@@ -234,12 +276,8 @@ TrainResult train(const Recipe& given, const TrainOptions& options, ProgressRepo
   Evaluate evaluate;
   if (options.make_evaluate && !recipe.eval_data.empty()) evaluate = options.make_evaluate(recipe, tokenizer);
   std::optional<Trainer> trainer;
-  try {
-    trainer.emplace(run, options, source, std::move(dataset), std::move(evaluate), progress);
-  } catch (...) {  // a recipe that cannot be prepared leaves nothing
-    if (!options.resume) std::filesystem::remove_all(run.path());
-    throw;
-  }
+  fill_run(run, options.resume,
+           [&] { trainer.emplace(run, options, source, std::move(dataset), std::move(evaluate), progress); });
   return trainer->run();
 }
 

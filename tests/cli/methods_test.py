@@ -2,11 +2,8 @@
 what was trained, and what a method cannot give is refused with a message that says what to do."""
 
 import json
-import signal
-import subprocess
-import time
 
-from tests.support import LRQAT, lrqat, lrqat_json, main, run_state, text_file, tiny_model
+from tests.support import kill_when_half_done, losses, lrqat, lrqat_json, main, run_state, text_file, tiny_model
 
 STEPS = ["--steps", 24, "--batch-size", 2, "--sequence-length", 32, "--warmup", 0, "--schedule", "constant",
          "--compute-dtype", "float32", "--threads", 1]
@@ -17,13 +14,17 @@ RUNS = {
     "lr-qat asymmetric, 2 bits, integer φ from the decomposition": [
         *ADAPTERS, "--lora-alpha", 64, "--bits", 2, "--symmetric", "false", "--phi", "integer", "--init", "svd"],
     "lr-qat faithful, groups": [*ADAPTERS, "--lora-alpha", 64, "--granularity", "group:32", "--faithful-downcast", "true"],
+    "lr-qat from GPTQ, groups": [*ADAPTERS, "--lora-alpha", 64, "--granularity", "group:32", "--bits", 3, "--init", "gptq"],
     "l4q": ["--method", "l4q", *ADAPTERS],
     "l4q with an offset, groups, 3 bits": [
         "--method", "l4q", *ADAPTERS, "--bits", 3, "--granularity", "group:32", "--learn-offset", "true", "--scale-lr", "1e-3"],
     "lsq": ["--method", "lsq", "--lr", "1e-3"],
     "lsq asymmetric": ["--method", "lsq", "--lr", "1e-3", "--symmetric", "false", "--bits", 2, "--range", "minmax"],
     "peqa": ["--method", "peqa", "--scale-lr", "2e-3", "--granularity", "group:16", "--bits", 3],
+    "peqa from GPTQ, asymmetric": ["--method", "peqa", "--scale-lr", "2e-3", "--granularity", "group:16", "--bits", 3,
+                                   "--init", "gptq", "--symmetric", "false"],
     "qlora": ["--method", "qlora", *ADAPTERS],
+    "qlora from GPTQ": ["--method", "qlora", *ADAPTERS, "--init", "gptq", "--bits", 3],
     "qlora from the decomposition": ["--method", "qlora", *ADAPTERS, "--init", "svd", "--svd-steps", 2, "--bits", 2],
     "qlora asymmetric": ["--method", "qlora", *ADAPTERS, "--symmetric", "false", "--bits", 3],
 }
@@ -31,22 +32,6 @@ RUNS = {
 
 def base(folder, flags):
     return ["--model", tiny_model(folder), "--data", text_file(folder), *STEPS, *flags]
-
-
-def losses(run):
-    return [json.loads(line)["train/loss"] for line in (run / "metrics.jsonl").read_text().splitlines()
-            if "train/loss" in json.loads(line)]
-
-
-def kill_when_half_done(arguments, run):
-    process = subprocess.Popen([LRQAT, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        if (run / "metrics.jsonl").exists() and len(losses(run)) >= 8:
-            break
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() != 0, "the run ended before it was killed"
 
 
 def check_run(folder, name, flags):
@@ -120,6 +105,65 @@ def lora_is_a_float_model(folder):
     assert "LoRA trains no integers" in stderr, stderr
 
 
+def gptq_is_a_baseline_and_a_start(folder):
+    """The same integers whether they are the result or what training starts from, with every φ; not those of rounding."""
+    def integers(name, *flags):
+        lrqat("train", *base(folder, ["--bits", 3, *flags]), "--steps", 0, "--out", folder / name)
+        return lrqat_json("convert", "--run", folder / name, "--out", folder / (name + "-c"))["sha256"]
+    for grid in (["--symmetric", "false"], ["--granularity", "group:32"]):
+        kind = grid[-1][:5]
+        gptq = integers(f"gptq-{kind}", "--method", "rtn", "--init", "gptq", *grid)
+        assert gptq == integers(f"again-{kind}", "--method", "rtn", "--init", "gptq", *grid)
+        assert gptq != integers(f"rtn-{kind}", "--method", "rtn", *grid)
+        assert gptq == integers(f"peqa-{kind}", "--method", "peqa", "--init", "gptq", *grid)
+        for phi in ("float32", "bfloat16", "fixed_point8", "int4", "integer"):
+            assert gptq == integers(f"{phi}-{kind}", "--phi", phi, "--init", "gptq", "--rank", 4, *grid), phi
+        assert perplexity(folder, folder / f"gptq-{kind}") == perplexity(folder, folder / f"gptq-{kind}-c")
+    mixed = integers("mixed", "--method", "rtn", "--overrides", "*.mlp.* init=gptq", "--calibration-tokens", 64)
+    assert mixed not in (integers("plain", "--method", "rtn"), integers("all", "--method", "rtn", "--init", "gptq"))
+    assert (folder / "mixed" / "prepared.safetensors").exists() and not (folder / "plain" / "prepared.safetensors").exists()
+
+
+def ranges_as_starts(folder):
+    """--init rtn and lp: the first model is rounding to nearest on that range."""
+    def integers(name, *flags):
+        lrqat("train", *base(folder, ["--bits", 3, *flags]), "--steps", 0, "--out", folder / name)
+        return lrqat_json("convert", "--run", folder / name, "--out", folder / (name + "-c"))["sha256"]
+    for init, flags in (("rtn", ["--range", "minmax"]), ("lp", ["--range", "lp:2.5"])):
+        plain = integers(f"plain-{init}", "--method", "rtn", *flags)
+        assert plain == integers(f"start-{init}", *ADAPTERS, "--init", init, "--range", flags[1])
+        assert plain == integers(f"peqa-{init}", "--method", "peqa", "--init", init, "--range", flags[1])
+    assert integers("lp", *ADAPTERS, "--init", "lp", "--range", "minmax") == integers("lp-rtn", "--method", "rtn", "--range", "lp:3.5")
+
+
+def instruction_data(folder):
+    """Alpaca examples train; the loss is that of the answers; a killed run sees the same data again."""
+    examples = folder / "alpaca.jsonl"
+    examples.write_text("".join(json.dumps({"instruction": f"Count to {n}.", "input": "", "output": " ".join(map(str, range(n)))})
+                                + "\n" for n in range(3, 40)))
+    flags = [*ADAPTERS, "--lora-alpha", 64, "--data", examples]
+    command = ["train", "--model", tiny_model(folder), *STEPS, *flags]
+    lrqat(*command, "--out", folder / "run")
+    values = losses(folder / "run")
+    assert sum(values[-6:]) < sum(values[:6]) - 0.05, values
+    kill_when_half_done([*command, "--save-every", 1, "--out", folder / "killed"], folder / "killed")
+    lrqat("train", "--out", folder / "killed", "--resume", "--threads", 1)
+    assert run_state(folder / "killed") == run_state(folder / "run")
+
+
+def layer_reports(folder):
+    run = folder / "run"
+    lrqat("train", *base(folder, [*ADAPTERS, "--lora-alpha", 64, "--eval-every", 8]), "--out", run)
+    lines = [json.loads(line) for line in (run / "layers.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [8] * 14 + [16] * 14 + [24] * 14, lines
+    last = lines[-1]
+    assert 0 < last["update_mean"] < last["update_max"] and last["scale_mean"] > 0 and 0 <= last["clipped_fraction"] < 1, last
+    assert last["update_mean"] != lines[13]["update_mean"]
+    tensors = {row["name"]: row for row in lrqat_json("inspect", run)["tensors"]}
+    assert tensors[last["layer"] + ".weight"]["training"] == last
+    assert "of a step" in lrqat("inspect", run)[0]
+
+
 def overrides_per_layer(folder):
     run = folder / "run"
     flags = [*ADAPTERS, "--overrides", "*.down_proj bits=8 granularity=group:32", "*.layers.0.self_attn.* skip",
@@ -159,7 +203,8 @@ def methods_have_their_own_defaults(folder):
 def refusals(folder):
     for flags, message in [(["--method", "l4q", "--symmetric", "false"], "--learn-offset true"),
                            (["--init", "svd", "--faithful-downcast", "true"], "not together with --init svd"),
-                           (["--init", "magic"], "range or svd"),
+                           (["--init", "magic"], "range, rtn, lp, svd or gptq"),
+                           (["--method", "l4q", "--init", "gptq"], "does not start from integers"),
                            (["--range", "l4q", "--symmetric", "false"], "is for symmetric grids"),
                            (["--method", "peqa", "--learn-scale", "false"], "--learn-scale must be true"),
                            (["--weight-dtype", "int8"], "bfloat16, float16 or float32")]:
@@ -168,5 +213,6 @@ def refusals(folder):
     assert not (folder / "x").exists()
 
 
-main([*(make_test(name, flags) for name, flags in RUNS.items()), lora_is_a_float_model, overrides_per_layer,
+main([*(make_test(name, flags) for name, flags in RUNS.items()), lora_is_a_float_model, gptq_is_a_baseline_and_a_start, ranges_as_starts,
+      instruction_data, layer_reports, overrides_per_layer,
       methods_have_their_own_defaults, refusals])

@@ -49,6 +49,40 @@ def parts_follow_the_recipe(folder):
     assert plan(model, "--distill-weight", 1)["parts"]["teacher"] > 0
 
 
+def time_has_parts(folder):
+    model = tiny_model(folder)
+    found = plan(model, "--checkpointing", "none")
+    parts = found["step_parts"]
+    assert abs(sum(parts.values()) - found["seconds_per_step"]) < 1e-9 and found["measured_gflops"] > 0, found
+    assert parts["forward_backward"] > 0 and parts["head"] > 0 and parts["optimizer"] > 0
+    assert parts["recompute"] == parts["teacher"] == 0, parts
+    parts = plan(model, "--checkpointing", "block", "--distill-weight", 1)["step_parts"]
+    assert parts["recompute"] > 0 and parts["teacher"] > 0, parts
+    assert abs(found["seconds"] - 1000 * found["seconds_per_step"]) < 1e-6 * found["seconds"]
+
+
+def activations_and_cache_count(folder):
+    model = tiny_model(folder)
+    plain, quantized = plan(model), plan(model, "--activation-bits", 8, "--kv-bits", 4)
+    assert plain["setting"] == "W4A16KV16" and quantized["setting"] == "W4A8KV4"
+    assert quantized["parts"]["activations"] > plain["parts"]["activations"], "masks take memory"
+    config = json.loads((model / "config.json").read_text())
+    width = config["num_key_value_heads"] * config["hidden_size"] // config["num_attention_heads"]
+    layers = config["num_hidden_layers"]
+    assert plain["kv_cache_bytes_per_token"] == 2 * layers * width * 2
+    assert quantized["kv_cache_bytes_per_token"] == 2 * layers * (width / 2 + 4)
+    learned = plan(model, "--activation-bits", 8, "--activation-range", "static", "--learn-activation-range", "true")
+    assert learned["parts"]["activations"] > plan(model, "--activation-bits", 8)["parts"]["activations"]
+
+
+def rounding_alone_has_a_plan(folder):
+    found = plan(tiny_model(folder), "--method", "rtn")
+    assert found["seconds_per_step"] == 0 and found["prepare_seconds"] > 0
+    assert found["parts"]["gradients"] == found["parts"]["activations"] == 0
+    stdout, _ = lrqat("plan", "--model", tiny_model(folder), *RECIPE, "--method", "rtn")
+    assert "only rounds" in stdout, stdout
+
+
 def speaks_to_people_without_json(folder):
     stdout, _ = lrqat("plan", "--model", tiny_model(folder), *RECIPE)
     assert "peak memory" in stdout and "{" not in stdout, stdout
@@ -60,7 +94,6 @@ def refuses(folder):
         (["--model", folder / "none"], 1, "none"),
         ([], 2, "--model"),
         (["--model", model, "--granularity", "group:7"], 1, "7"),
-        (["--model", model, "--method", "rtn"], 2, "nothing to plan"),
         (["--model", model, "--bits", 5], 2, "bits"),
     ]:
         _, stderr = lrqat("plan", *more, expect=code)
@@ -68,4 +101,5 @@ def refuses(folder):
 
 
 if __name__ == "__main__":
-    main([parts_are_what_the_shapes_say, parts_follow_the_recipe, speaks_to_people_without_json, refuses])
+    main([parts_are_what_the_shapes_say, parts_follow_the_recipe, time_has_parts, activations_and_cache_count,
+          rounding_alone_has_a_plan, speaks_to_people_without_json, refuses])

@@ -8,6 +8,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
+#include "lrqat/text/tokenizer.h"
 #include "tests/model/fixtures.h"
 
 namespace lrqat::data {
@@ -53,6 +54,52 @@ TEST_F(TextFiles, JsonLinesGiveTheirTexts) {
       write("a.jsonl", "{\"text\": \"a\\nb\", \"id\": 1}\n\n{\"text\": \"\"}\n{\"id\": 2, \"text\": \"ü\"}");
   EXPECT_EQ(read_documents(path), (Documents{"a\nb", "ü"}));
   EXPECT_EQ(read_text(path), "a\nb\n\nü");
+}
+
+// The prompts of the Alpaca repository, word for word.
+TEST_F(TextFiles, AlpacaExamplesBecomePromptAndAnswer) {
+  const auto path = write("a.jsonl",
+                          "{\"instruction\": \"Add.\", \"input\": \"1 2\", \"output\": \"3\"}\n"
+                          "{\"instruction\": \"Greet.\", \"input\": \"\", \"output\": \"Hi\"}\n"
+                          "{\"instruction\": \"Say nothing.\", \"output\": \" \"}\n"
+                          "{\"instruction\": \"Greet.\", \"output\": \"Hi\"}\n"
+                          "{\"text\": \"plain\", \"instruction\": \"not looked at\"}\n");
+  const auto documents = read_training_documents(path);
+  ASSERT_EQ(documents.size(), 4U);
+  EXPECT_EQ(
+      documents[0].text,
+      "Below is an instruction that describes a task, paired with an input that provides further context. "
+      "Write a response that appropriately completes the request.\n\n### Instruction:\nAdd.\n\n"
+      "### Input:\n1 2\n\n### Response:3");
+  EXPECT_EQ(documents[0].text.substr(documents[0].prompt_bytes), "3");
+  EXPECT_EQ(
+      documents[1].text,
+      "Below is an instruction that describes a task. Write a response that appropriately completes the "
+      "request.\n\n### Instruction:\nGreet.\n\n### Response:Hi");
+  EXPECT_EQ(documents[1].text.substr(documents[1].prompt_bytes), "Hi");
+  EXPECT_EQ(documents[2].text, documents[1].text);
+  EXPECT_EQ(documents[3].text, "plain");
+  EXPECT_EQ(documents[3].prompt_bytes, 0U);
+  EXPECT_NE(error_of("b.jsonl", "{\"instruction\": \"Add.\"}").find("b.jsonl:1"), std::string::npos);
+}
+
+TEST_F(TextFiles, OnlyAnswersOfInstructionDataAreTargets) {
+  const auto texts = std::filesystem::path(LRQAT_TEST_DATA) / "text";
+  const auto tokenizer = text::load_gpt2_files(texts / "encoder.json", texts / "vocab.bpe");
+  const auto path = write("a.jsonl", "{\"instruction\": \"Tell.\", \"output\": \"One day a dog ran.\"}\n");
+  const Document document = read_training_documents(path)[0];
+  const auto answer = tokenizer.encode(document.text.substr(document.prompt_bytes));
+  const auto end = static_cast<std::int64_t>(tokenizer.eos_token_id().has_value());
+  const auto length = static_cast<std::int64_t>(tokenizer.encode(document.text).size()) + end;
+  const auto scored = static_cast<std::int64_t>(answer.size()) + end;
+  SilentProgress silent;
+  const auto dataset = PackedDataset::from_files({path}, tokenizer, length, silent);
+  const std::int64_t first = 0;
+  const at::Tensor tokens = dataset.batch({&first, 1})[0], targets = dataset.targets({&first, 1})[0];
+  EXPECT_TRUE(targets.slice(0, 0, length - scored).eq(kNotScored).all().item<bool>());
+  EXPECT_TRUE(at::equal(targets.slice(0, length - scored), tokens.slice(0, length - scored)));
+  const at::Tensor expected = at::tensor(std::vector<std::int64_t>(answer.begin(), answer.end()));
+  EXPECT_TRUE(at::equal(targets.slice(0, length - scored, length - end), expected));
 }
 
 TEST_F(TextFiles, ReadTextChangesNothing) {
@@ -122,6 +169,18 @@ TEST(PackedDataset, RefusesIndicesOutside) {
   const PackedDataset dataset(counting(8), 4);
   EXPECT_THROW(dataset.batch(std::vector<std::int64_t>{2}), InternalError);
   EXPECT_THROW(dataset.batch(std::vector<std::int64_t>{-1}), InternalError);
+}
+
+TEST(PackedDataset, TargetsLeaveOutWhatIsNotScored) {
+  const PackedDataset dataset(counting(6), 3, {0, 0, 1, 1, 0, 1});
+  const std::vector<std::int64_t> order{1, 0};
+  const at::Tensor expected = dataset.batch(order), targets = dataset.targets(order);
+  expected[0][1] = kNotScored;
+  expected[1][0] = expected[1][1] = kNotScored;
+  EXPECT_TRUE(at::equal(targets, expected));
+  EXPECT_NE(dataset.fingerprint(), PackedDataset(counting(6), 3).fingerprint());
+  const PackedDataset plain(counting(6), 3);
+  EXPECT_TRUE(at::equal(plain.targets(order), plain.batch(order)));
 }
 
 TEST(PackedDataset, FingerprintTellsTokensAndLengthApart) {

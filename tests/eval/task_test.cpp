@@ -154,6 +154,19 @@ TEST(TaskPrompts, NameTheRowThatIsWrong) {
       {"file.jsonl:1", "none of the 2 choices"});
 }
 
+TEST(TaskPrompts, RefuseWhatIsNoText) {
+  const Json piqa{{"goal", {"g"}}, {"sol1", "a"}, {"sol2", "b"}, {"label", 0}};
+  expect_error([&] { prompts_of("piqa", {piqa}); }, {"file.jsonl:1", "no text \"goal\""});
+  const Json choice{{"goal", "g"}, {"sol1", {{"a", 1}}}, {"sol2", "b"}, {"label", 0}};
+  expect_error([&] { prompts_of("piqa", {choice}); }, {"file.jsonl:1", "no text \"sol1\""});
+  const Json arc{
+      {"question", "Q?"}, {"choices", {{"text", {{"x"}, "y"}}, {"label", {"A", "B"}}}}, {"answerKey", "B"}};
+  expect_error([&] { prompts_of("arc_easy", {arc}); }, {"file.jsonl:1", "[\"x\"] is no text"});
+  const Json winogrande{
+      {"sentence", "The cat sat."}, {"option1", "cat"}, {"option2", "dog"}, {"answer", "1"}};
+  expect_error([&] { prompts_of("winogrande", {winogrande}); }, {"file.jsonl:1", "no blank (_)"});
+}
+
 TEST(Tasks, UnknownOnesAreNamed) {
   expect_error([] { expand_tasks({"boolq", "no_task"}); }, {"no_task", "boolq", "lr_qat_six"});
   EXPECT_EQ(expand_tasks({"piqa", "lr_qat_six"}).size(), 6U);

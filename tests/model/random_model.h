@@ -42,6 +42,28 @@ inline formats::ModelConfig full_config() {
   return config;
 }
 
+// What the Gemma families have of their own, with a window in the first layer: norms on both sides of the
+// MLP, GELU, other scores; soft-capping (2), norms of heads and a rotary embedding of the window's layers
+// (3).
+inline formats::ModelConfig gemma_config(int generation) {
+  formats::ModelConfig config = small_config();
+  config.model_type = generation == 2 ? "gemma2" : "gemma3_text";
+  config.architecture = generation == 2 ? "Gemma2ForCausalLM" : "Gemma3ForCausalLM";
+  config.hidden_act = "gelu_pytorch_tanh";
+  config.tie_word_embeddings = true;
+  config.sliding_window = 6;
+  config.sliding_layers = {true, false};
+  config.query_pre_attn_scalar = 10;
+  if (generation == 2) {
+    config.attn_logit_softcapping = 5;
+    config.final_logit_softcapping = 8;
+  } else {
+    config.rope_theta = 1e6;
+    config.rope_local_theta = 1e4;
+  }
+  return config;
+}
+
 inline std::vector<std::byte> random_values(std::int64_t count, formats::DType dtype, Random& random) {
   std::vector<std::byte> bytes;
   for (std::int64_t i = 0; i < count; ++i) {

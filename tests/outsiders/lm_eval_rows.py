@@ -49,10 +49,10 @@ def openbookqa(count):
                    {"text": t, "label": l} for t, l in zip(texts, "ABCD")]}}
 
 
-def mmlu(count, start=0):
-    for i in range(start, start + count):
+def mmlu(count, subjects=("us_foreign_policy", "anatomy")):
+    for i in range(count):
         stem, texts = question(i)
-        yield {"question": f" {stem}\n", "subject": ["us_foreign_policy", "anatomy"][i % 2], "choices": texts,
+        yield {"question": f" {stem}\n", "subject": subjects[i % len(subjects)], "choices": texts,
                "answer": i % 4 if i % 3 else "ABCD"[i % 4]}
 
 

@@ -41,13 +41,15 @@ logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 YAML = {"boolq": "super_glue/boolq/default", "piqa": "piqa/piqa", "hellaswag": "hellaswag/hellaswag",
         "winogrande": "winogrande/default", "arc_easy": "arc/arc_easy", "arc_challenge": "arc/arc_challenge",
-        "openbookqa": "openbookqa/openbookqa", "lambada": "lambada/lambada_openai", "wikitext": "wikitext/wikitext",
-        "mmlu_anatomy": "mmlu/default/mmlu_anatomy", "mmlu_us_foreign_policy": "mmlu/default/mmlu_us_foreign_policy"}
+        "openbookqa": "openbookqa/openbookqa", "lambada": "lambada/lambada_openai", "wikitext": "wikitext/wikitext"}
+TASKS = Path(lm_eval.__file__).parent / "tasks"
+MMLU_SUBJECTS = sorted(path.stem.removeprefix("mmlu_") for path in (TASKS / "mmlu" / "default").glob("mmlu_*.yaml"))
+YAML |= {f"mmlu_{subject}": f"mmlu/default/mmlu_{subject}" for subject in MMLU_SUBJECTS}
 
 
 def task(name, splits, num_fewshot=0):
     """`splits`: {"validation": rows, ...} in the layout of the Hugging Face copy."""
-    config = load_yaml(Path(lm_eval.__file__).parent / "tasks" / f"{YAML[name]}.yaml", resolve_func=True)
+    config = load_yaml(TASKS / f"{YAML[name]}.yaml", resolve_func=True)
     config.pop("tag", None)
     config["custom_dataset"] = lambda **_: {split: Rows(rows) for split, rows in splits.items()}
     built = ConfigurableTask(config=config)

@@ -14,6 +14,7 @@ from tests.support import ROOT, byte_tokenizer, lrqat_json, main
 torch, transformers, _, _ = support.require("torch", "transformers", "lm_eval", "dill")
 import lm_eval_rows as rows_of  # noqa: E402
 import lm_eval_tasks as harness  # noqa: E402
+from families_test import CASES, save  # noqa: E402
 
 DATA = ROOT / "tests" / "data" / "eval"
 FIXTURE = DATA / "lm_eval_smollm2.json"
@@ -58,13 +59,13 @@ def splits(task, data):
     return {"train": train, "dev": train, "validation": test, "test": test}
 
 
-def by_harness(lm, task, data, num_fewshot=0, limit=None):
+def by_harness(lm, task, data, num_fewshot=0, limit=None, subjects=SUBJECTS):
     """{name of the task or subject: (log-likelihoods a sample, metrics)}"""
     if task != "mmlu":
         names = {task: splits(task, data)}
     else:
         names = {f"mmlu_{subject}": {split: [row for row in rows if row["subject"] == subject]
-                                     for split, rows in splits(task, data).items()} for subject in SUBJECTS}
+                                     for split, rows in splits(task, data).items()} for subject in subjects}
     out = {}
     for name, parts in names.items():
         built = harness.task(name, parts, num_fewshot)
@@ -118,10 +119,8 @@ def check(name, expected, found, tolerance):
 
 # -- a tiny model: every task, with and without examples ------------------------------------------------------------
 
-def tiny_model(folder):
-    """The golden tiny Llama with a byte tokenizer that begins every text with BOS."""
-    model = folder / "tiny"
-    shutil.copytree(ROOT / "tests" / "data" / "golden" / "tiny_llama", model)
+def with_tokenizer(model):
+    """Puts a byte tokenizer that begins every text with BOS into the folder; the loaded model and tokenizer."""
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 8192}))
     tokenizer = byte_tokenizer()
@@ -139,8 +138,15 @@ def tiny_model(folder):
     (model / "tokenizer_config.json").write_text(json.dumps(
         {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "<s>"}))
     loaded = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
-    return model, loaded, transformers.PreTrainedTokenizerFast(tokenizer_file=str(model / "tokenizer.json"),
-                                                               bos_token="<s>", eos_token="<s>")
+    return loaded, transformers.PreTrainedTokenizerFast(tokenizer_file=str(model / "tokenizer.json"),
+                                                        bos_token="<s>", eos_token="<s>")
+
+
+def tiny_model(folder):
+    """The golden tiny Llama with that tokenizer."""
+    model = folder / "tiny"
+    shutil.copytree(ROOT / "tests" / "data" / "golden" / "tiny_llama", model)
+    return model, *with_tokenizer(model)
 
 
 def tiny_model_agrees(folder):
@@ -171,6 +177,84 @@ def long_prompts_lose_their_beginning(folder):
         check(task, expected, found[task], TOLERANCE["tiny"] * (10 if task == "wikitext" else 1))
     whole, _ = by_lrqat(path, folder, ["boolq"], "--limit", 6)
     assert worst(whole["boolq"], found["boolq"]) > TOLERANCE["tiny"]  # the control
+
+
+def every_subject_of_mmlu(folder):
+    """All 57, some with more rows than others, five examples each: every choice, and the figures of the whole."""
+    from lm_eval.api.metrics import aggregate_subtask_metrics, pooled_sample_stderr
+    path, model, tokenizer = tiny_model(folder)
+    subjects = harness.MMLU_SUBJECTS
+    (folder / "data").mkdir()
+    data = {"test": write_lines(folder / "data" / "mmlu_test.jsonl", list(rows_of.mmlu(len(subjects) * 5 // 2, subjects))),
+            "train": write_lines(folder / "data" / "mmlu_dev.jsonl", list(rows_of.mmlu(len(subjects) * 5, subjects)))}
+    found, document = by_lrqat(path, folder, ["mmlu"], "--num-fewshot", 5)
+    expected = by_harness(harness.backend(model, tokenizer), "mmlu", data, 5, subjects=subjects)
+    largest = 0.0
+    for name, (scores, metrics) in expected.items():
+        difference = check(name, scores, subject_of(name, found, {"mmlu": data}), TOLERANCE["tiny"])
+        largest = max(largest, difference)
+        check_metrics(name, metrics, document)
+    sizes = [len(scores) for scores, _ in expected.values()]
+    assert set(sizes) == {2, 3}, sizes
+    (accs, errors), whole = zip(*(metrics["acc"] for _, metrics in expected.values())), document["tasks"]["mmlu"]
+    assert abs(whole["acc"] - aggregate_subtask_metrics(accs, sizes)) <= 1e-12, whole
+    assert abs(whole["acc_stderr"] - pooled_sample_stderr(errors, sizes)) <= 1e-12, whole
+    print(f"{len(sizes)} subjects, {sum(sizes)} samples: largest difference {largest:.2e}")
+
+
+def one_space_anywhere_is_noticed(folder):
+    """The control: every task with a space more at the end of its prompt."""
+    path, model, tokenizer = tiny_model(folder)
+    data = task_data(folder / "data")
+    lm = harness.backend(model, tokenizer)
+    smallest = {}
+    for task in CHOICE_TASKS:
+        template = json.loads((ROOT / "lrqat" / "eval" / "tasks" / f"{task}.json").read_text())
+        prompts = template["prompt"]
+        template["prompt"] = [prompt + " " for prompt in prompts] if isinstance(prompts, list) else prompts + " "
+        (folder / f"{task}.json").write_text(json.dumps(template))
+        found, _ = by_lrqat(path, folder, [folder / f"{task}.json"], "--limit", 4)
+        for name, (expected, _) in by_harness(lm, task, data[task], limit=4).items():
+            pairs = zip(expected, subject_of(name, found, data))
+            smallest[name] = min(worst([one], [other]) for one, other in pairs)
+    assert min(smallest.values()) > 10 * TOLERANCE["tiny"], smallest
+    print(f"a space more in {len(smallest)} templates: differences of {min(smallest.values()):.3f} and more")
+
+
+# -- families whose layers differ: packed rows must hide from each other what a window or a rotation lets through ----
+
+FAMILIES = ["qwen3", "smollm3", "mistral"]  # norms of heads, layers without rotation, a window of 8 tokens
+# families_test.py: log-probabilities of these models within 3e-5 of transformers'; of both signs, up to 60 a choice.
+FAMILY_TOLERANCE = 3e-4
+
+
+def family(folder, name):
+    model_type, settings, control = CASES[name]
+    save(folder / name, model_type, {**settings, "vocab_size": 256, "bos_token_id": 0, "eos_token_id": 0})
+    return folder / name, control, *with_tokenizer(folder / name)
+
+
+def families_agree(folder):
+    data = task_data(folder / "data")
+    for name in FAMILIES:
+        path, control, model, tokenizer = family(folder, name)
+        lm = harness.backend(model, tokenizer)
+        largest, least = 0.0, []
+        for num_fewshot, limit, tasks in ((0, 6, ["boolq", "winogrande", "hellaswag"]), (3, 3, ["mmlu", "arc_challenge"])):
+            flags = ["--num-fewshot", num_fewshot, "--limit", limit]
+            packed, _ = by_lrqat(path, folder, tasks, *flags)
+            alone, _ = by_lrqat(path, folder, tasks, *flags, "--batch-tokens", 1)
+            config = (path / "config.json").read_text()
+            (path / "config.json").write_text(json.dumps({**json.loads(config), **control}))
+            changed, _ = by_lrqat(path, folder, tasks, *flags)
+            (path / "config.json").write_text(config)
+            for task in tasks:
+                for part, (expected, _) in by_harness(lm, task, data[task], num_fewshot, limit).items():
+                    of = [subject_of(part, found, data) for found in (packed, alone, changed)]
+                    largest = max(largest, *(check(f"{name} {part}", expected, found, FAMILY_TOLERANCE) for found in of[:2]))
+                    least.append(worst(expected, of[2]))
+        assert min(least) > 10 * FAMILY_TOLERANCE, (name, control, least)
+        print(f"{name}: largest difference {largest:.2e}; with {control} at least {min(least):.2e}")
 
 
 # -- SmolLM2 ------------------------------------------------------------------------------------------------------
@@ -231,4 +315,4 @@ if __name__ == "__main__":
     except support.Skipped as reason:
         print(f"skipped: {reason}")
         sys.exit(support.SKIPPED)
-    main([tiny_model_agrees, long_prompts_lose_their_beginning, smollm2_agrees])
+    main([tiny_model_agrees, every_subject_of_mmlu, one_space_anywhere_is_noticed, long_prompts_lose_their_beginning, families_agree, smollm2_agrees])

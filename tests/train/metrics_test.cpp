@@ -217,6 +217,21 @@ TEST(MetricsWriter, NewRunStartsEmpty) {
   EXPECT_EQ(event_files(folder.path()).size(), 2U);  // the new one, and the one that is not ours
 }
 
+TEST(MetricsWriter, LayersResumeWithTheirStep) {
+  const model::testing::TemporaryFolder folder;
+  {
+    MetricsWriter writer(folder.path(), -1);
+    for (int step = 2; step <= 6; step += 2)
+      writer.log_layers(step, {{"a", {{"scale_mean", step}}}, {"b", {{"scale_mean", 10.0 * step}}}});
+  }
+  EXPECT_EQ(last_layer_report(folder.path()).at("b").at("scale_mean"), 60.0);
+  const MetricsWriter resumed(folder.path(), 4);
+  const auto report = last_layer_report(folder.path());
+  ASSERT_EQ(report.size(), 2U);
+  EXPECT_EQ(report.at("a").at("scale_mean"), 4.0);
+  EXPECT_EQ(report.at("a").at("step"), 4);
+}
+
 TEST(MetricsWriter, ResumesWithoutAnOldFile) {
   const model::testing::TemporaryFolder folder;
   MetricsWriter writer(folder.path(), 7);

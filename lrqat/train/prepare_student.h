@@ -1,0 +1,23 @@
+// Gives a float model what a recipe starts from: the weights of its linears, from the float weights alone or
+// with calibration text where the recipe's `init` asks for it, and the ranges of its activations.
+#pragma once
+
+#include "lrqat/base/progress.h"
+#include "lrqat/data/dataset.h"
+#include "lrqat/formats/weight_source.h"
+#include "lrqat/model/decoder.h"
+#include "lrqat/train/recipe.h"
+
+namespace lrqat::train {
+
+// True where the recipe, or an override of it, starts a linear from calibration text, or where static ranges
+// are observed on it.
+bool needs_calibration(const Recipe& recipe);
+
+// `source` holds the float weights that the student was loaded from. `text` may be null where
+// needs_calibration() is false; the calibration sequences are drawn from it by the recipe's seed. UsageError
+// where an override matches no linear.
+void prepare_student(const Recipe& recipe, model::Decoder& student, const formats::WeightSource& source,
+                     const data::PackedDataset* text, ProgressReporter& progress);
+
+}  // namespace lrqat::train

@@ -1,0 +1,185 @@
+#include "lrqat/train/step_estimate.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <optional>
+
+#include "lrqat/nn/linear_cross_entropy.h"
+#include "lrqat/train/layer_recipe.h"
+#include "lrqat/train/methods.h"
+#include "lrqat/train/optimizer.h"
+
+namespace lrqat::train {
+namespace {
+
+// The quickest of a few runs: what the machine can do. Long runs are made twice, the first warms up.
+double quickest(const std::function<void()>& work) {
+  constexpr double kEnough = 2.0;  // seconds of measuring
+  double best = 0, total = 0;
+  for (int run = 0; run < 2 || (run < 5 && total < kEnough); ++run) {
+    const auto begin = std::chrono::steady_clock::now();
+    work();
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
+    best = run == 0 ? elapsed.count() : std::min(best, elapsed.count());
+    total += elapsed.count();
+  }
+  return best;
+}
+
+// Sequences of a micro-batch that are measured: tokens are many enough for the products' full speed and few
+// enough for seconds.
+std::int64_t measured_sequences(const Recipe& recipe) {
+  constexpr std::int64_t kTokens = 1024;
+  return std::clamp<std::int64_t>(kTokens / recipe.sequence_length, 1, recipe.batch_size);
+}
+
+// Where activations start: any values of the size that norms make.
+at::Tensor drawn_hidden(const Recipe& recipe, const model::Decoder& decoder) {
+  return at::randn({measured_sequences(recipe), recipe.sequence_length, decoder.config().hidden_size});
+}
+
+// The layer's recipe with the quickest start, from min-max ranges; nothing: it stays float.
+std::optional<Recipe> with_quick_start(const Recipe& recipe, const std::string& layer) {
+  std::optional<Recipe> own = layer_recipe(recipe, layer);
+  if (!own) return std::nullopt;
+  own->overrides.clear();
+  own->init = "range";
+  own->range = quant::RangeEstimator::parse("minmax");
+  return own;
+}
+
+// How weights start decides no time of a step.
+void prepare_block(const Recipe& recipe, model::DecoderLayer& block, const formats::WeightSource& source) {
+  const Method& method = find_method(recipe.method);
+  for (nn::Linear* linear : block.linears()) {
+    const auto own = with_quick_start(recipe, linear->name());
+    if (!own) continue;
+    const at::Tensor weight = model::read_tensor(source, linear->name() + ".weight");
+    linear->set_weight(prepare_layer(method, *own, linear->name(), weight));
+  }
+}
+
+void observe_block(const model::Decoder& decoder, const at::Tensor& hidden) {
+  if (decoder.activations().range == quant::ActivationRange::dynamic) return;
+  const at::NoGradGuard no_grad;
+  const auto quantizers = decoder.layer(0).activation_quantizers();
+  for (const auto& quantizer : quantizers) quantizer->observe(true);
+  decoder.layer_forward(0, hidden);
+  for (const auto& quantizer : quantizers) {
+    quantizer->observe(false);
+    if (decoder.activations().learn_range) quantizer->learn();
+  }
+}
+
+double time_forward(const model::Decoder& decoder, const at::Tensor& hidden) {
+  const at::NoGradGuard no_grad;
+  return quickest([&] { decoder.layer_forward(0, hidden); });
+}
+
+// Of all blocks that are made again, one micro-batch.
+double time_recompute(const model::Decoder& decoder, const at::Tensor& hidden, const KeptActivations& kept) {
+  const std::int64_t whole = decoder.num_layers() - kept.blocks - kept.products;
+  double seconds = whole > 0 ? static_cast<double>(whole) * time_forward(decoder, hidden) : 0.0;
+  if (kept.products == 0) return seconds;
+  const at::NoGradGuard no_grad;
+  at::Tensor product;
+  decoder.layer_forward(0, hidden, 0, nullptr, &product);  // leaves it there, as every later run does
+  seconds += static_cast<double>(kept.products) *
+             quickest([&] { decoder.layer_forward(0, hidden, 0, nullptr, &product); });
+  return seconds;
+}
+
+double time_forward_backward(const model::Decoder& decoder, const at::Tensor& hidden) {
+  const at::Tensor in = hidden.detach().clone().requires_grad_();
+  const at::Tensor gradient = at::randn_like(hidden);
+  return quickest([&] { torch::autograd::backward({decoder.layer_forward(0, in)}, {gradient}); });
+}
+
+// Loss of these hidden states, its gradient included.
+double time_head(const Recipe& recipe, const model::Decoder& decoder, const at::Tensor& hidden) {
+  const at::Tensor rows = hidden.reshape({-1, hidden.size(2)});
+  const at::Tensor in = rows.detach().clone().requires_grad_();
+  const at::Tensor targets = at::randint(0, decoder.config().vocab_size, {rows.size(0)}, at::kLong);
+  std::optional<nn::Distillation> distillation;
+  if (recipe.distill_weight > 0) {
+    distillation = nn::Distillation{rows, &decoder.lm_head(), recipe.distill_weight};
+  }
+  return quickest([&] {
+    torch::autograd::backward({nn::linear_cross_entropy(
+        in, decoder.lm_head(), targets, {.divisor = 1.0, .softcap = decoder.config().final_logit_softcapping},
+        distillation)});
+  });
+}
+
+// A step on the first block's parameters, which have gradients.
+double time_optimizer(const model::Decoder& decoder) {
+  ParameterGroup group{{}, 0.0, 0.0};
+  for (const quant::Parameter& parameter : decoder.layer(0).parameters()) {
+    if (parameter.value.grad().defined()) group.parameters.emplace_back(parameter.name, parameter.value);
+  }
+  if (group.parameters.empty()) return 0;
+  AdamW optimizer({std::move(group)}, {});
+  return quickest([&] {
+    optimizer.clip_grad_norm(1.0);
+    optimizer.step(1.0);
+  });
+}
+
+double block_weights(const model::DecoderLayer& block) {
+  double weights = 0;
+  for (const nn::Linear* linear : block.linears()) {
+    weights += static_cast<double>(linear->out_features() * linear->in_features());
+  }
+  return weights;
+}
+
+}  // namespace
+
+StepEstimate measure_step(const Recipe& recipe, model::Decoder& decoder, const formats::WeightSource& source,
+                          const KeptActivations& kept) {
+  const auto blocks = static_cast<double>(decoder.num_layers());
+  const at::Tensor hidden = drawn_hidden(recipe, decoder);
+  const double micro_batches = static_cast<double>(recipe.batch_size * recipe.gradient_accumulation) /
+                               static_cast<double>(measured_sequences(recipe));
+  StepEstimate out;
+  decoder.set_activations({});  // of the teacher
+  if (recipe.distill_weight > 0) out.teacher = micro_batches * blocks * time_forward(decoder, hidden);
+  out.head = micro_batches * time_head(recipe, decoder, hidden);
+  decoder.set_activations(recipe.activations);
+  prepare_block(recipe, decoder.layer(0), source);
+  observe_block(decoder, hidden);
+  out.recompute = micro_batches * time_recompute(decoder, hidden, kept);
+  const double block = time_forward_backward(decoder, hidden);
+  out.forward_backward = micro_batches * blocks * block;
+  out.optimizer = blocks * time_optimizer(decoder);
+  const auto tokens = static_cast<double>(hidden.size(0) * hidden.size(1));
+  out.product_speed = 2.0 * 2.0 * tokens * block_weights(decoder.layer(0)) / block;  // y and dx
+  return out;
+}
+
+std::optional<double> measure_prepare(const Recipe& recipe, const model::Decoder& decoder,
+                                      const formats::WeightSource& source) {
+  if (uses_value(recipe, "init", "gptq")) return std::nullopt;
+  constexpr std::int64_t kRows = 256;
+  const Method& method = find_method(recipe.method);
+  double seconds = 0;
+  for (const nn::Linear* linear : decoder.layer(0).linears()) {
+    const std::int64_t rows = std::min(kRows, linear->out_features());
+    // Stored scales are no search either.
+    const bool stored = starts_from_stored(method, recipe, *linear);
+    const auto own = stored ? with_quick_start(recipe, linear->name()) : layer_recipe(recipe, linear->name());
+    if (!own) continue;
+    const auto begin = std::chrono::steady_clock::now();
+    prepare_layer(method, *own, linear->name(),
+                  model::read_rows(source, linear->name() + ".weight", 0, rows));
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
+    seconds += elapsed.count() * static_cast<double>(linear->out_features()) / static_cast<double>(rows);
+  }
+  return seconds * static_cast<double>(decoder.num_layers());
+}
+
+}  // namespace lrqat::train

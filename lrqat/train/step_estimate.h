@@ -1,0 +1,38 @@
+// What a training step takes on this machine, measured: one block of the model is prepared as the recipe says
+// and run forward and backward with the kernels that training uses, then the head and the optimiser.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "lrqat/model/decoder.h"
+#include "lrqat/model/source_weight.h"
+#include "lrqat/train/recipe.h"
+#include "lrqat/train/train_step.h"
+
+namespace lrqat::train {
+
+// Seconds of an optimiser step of the whole recipe, by part.
+struct StepEstimate {
+  double forward_backward = 0;  // of all blocks
+  double recompute = 0;         // forward passes again, of blocks whose activations are not kept
+  double teacher = 0;           // forward of the float model, where it is distilled
+  double head = 0;              // logits and loss, of teacher and student
+  double optimizer = 0;
+  double product_speed =
+      0;  // floating-point operations a second of a block's products, everything else included
+
+  double seconds() const { return forward_backward + recompute + teacher + head + optimizer; }
+};
+
+// `decoder` is the float model of `source`; its first block is prepared in the course of it. kept: what the
+// recipe keeps of activations. Runs one micro-batch of at most some thousand tokens a few times.
+StepEstimate measure_step(const Recipe& recipe, model::Decoder& decoder, const formats::WeightSource& source,
+                          const KeptActivations& kept);
+
+// Seconds that preparing all linears takes, from rows of the first block's: range search, decomposition,
+// rounding. Nothing where they start from calibration text, which rows do not tell.
+std::optional<double> measure_prepare(const Recipe& recipe, const model::Decoder& decoder,
+                                      const formats::WeightSource& source);
+
+}  // namespace lrqat::train
