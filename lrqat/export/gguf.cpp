@@ -11,6 +11,7 @@
 #include "lrqat/export/gguf_blocks.h"
 #include "lrqat/export/gguf_read_back.h"
 #include "lrqat/export/gguf_tensors.h"
+#include "lrqat/formats/gguf_names.h"
 #include "lrqat/model/tokenizer_files.h"
 
 namespace lrqat::exporting {
@@ -53,6 +54,12 @@ void set_rope(const formats::ModelConfig& config, const std::string& prefix, for
   if (config.rope_local_theta > 0) number("rope.freq_base_swa", config.rope_local_theta);
   const std::string& type = scaling.rope_type;
   if (type == "dynamic") writer.set(std::string(formats::kDynamicFactor), static_cast<float>(scaling.factor));
+  if (type == "llama3") {
+    const std::vector<double> settings{scaling.factor, scaling.low_freq_factor, scaling.high_freq_factor,
+                                       static_cast<double>(scaling.original_max_position_embeddings)};
+    writer.set(std::string(formats::kLlama3Settings),
+               formats::GgufArray(std::vector<float>(settings.begin(), settings.end())));
+  }
   if (type != "linear" && type != "yarn" && type != "longrope") return;
   writer.set(prefix + "rope.scaling.type", type);
   if (type != "longrope") number("rope.scaling.factor", scaling.factor);
