@@ -185,7 +185,8 @@ void check_model(const formats::ModelConfig& config) {
   if (!config.rope_layers.empty() && config.rope_layers != formats::rope_layers_every(config, 4)) {
     fail("layers without a rotary embedding other than each fourth one are not written to GGUF", held);
   }
-  if (config.partial_rotary_factor != 1.0 && family.interleaved_rotary_rows) {
+  // llama.cpp ends with an assertion for the other families.
+  if (config.partial_rotary_factor != 1.0 && !family.fused_projections) {
     fail("a rotary embedding of a part of each head is not written to GGUF for model_type \"",
          config.model_type, "\"", held);
   }
