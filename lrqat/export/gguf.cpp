@@ -11,6 +11,7 @@
 #include "lrqat/export/gguf_blocks.h"
 #include "lrqat/export/gguf_read_back.h"
 #include "lrqat/export/gguf_tensors.h"
+#include "lrqat/formats/gguf_names.h"
 #include "lrqat/model/tokenizer_files.h"
 
 namespace lrqat::exporting {
@@ -53,6 +54,12 @@ void set_rope(const formats::ModelConfig& config, const std::string& prefix, for
   if (config.rope_local_theta > 0) number("rope.freq_base_swa", config.rope_local_theta);
   const std::string& type = scaling.rope_type;
   if (type == "dynamic") writer.set(std::string(formats::kDynamicFactor), static_cast<float>(scaling.factor));
+  if (type == "llama3") {
+    const std::vector<double> settings{scaling.factor, scaling.low_freq_factor, scaling.high_freq_factor,
+                                       static_cast<double>(scaling.original_max_position_embeddings)};
+    writer.set(std::string(formats::kLlama3Settings),
+               formats::GgufArray(std::vector<float>(settings.begin(), settings.end())));
+  }
   if (type != "linear" && type != "yarn" && type != "longrope") return;
   writer.set(prefix + "rope.scaling.type", type);
   if (type != "longrope") number("rope.scaling.factor", scaling.factor);
@@ -178,7 +185,8 @@ void check_model(const formats::ModelConfig& config) {
   if (!config.rope_layers.empty() && config.rope_layers != formats::rope_layers_every(config, 4)) {
     fail("layers without a rotary embedding other than each fourth one are not written to GGUF", held);
   }
-  if (config.partial_rotary_factor != 1.0 && family.interleaved_rotary_rows) {
+  // llama.cpp ends with an assertion for the other families.
+  if (config.partial_rotary_factor != 1.0 && !family.fused_projections) {
     fail("a rotary embedding of a part of each head is not written to GGUF for model_type \"",
          config.model_type, "\"", held);
   }

@@ -17,6 +17,10 @@ namespace lrqat::formats {
 std::optional<std::string> gguf_name(std::string_view hf_name, const ModelFamily* family = nullptr);
 std::optional<std::string> hf_name(std::string_view gguf_name, const ModelFamily* family = nullptr);
 
+// A key of ours beside the tensor that llama.cpp has of llama3's rotary embedding: factor, low_freq_factor,
+// high_freq_factor, original_max_position_embeddings.
+inline constexpr std::string_view kLlama3Settings = "lrqat.rope.llama3";
+
 // Whether GGUF stores this tensor's rows in interleaved rotary order (q_proj and k_proj, weight and bias).
 bool is_row_permuted(const ModelConfig& config, std::string_view hf_name);
 

@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "lrqat/formats/ggml_blocks.h"
+#include "lrqat/formats/gguf_names.h"
 #include "lrqat/formats/messages.h"
 #include "lrqat/formats/model_config.h"
 
@@ -27,7 +28,8 @@ std::optional<std::int64_t> optional_integer(const GgufFile& file, const std::st
 }
 
 // llama.cpp stores Llama 3's stretched frequencies as a tensor of divisors and drops the settings they come
-// from. All published Llama 3.x models use low 1, high 4 over 8192; the factor is the largest divisor.
+// from. All published Llama 3.x models use low 1, high 4 over 8192; the factor is the largest divisor. Files
+// of ours keep the settings beside the tensor.
 void read_rope_divisors(const GgufFile& file, const GgufTensor& tensor, ModelConfig& config) {
   const std::string where = file.path().string() + ": tensor \"rope_freqs.weight\"";
   if (tensor.elements() != config.head_dim / 2 || tensor.shape.size() != 1) {
@@ -36,6 +38,12 @@ void read_rope_divisors(const GgufFile& file, const GgufTensor& tensor, ModelCon
   std::vector<float> stored(static_cast<std::size_t>(tensor.elements()));
   dequantize_row(tensor.type, tensor.data.data(), stored.data(), tensor.elements());
   RopeScaling scaling{"llama3", *std::max_element(stored.begin(), stored.end()), 1.0, 4.0, 8192};
+  if (file.has(std::string(kLlama3Settings))) {
+    const auto settings = file.get<std::vector<float>>(std::string(kLlama3Settings));
+    if (settings.size() != 4)
+      fail(where, ": ", kLlama3Settings, " has ", settings.size(), " numbers, expected 4");
+    scaling = {"llama3", settings[0], settings[1], settings[2], static_cast<std::int64_t>(settings[3])};
+  }
   const auto expected = llama3_rope_divisors(config, scaling);
   for (std::size_t i = 0; i < stored.size(); ++i) {
     // float32 arithmetic of the converter: a few parts in 10^6 after the differences above

@@ -31,7 +31,10 @@ ConvertedLayer layer_from_json(const Json& json, const std::string& where) {
   ConvertedLayer layer;
   layer.name = json_get<std::string>(json, "name", where);
   const std::string inside = where + ": " + layer.name;
-  layer.grid = quant::Grid::signed_symmetric(json_get<int>(json, "num_bits", inside));
+  // Widths that are not trained come from other programs' files (compressed-tensors has 2 to 8 bits).
+  const int bits = json_get<int>(json, "num_bits", inside);
+  if (bits < 2 || bits > 8) fail(inside, ": num_bits is ", bits, ", expected 2 to 8");
+  layer.grid = {bits, -(1 << (bits - 1)), (1 << (bits - 1)) - 1};
   auto kind = json_get<std::string>(json, "granularity", inside);
   if (kind == "group") kind += concat(":", json_get<std::int64_t>(json, "group_size", inside));
   layer.granularity = quant::Granularity::parse(kind);

@@ -82,6 +82,15 @@ std::vector<Symbol> characters_of(std::string_view word, const IdOf& id_of) {
   return symbols;
 }
 
+// tokenizers leaves out what has no token before it merges, so what stands around it may merge.
+void drop_unknown(std::vector<Symbol>& symbols) {
+  if (std::erase_if(symbols, [](const Symbol& symbol) { return symbol.id < 0; }) == 0) return;
+  for (std::size_t i = 0; i < symbols.size(); ++i) {
+    symbols[i].previous = static_cast<std::int32_t>(i) - 1;
+    symbols[i].next = i + 1 < symbols.size() ? static_cast<std::int32_t>(i) + 1 : -1;
+  }
+}
+
 // Writes the ids of finished symbols, with the rule for those that are no piece.
 class Emitter {
  public:
@@ -164,6 +173,7 @@ class MergeBpe final : public WordModel {
     }
     auto symbols = characters_of(
         word, [&](std::string_view character) { return vocabulary_->id_of(character).value_or(-1); });
+    if (!options_.unknown.unknown_id && !options_.unknown.byte_fallback) drop_unknown(symbols);
     merge_all(symbols, [&](const Symbol& a, const Symbol& b) -> std::optional<Merge> {
       if (a.id < 0 || b.id < 0) return std::nullopt;
       const auto found = merges_.find(key(a.id, b.id));

@@ -211,11 +211,9 @@ LOCAL = {"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 
 MADE = {
     "yarn": ("llama", {"rope_parameters": YARN}, {"rope_parameters": {**YARN, "attention_factor": 1.0}}),
     "yarn with an attention factor": ("qwen2", {"rope_parameters": {**YARN, "attention_factor": 1.3, "beta_fast": 16.0}},
-                                      {"rope_parameters": {**YARN, "attention_factor": 1.3}}),
+                                      {"rope_parameters": {**YARN, "attention_factor": 1.2}}),
     "dynamic, within the context": ("llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 100.0, "factor": 4.0}},
                                     {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 101.0, "factor": 4.0}}),
-    "part of each head": ("qwen2", {"rope_parameters": {"rope_type": "default", "rope_theta": 100.0,
-                                                        "partial_rotary_factor": 0.5}}, {"rope_parameters": {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.75}}),
     "Phi-3": ("phi3", {"original_max_position_embeddings": 256}, {"rope_parameters": {"rope_type": "default", "rope_theta": 1e5}}),
     "Phi-3 with longrope": ("phi3", {"original_max_position_embeddings": 64, "rope_parameters": LONG},
                             {"original_max_position_embeddings": 255}),

@@ -276,6 +276,39 @@ def collapsing_model(name):
     return kind
 
 
+def write_gguf(path, model, tokens, types, pre=None, merges=None, scores=None):
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model(model)
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    if pre:
+        writer.add_tokenizer_pre(pre)
+    if merges:
+        writer.add_token_merges(merges)
+    if scores:
+        writer.add_token_scores(scores)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    return path
+
+
+def gpt2_gguf(folder):
+    vocab, merges = byte_level_vocabulary()
+    tokens = [token for token, _ in sorted(vocab.items(), key=lambda item: item[1])]
+    path = write_gguf(folder / "gpt2.gguf", "gpt2", tokens, [3 if token == "<|endoftext|>" else 1 for token in tokens], "gpt-2",
+                      [" ".join(merge) for merge in merges])
+    return path, gpt2_json()[0], ["<|endoftext|>"]
+
+
+def sentencepiece_gguf(folder):
+    pieces = pieces_of(DATA / "mistral" / "v3.model")
+    path = write_gguf(folder / "v3.gguf", "llama", [piece for piece, _, _ in pieces], [kind for _, _, kind in pieces],
+                      scores=[score for _, score, _ in pieces])
+    _, tokenizer, specials = sentencepiece_model("mistral/v3.model")(folder)
+    return path, tokenizer, specials
+
+
 def legacy_json(folder):
     tokenizer, specials = sentencepiece_bpe(DATA / "mistral" / "v3.model")
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
@@ -313,6 +346,7 @@ KINDS = {
     "Qwen2": byte_level_json("qwen2", qwen2),
     "GPT-4o (Phi-4-mini)": byte_level_json("gpt4o", gpt4o),
     "tekken.json": tekken,
+    "GPT-2, GGUF": gpt2_gguf,
     "GPT-NeoX, GGUF": gguf_vocabulary(lambda: DATA / "gpt-neox.gguf", lambda: pre_tokenizers.ByteLevel(add_prefix_space=False)),
     "SmolLM2, GGUF": gguf_vocabulary(support.smollm2, lambda: pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])),
@@ -321,6 +355,7 @@ KINDS = {
     "Mistral v3, tokenizer.model": sentencepiece_model("mistral/v3.model"),
     "Mistral v7, tokenizer.model": sentencepiece_model("mistral/v7.model"),
     "Baby Llama without bytes, tokenizer.model": collapsing_model("tok105.model"),
+    "Mistral v3, GGUF": sentencepiece_gguf,
     "Llama 2, tokenizer.json": legacy_json,
     "Metaspace, first": metaspace_json("first", prepend_scheme="first", split=False),
     "Metaspace, always, split": metaspace_json("always", prepend_scheme="always", split=True),
