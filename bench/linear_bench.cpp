@@ -2,10 +2,12 @@
 // saved (y = x Wᵀ and dx = dy W, same shapes, same compute type), alternately in the same run, minima of
 // both. Rank 32, and γAB so large that 0.5 % of the weights are clipped.
 //
-//     linear_bench [--quick] [--repeats R] [--only TEXT] [--out FILE]
+//     linear_bench [--quick] [--repeats R] [--only TEXT] [--out FILE] [--crossover]
 //
 // prints a table and saves [{shape, tokens, phi, granularity, learned_scale, compute_dtype,
-// ratio_to_two_gemm, milliseconds, two_gemm_milliseconds, clipped_share}].
+// ratio_to_two_gemm, milliseconds, two_gemm_milliseconds, clipped_share}]. --crossover instead times the two
+// forms of the backward pass (docs/method.md section 5) as more and more of the weights are clipped: {shape,
+// compute_dtype, clipped_share, low_rank_milliseconds, blocks_milliseconds}.
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -19,6 +21,7 @@
 #include "lrqat/base/cpu.h"
 #include "lrqat/base/error.h"
 #include "lrqat/nn/linear.h"
+#include "lrqat/quant/block_product.h"
 #include "lrqat/quant/lr_qat_weight.h"
 
 namespace lrqat {
@@ -131,14 +134,76 @@ std::vector<Case> cases(bool quick) {
   return out;
 }
 
+// dx and the gradients of A, B and s without dL/dŴ, and with dL/dŴ in blocks, at growing shares of clipped
+// weights.
+nlohmann::json crossover(std::int64_t out_features, std::int64_t in_features, quant::ComputeType compute,
+                         int repeats) {
+  constexpr std::int64_t kTokens = 1024;
+  quant::LrQatOptions options;
+  options.grid = quant::Grid::signed_symmetric(4);
+  options.downcast = quant::Downcast::fixed_point8;
+  options.lora_alpha = 32;
+  const auto weight =
+      quant::LrQatWeight::prepare("bench", at::randn({out_features, in_features}), options, {}, 1);
+  const bool narrow = compute == quant::ComputeType::bfloat16;
+  const auto type = narrow ? at::kBFloat16 : at::kFloat;
+  const at::Tensor x = at::randn({kTokens, in_features}), grad = at::randn({kTokens, out_features});
+  nlohmann::json rows = nlohmann::json::array();
+  for (const double share : {0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16}) {
+    const double clipped_share = clip_share(*weight, share);
+    const auto source = weight->operand_source(compute);
+    const at::Tensor y =
+        at::mm(x, weight->make_tile(0, out_features, quant::ComputeType::float32).values.t());
+    const at::Tensor operand = narrow ? (grad * source->row_scale).to(type) : grad;
+    std::vector<at::Tensor> grads;
+    for (const auto& parameter : weight->parameters()) grads.push_back(at::zeros_like(parameter.value));
+    double low_rank = 1e30, blocks = 1e30;
+    for (int i = 0; i < repeats; ++i) {
+      low_rank =
+          std::min(low_rank, seconds([&] {
+                     quant::ClippedLists clipped;
+                     quant::block_multiply_transposed(operand, *source, &clipped);
+                     weight->add_low_rank_gradient({x.to(type), grad, operand, y, &clipped}, grads, 1.0);
+                   }));
+      blocks = std::min(blocks, seconds([&] {
+                          quant::block_multiply_transposed(operand, *source, nullptr);
+                          weight->add_blockwise_gradient({x.to(type), grad, operand, y}, grads);
+                        }));
+    }
+    std::printf("%ldx%ld %s, clipped %.2f %%: without dL/dW %.2f ms, with %.2f ms\n",
+                static_cast<long>(out_features), static_cast<long>(in_features),
+                narrow ? "bfloat16" : "float32", 100 * clipped_share, low_rank * 1e3, blocks * 1e3);
+    std::fflush(stdout);
+    rows.push_back({{"shape", {out_features, in_features}},
+                    {"compute_dtype", narrow ? "bfloat16" : "float32"},
+                    {"clipped_share", clipped_share},
+                    {"low_rank_milliseconds", low_rank * 1e3},
+                    {"blocks_milliseconds", blocks * 1e3}});
+  }
+  return rows;
+}
+
+nlohmann::json crossovers(int repeats) {
+  nlohmann::json rows = nlohmann::json::array();
+  for (const auto compute : {quant::ComputeType::float32, quant::ComputeType::bfloat16}) {
+    if (!quant::block_products(compute)) continue;
+    for (const auto& [n, k] : {std::pair<std::int64_t, std::int64_t>{576, 1536}, {2048, 2048}}) {
+      for (auto& row : crossover(n, k, compute, repeats)) rows.push_back(row);
+    }
+  }
+  return rows;
+}
+
 int run(int argc, char** argv) {
-  bool quick = false;
+  bool quick = false, crosses = false;
   int repeats = 5;
   std::string out, only;
   for (int i = 1; i < argc; ++i) {
     const std::string flag = argv[i];
     if (flag == "--quick") {
       quick = true;
+    } else if (flag == "--crossover") {
+      crosses = true;
     } else if (i + 1 < argc && flag == "--repeats") {
       repeats = std::stoi(argv[++i]);
     } else if (i + 1 < argc && flag == "--out") {
@@ -146,12 +211,13 @@ int run(int argc, char** argv) {
     } else if (i + 1 < argc && flag == "--only") {
       only = argv[++i];
     } else {
-      std::fprintf(stderr, "linear_bench [--quick] [--repeats R] [--only TEXT] [--out FILE]\n");
+      std::fprintf(stderr, "linear_bench [--quick] [--repeats R] [--only TEXT] [--out FILE] [--crossover]\n");
       return 2;
     }
   }
   nlohmann::json results = nlohmann::json::array();
-  for (const Case& c : cases(quick)) {
+  if (crosses) results = crossovers(repeats);
+  for (const Case& c : crosses ? std::vector<Case>() : cases(quick)) {
     if (c.in_features % std::max<std::int64_t>(c.group_size, 1) != 0) continue;
     if (name_of(c).find(only) != std::string::npos) results.push_back(measure(c, repeats));
   }

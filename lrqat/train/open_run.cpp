@@ -24,6 +24,11 @@ NamedTensors take_layer(std::map<std::string, at::Tensor>& all, const std::strin
   return out;
 }
 
+std::map<std::string, at::Tensor> frozen_tensors(const Run& run) {
+  const auto path = run.path() / "prepared.safetensors";
+  return run.recipe().map_frozen ? map_tensors(path) : load_tensors(path);
+}
+
 bool is_best_known(const Run& run) {
   return run.has_checkpoint() && read_json_file(run.path() / "checkpoints" / "index.json").contains("best");
 }
@@ -54,7 +59,7 @@ void restore_student(const Run& run, model::Decoder& decoder, const model::Share
          ": the run has no checkpoint yet; continue it with `lrqat train --resume --out ",
          run.path().string(), "`");
   }
-  auto tensors = load_tensors(run.path() / "prepared.safetensors");
+  auto tensors = frozen_tensors(run);
   if (method.trains)
     tensors.merge(load_tensors(run.checkpoint(best ? "best" : "last") / "trainables.safetensors"));
   for (nn::Linear* linear : decoder.linears()) {
@@ -65,6 +70,20 @@ void restore_student(const Run& run, model::Decoder& decoder, const model::Share
   model::take_ranges(decoder, tensors, run.path().string());
   if (!tensors.empty())
     fail(run.path().string(), ": tensor \"", tensors.begin()->first, "\" belongs to no linear");
+}
+
+void map_frozen(const Run& run, model::Decoder& decoder) {
+  const Method& method = find_method(run.recipe().method);
+  auto tensors = frozen_tensors(run);
+  for (nn::Linear* linear : decoder.linears()) {
+    SavedLayer saved{linear->name(), linear->in_features(),
+                     take_layer(tensors, linear->name(), decoder.device())};
+    if (saved.tensors.empty()) continue;  // nothing of it is frozen, or it stays as it is
+    for (const quant::Parameter& parameter : linear->weight()->parameters())
+      saved.tensors.emplace(parameter.name, parameter.value.detach());
+    if (auto weight = restore_layer(method, run.recipe(), saved)) linear->set_weight(std::move(weight));
+  }
+  release_free_memory();
 }
 
 void register_run_opener() { model::add_model_opener({"run", Run::is_run, open_run}); }

@@ -70,6 +70,7 @@ struct Recipe {
   double distill_weight = 0.0;  // w of w·KL + (1 - w)·cross-entropy
 
   Checkpointing checkpointing = Checkpointing::automatic;
+  bool map_frozen = false;             // Φ0 and other frozen weights are pages of the run's file
   std::int64_t memory_budget = 0;      // bytes for kept activations; 0: half of what the system has available
   std::string compute_dtype = "auto";  // auto | float32 | bfloat16
 

@@ -277,6 +277,8 @@ std::vector<RecipeField> running_fields() {
       word_field(
           "checkpointing", &Recipe::checkpointing, parse_checkpointing, checkpointing_name,
           "blocks whose activations are made again in backward: none, block (all) or auto (by memory)"),
+      switch_field("map-frozen", &Recipe::map_frozen,
+                   "true: frozen weights are pages of the run's folder, shared by processes, not copied"),
       {"memory-budget",
        "memory for kept activations with --checkpointing auto, as 4GB (0: half of what is free)", false, true,
        [](const Recipe& r) { return Values{std::to_string(r.memory_budget)}; },

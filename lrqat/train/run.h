@@ -67,6 +67,7 @@ class Run {
   void prune(const Json& index) const;
   friend void restore_student(const Run&, model::Decoder&, const model::SharedSource&, bool,
                               ProgressReporter&);
+  friend void map_frozen(const Run&, model::Decoder&);
 
   std::filesystem::path path_;
   Recipe recipe_;
@@ -76,6 +77,10 @@ class Run {
 // (or the best) checkpoint where there is one.
 void restore_student(const Run& run, model::Decoder& decoder, const model::SharedSource& source, bool best,
                      ProgressReporter& progress);
+
+// The frozen tensors of a prepared student become pages of the run's file (recipe: map-frozen); trainables
+// stay.
+void map_frozen(const Run& run, model::Decoder& decoder);
 
 // sha256 over config, names, types and shapes and the first bytes of every tensor: another model is noticed
 // without reading all of it.

@@ -28,6 +28,19 @@ formats::DType file_type(const std::string& name, at::ScalarType type) {
   internal_error(__FILE__, __LINE__, "tensor type", name);
 }
 
+at::ScalarType tensor_type(const std::filesystem::path& path, const formats::TensorView& view) {
+  for (const TypeRow& row : kTypes) {
+    if (row.file == view.dtype) return row.tensor;
+  }
+  fail(path.string(), ": tensor \"", view.name, "\" has a type that runs do not use");
+}
+
+at::Tensor copied(const formats::TensorView& view, at::ScalarType type) {
+  at::Tensor tensor = at::empty(view.shape, type);
+  if (!view.data.empty()) std::memcpy(tensor.mutable_data_ptr(), view.data.data(), view.data.size());
+  return tensor;
+}
+
 }  // namespace
 
 void save_tensors(const std::filesystem::path& path, const TensorList& tensors) {
@@ -47,15 +60,24 @@ std::map<std::string, at::Tensor> load_tensors(const std::filesystem::path& path
   const formats::SafetensorsFile file(path);
   std::map<std::string, at::Tensor> out;
   for (const formats::TensorView& view : file.tensors()) {
-    const TypeRow* row = nullptr;
-    for (const TypeRow& candidate : kTypes) {
-      if (candidate.file == view.dtype) row = &candidate;
-    }
-    if (row == nullptr) fail(path.string(), ": tensor \"", view.name, "\" has a type that runs do not use");
-    at::Tensor tensor = at::empty(view.shape, row->tensor);
-    if (!view.data.empty()) std::memcpy(tensor.mutable_data_ptr(), view.data.data(), view.data.size());
+    out.emplace(view.name, copied(view, tensor_type(path, view)));
     file.release(view);
-    out.emplace(view.name, std::move(tensor));
+  }
+  return out;
+}
+
+std::map<std::string, at::Tensor> map_tensors(const std::filesystem::path& path) {
+  const formats::SafetensorsFile file(path);
+  std::map<std::string, at::Tensor> out;
+  for (const formats::TensorView& view : file.tensors()) {
+    const at::ScalarType type = tensor_type(path, view);
+    auto* data = const_cast<std::byte*>(view.data.data());  // the map is private and copy-on-write
+    const bool aligned = reinterpret_cast<std::uintptr_t>(data) % at::elementSize(type) == 0;
+    out.emplace(view.name,
+                aligned && !view.data.empty()
+                    ? at::from_blob(
+                          data, view.shape, [keep = file.file()](void*) {}, at::TensorOptions(type))
+                    : copied(view, type));
   }
   return out;
 }

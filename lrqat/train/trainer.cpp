@@ -78,6 +78,7 @@ class Trainer {
     } else {
       prepare_student(recipe_, *student_, *source, &dataset_, progress_);
       run_.save_prepared(*student_);
+      if (recipe_.map_frozen) map_frozen(run_, *student_);
     }
     optimizer_.emplace(make_optimizer(recipe_, *student_));
     if (resumed) resume();

@@ -56,6 +56,17 @@ def killed_run_with_accumulation_and_distillation_resumes_bit_for_bit(folder):
     check_resume(folder, ["--gradient-accumulation", 2, "--distill-weight", 0.5], signal.SIGKILL)
 
 
+def mapped_frozen_weights_change_nothing(folder):
+    straight, mapped = folder / "straight", folder / "mapped"
+    for method in ("lr-qat", "peqa", "lora"):
+        arguments = [*base(folder), "--method", method]
+        lrqat("train", *arguments, "--out", straight / method)
+        lrqat("train", *arguments, "--map-frozen", "true", "--out", mapped / method)
+        assert run_state(mapped / method) == run_state(straight / method), method
+    (folder / "resumed").mkdir()
+    check_resume(folder / "resumed", ["--map-frozen", "true"], signal.SIGKILL)
+
+
 def interrupted_run_resumes_bit_for_bit(folder):
     check_resume(folder, ["--checkpointing", "block", "--compute-dtype", "float32"], signal.SIGINT)
 
@@ -151,7 +162,7 @@ def resume_refuses_other_data(folder):
     assert "the training data" in stderr, stderr
 
 
-main([json_documents, killed_run_resumes_bit_for_bit,
+main([json_documents, killed_run_resumes_bit_for_bit, mapped_frozen_weights_change_nothing,
       killed_run_with_accumulation_and_distillation_resumes_bit_for_bit, interrupted_run_resumes_bit_for_bit,
       config_file_and_flags_say_the_same, refusals, diverging_training_stops_before_the_optimiser,
       resume_refuses_other_data])
