@@ -22,6 +22,7 @@ import sys
 import time
 from pathlib import Path
 
+from tools import study_report
 from tools.demo import ROOT, model_file
 
 RECIPE = ["--config", "recipes/demo.toml", "--save-every", "0"]
@@ -47,10 +48,12 @@ class Method:
 # Learning rates: docs/results.md, "Learning rates". lora-alpha = rank as in recipes/demo.toml.
 METHODS = [
     Method("rtn", "rounding to nearest", "--method rtn", steps=0),
+    Method("gptq", "GPTQ", "--method rtn --init gptq", steps=0),
     Method("lr-qat-fixed_point8", "LR-QAT, fixed_point8", ""),
-    Method("lsq", "LSQ, full model", "--method lsq --lr 2e-4 --scale-lr 1e-4 --weight-decay 0"),
-    Method("l4q", "L4Q", "--method l4q --lr 5e-4 --scale-lr 1e-4 --weight-decay 0", "--learn-offset true"),
+    Method("lsq", "LSQ, full model", "--method lsq --lr 5e-4 --scale-lr 1e-4 --weight-decay 0"),
+    Method("l4q", "L4Q", "--method l4q --lr 2e-3 --scale-lr 1e-4 --weight-decay 0", "--learn-offset true"),
     Method("peqa", "PEQA", "--method peqa --scale-domain log --scale-lr 3e-3"),
+    Method("lr-qat-gptq", "LR-QAT, fixed_point8, from GPTQ", "--init gptq"),
     Method("qlora", "QLoRA, merged by rounding", "--method qlora --lr 5e-4", convert="--round-adapters"),
     Method("lr-qat-int4", "LR-QAT, int4, start by decomposition", "--phi int4 --init svd"),
     Method("lr-qat-bfloat16", "LR-QAT, bfloat16", "--phi bfloat16"),
@@ -76,8 +79,9 @@ class Row:
                 *shlex.split(self.method.flags), *two_bits, "--seed", str(self.seed)]
 
 
-def all_rows() -> list[Row]:
-    rows = [Row(bits, granularity, method) for bits, granularity in SETTINGS for method in METHODS]
+def all_rows(steps: int | None = None) -> list[Row]:
+    methods = [dataclasses.replace(m, steps=steps if steps and m.steps else m.steps) for m in METHODS]
+    rows = [Row(bits, granularity, method) for bits, granularity in SETTINGS for method in methods]
     noise = next(row for row in rows if row.name == NOISE_ROW)
     return rows + [dataclasses.replace(noise, seed=seed) for seed in (1, 2)]
 
@@ -167,6 +171,8 @@ def main() -> None:
     parser.add_argument("--rows", default="*", help="names of the rows to run, with * and ?")
     parser.add_argument("--list", action="store_true", help="say which rows there are and which are done")
     parser.add_argument("--lrqat", type=Path, default=ROOT / "build" / "lrqat", help="the program to run")
+    parser.add_argument("--model", type=Path, help="another model than the demo's")
+    parser.add_argument("--steps", type=int, help="training steps, for a quick look (default: the study's)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--report", type=Path, help="folder for tables and plots")
     parser.add_argument("--document", type=Path, help="docs/results.md, to put the tables into")
@@ -174,14 +180,15 @@ def main() -> None:
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     results = out / "results.jsonl"
-    chosen = [row for row in all_rows() if fnmatch.fnmatch(row.name, options.rows)]
+    rows = all_rows(options.steps)
+    chosen = [row for row in rows if fnmatch.fnmatch(row.name, options.rows)]
     if not chosen:
         sys.exit(f"study: no row is called {options.rows}; --list names them")
     if options.list:
         done = read_results(results)
         print("\n".join(f"{'done   ' if row.name in done else 'missing'} {row.name}" for row in chosen))
         return
-    model, texts = model_file(), split_text(out)
+    model, texts = options.model or model_file(), split_text(out)
     for index, row in enumerate(chosen):
         if row.name in read_results(results):
             continue
@@ -189,8 +196,7 @@ def main() -> None:
         append_result(results, run_row(row, model, texts, out / "rows" / row.name,
                                        Program(options.lrqat.resolve(), options.threads)))
     if options.report:
-        from tools import study_report  # needs matplotlib, which running the rows does not
-        study_report.write(list(read_results(results).values()), [row.name for row in all_rows()], options.report,
+        study_report.write(list(read_results(results).values()), [row.name for row in rows], options.report,
                            options.document)
 
 

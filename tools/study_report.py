@@ -1,16 +1,11 @@
 """Tables and plots of the study's results (tools/study.py --report DIR [--document docs/results.md]).
 
-Writes into DIR: results.jsonl (the figures), commands.md (how each row was made), kl.png and memory.png. In the document,
-the tables between the two marks below are made anew; everything else in it is written by people.
+Writes into DIR: results.jsonl (the figures), commands.md (how each row was made), kl.png and memory.png. The tables go into
+DIR/tables.md or, with --document, between the two marks below; everything else in the document is written by people.
 """
 
 import json
 from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
 
 BEGIN, END = "<!-- tables of tools/study_report.py -->\n", "<!-- end of the tables -->\n"
 QUIET = 0.8  # where a row had less of its threads' time than this, the machine was busy and wall time says nothing
@@ -34,13 +29,11 @@ def number(value: float) -> str:
 def cells(row: dict) -> tuple[str, ...]:
     cost, texts = row["costs"]["train"], row["texts"]
     quiet = cost["cpu_seconds"] > QUIET * row["threads"] * cost["seconds"]
-    trained = row["steps"] > 0
     figures = []
     for text in ("held_out", "novels"):
         figures += [f"{texts[text]['kl']:.4f} ± {texts[text]['kl_stderr']:.4f}", number(texts[text]["perplexity"]["b"])]
-    return (row["label"], *figures, f"{row['train_seconds']:.0f}" if trained and quiet else "–",
-            f"{cost['cpu_seconds']:.0f}" if trained else "–",
-            f"{row['train_peak_memory_bytes'] / 2**20:.0f} MiB" if trained else "–")
+    return (row["label"], *figures, f"{row['train_seconds']:.0f}" if row["steps"] > 0 and quiet else "–",
+            f"{cost['cpu_seconds']:.0f}", f"{row['train_peak_memory_bytes'] / 2**20:.0f} MiB")
 
 
 def markdown(rows: list[tuple[str, ...]], header: tuple[str, ...]) -> str:
@@ -61,8 +54,17 @@ def tables(rows: list[dict], all_names: list[str]) -> str:
             [(f"{row['label']}, seed {row['seed']}", *cells(row)[1:5]) for row in seeds], HEADER[:5]))
     missing = [name for name in all_names if name not in {row["row"] for row in rows}]
     if missing:
-        out.append(f"Not run yet ({len(missing)} of {len(all_names)} rows): " + ", ".join(f"`{n}`" for n in missing) + ".\n")
+        out.append(f"### Rows that were not run yet: {len(missing)} of {len(all_names)}\n\n{listed(missing)}")
     return "\n".join(out)
+
+
+def listed(names: list[str]) -> str:
+    """A line a setting."""
+    settings = {}
+    for name in names:
+        bits, granularity, method = name.split("-", 2)
+        settings.setdefault(f"{bits}-{granularity}", []).append(f"`{method}`")
+    return "".join(f"- `{setting}-`: {', '.join(methods)}\n" for setting, methods in settings.items())
 
 
 def commands(rows: list[dict]) -> str:
@@ -72,8 +74,12 @@ def commands(rows: list[dict]) -> str:
     return "\n".join(parts)
 
 
-def draw(figure_of: str, rows: list[dict], value, label: str, path: Path, logarithmic: bool) -> None:
-    """A panel a granularity, a group of bars a bit width, a bar a method."""
+def draw(figure_of: str, rows: list[dict], value, label: str, path: Path, error=None) -> None:
+    """A panel a granularity, a group a bit width, a bar a method; points on a logarithmic axis where there is an error."""
+    import matplotlib  # tools/setup.sh --study; the tables do without
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
     granularities = list(dict.fromkeys(row["granularity"] for row in rows))
     labels = list(dict.fromkeys(row["label"] for row in rows))
     figure, axes = plt.subplots(len(granularities), 1, figsize=(10, 3.6 * len(granularities)), squeeze=False,
@@ -82,14 +88,22 @@ def draw(figure_of: str, rows: list[dict], value, label: str, path: Path, logari
         of = [row for row in rows if row["granularity"] == granularity]
         widths = list(dict.fromkeys(row["bits"] for row in of))
         for index, name in enumerate(labels):
-            found = [(widths.index(row["bits"]) + (index + 0.5) / len(labels) * 0.9 - 0.45, value(row)) for row in of
-                     if row["label"] == name]
-            axis.bar([x for x, _ in found], [y for _, y in found], 0.85 / len(labels), label=name, color=f"C{index}")
+            found = [row for row in of if row["label"] == name]
+            x = [widths.index(row["bits"]) + (index + 0.5) / len(labels) * 0.8 - 0.4 for row in found]
+            y = [value(row) for row in found]
+            if error:
+                axis.errorbar(x, y, [error(row) for row in found], fmt="o", capsize=4, label=name, color=f"C{index}")
+            else:
+                axis.bar(x, y, 0.75 / len(labels), label=name, color=f"C{index}")
         axis.set_xticks(range(len(widths)), [f"{bits} bits" for bits in widths])
+        axis.set_xlim(-0.5, len(widths) - 0.5)
         axis.set_ylabel(label)
         axis.set_title(f"{figure_of}, {'one scale a channel' if granularity == 'channel' else granularity}")
-        axis.set_yscale("log" if logarithmic else "linear")
-        axis.grid(axis="y", alpha=0.3)
+        axis.grid(axis="y", which="both", alpha=0.3)
+        if error:
+            axis.set_yscale("log")
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.yaxis.set_minor_formatter("{x:g}" if max(map(value, of)) < 10 * min(map(value, of)) else "")
     axes[0, 0].legend(fontsize="small", ncols=2)
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)
@@ -105,11 +119,12 @@ def write(rows: list[dict], all_names: list[str], folder: Path, document: Path |
     (folder / "commands.md").write_text(commands(rows))
     first = [row for row in rows if row["seed"] == 0]
     draw("Divergence from the float model on novels", first, lambda row: row["texts"]["novels"]["kl"], "KL, nats a token",
-         folder / "kl.png", True)
+         folder / "kl.png", lambda row: row["texts"]["novels"]["kl_stderr"])
     draw("Peak memory of training", [row for row in first if row["steps"] > 0],
-         lambda row: row["train_peak_memory_bytes"] / 2**20, "MiB", folder / "memory.png", False)
+         lambda row: row["train_peak_memory_bytes"] / 2**20, "MiB", folder / "memory.png")
     text = tables(rows, all_names)
-    (folder / "tables.md").write_text(text)
-    if document:
+    if document is None:
+        (folder / "tables.md").write_text(text)
+    else:
         before, rest = document.read_text().split(BEGIN)
         document.write_text(before + BEGIN + text + END + rest.split(END)[1])

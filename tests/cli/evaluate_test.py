@@ -54,6 +54,28 @@ def gives_the_documents_keys(folder):
     assert text.startswith("piqa ") and "12 samples" in text, text
 
 
+def takes_every_kind_of_model(folder):
+    """A run, its converted folder and what is exported from that are one model: the same log-likelihoods."""
+    model, data = model_of(folder), task_data(folder)
+    run, converted = folder / "run", folder / "converted"
+    lrqat("train", "--model", model, "--data", text_file(folder, 4000), "--method", "rtn", "--bits", 4, "--out", run)
+    lrqat("convert", "--run", run, "--out", converted)
+    kinds = {"float": model, "run": run, "converted": converted}
+    for name, flags in (("gguf", []), ("gguf f32", ["--matrices", "f32"]), ("compressed-tensors", []), ("gptq", []),
+                        ("awq", []), ("hf", [])):
+        kinds[name] = folder / (name.replace(" ", "-") + (".gguf" if "gguf" in name else ""))
+        lrqat("export", "--model", converted, "--format", name.split()[0], "--out", kinds[name], *flags)
+    found = {}
+    for name, path in kinds.items():
+        results = folder / f"{name}.jsonl"
+        lrqat("evaluate", "--model", path, "--tasks", "piqa,hellaswag", "--task-data", data, "--limit", 3, "--results", results)
+        found[name] = [value for line in results.read_text().splitlines() for value in json.loads(line)["log_likelihoods"]]
+    largest = {name: max(abs(a - b) for a, b in zip(values, found["run"], strict=True)) for name, values in found.items()}
+    print(f"        {largest}")
+    assert largest.pop("float") > 0.1, largest  # the control
+    assert max(largest.values()) < 1e-4, largest  # the same numbers, another order of float32 sums
+
+
 def resumes(folder):
     """Half a results file and a line that was cut off: the rest is computed, what is there is believed."""
     model, data, results = model_of(folder), task_data(folder), folder / "r.jsonl"
@@ -123,4 +145,4 @@ def compares(folder):
 
 
 if __name__ == "__main__":
-    main([gives_the_documents_keys, resumes, refuses, one_space_in_a_template_changes_the_scores, compares])
+    main([gives_the_documents_keys, takes_every_kind_of_model, resumes, refuses, one_space_in_a_template_changes_the_scores, compares])
