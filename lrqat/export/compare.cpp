@@ -43,7 +43,9 @@ Tensors tensors_of(const model::Decoder& decoder) {
       },
       [&](const std::string& name, const at::Tensor& values) {
         all.names.push_back(name);
-        all.vectors.emplace(name, values.detach().cpu());
+        // What multiplies: of Gemma's norms 1 + weight, which is also what a GGUF file holds.
+        const bool offset = formats::family_of(decoder.config()).norm_offset && name.ends_with("norm.weight");
+        all.vectors.emplace(name, offset ? values.detach().cpu() + 1 : values.detach().cpu());
       });
   return all;
 }

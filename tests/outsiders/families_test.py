@@ -168,7 +168,7 @@ ROWS = {
     "phi3": ("phi3", {"sliding_window": None, "original_max_position_embeddings": 64}),
     "phi3, longrope": CASES["phi3, longrope, long"],
     "phi3, longrope in part of each head": CASES["phi4-mini, part of each head"],
-    "gemma": ("gemma", {"head_dim": 32}),
+    "gemma": ("gemma", {"head_dim": 32, "tie_word_embeddings": True}),
     "gemma2": ("gemma2", EXPORTED_GEMMA2),
     "gemma2, untied": ("gemma2", {**EXPORTED_GEMMA2, "tie_word_embeddings": False}),
     "gemma2, other divisor": ("gemma2", {**EXPORTED_GEMMA2, "query_pre_attn_scalar": 40}),

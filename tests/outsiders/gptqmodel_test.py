@@ -2,6 +2,7 @@
 (rounded to float16, in which gptqmodel multiplies), and the logits are near to ours. gptqmodel lies in a folder of its own
 (requirements-gptqmodel.txt)."""
 
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +14,7 @@ np, torch, transformers, safetensors_numpy = support.require("numpy", "torch", "
 gptqmodel = support.require("gptqmodel")
 import converted  # noqa: E402
 import packed_test  # noqa: E402
+from tests.support import byte_tokenizer  # noqa: E402
 
 IDS = packed_test.IDS
 CASES = ((4, "group:32", "gptq"), (4, "group:128", "gptq-v2"), (4, "channel", "gptq"), (3, "group:32", "gptq"),
@@ -56,6 +58,10 @@ def check(folders, bits, granularity, name):
 def main():
     with tempfile.TemporaryDirectory() as name:
         folders = packed_test.Folders(Path(name))
+        # gptqmodel does not load a model without a tokenizer.
+        (folders.source / "tokenizer.json").write_text(json.dumps(byte_tokenizer()))
+        (folders.source / "tokenizer_config.json").write_text(json.dumps(
+            {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "!", "eos_token": "#", "pad_token": "$"}))
         return support.run({
             f"{bits} bits, {granularity}, {kind}": lambda case=(bits, granularity, kind): f"{check(folders, *case):.1e}"
             for bits, granularity, kind in CASES})
