@@ -8,6 +8,7 @@
 
 #include <tuple>
 
+#include "lrqat/base/error.h"
 #include "lrqat/quant/integer_weight.h"
 #include "lrqat/quant/lr_qat_start.h"
 #include "tests/quant/drawn_weight.h"
@@ -164,8 +165,8 @@ TEST(Gptq, LrQatStartsOnItsCodes) {
 TEST(Gptq, RefusesWhatIsNotFinite) {
   at::Tensor hessian = at::eye(8);
   hessian[3][4] = INFINITY;
-  testing::expect_error<Error>([&] { GptqFactor::from_hessian(hessian, 0.01, false); },
-                               {"calibration", "not finite"});
+  testing::expect_error<lrqat::Error>([&] { GptqFactor::from_hessian(hessian, 0.01, false); },
+                                      {"calibration", "not finite"});
 }
 
 }  // namespace
