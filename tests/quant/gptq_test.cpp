@@ -101,7 +101,9 @@ TEST(Gptq, MakesTheCodesOfTheNaiveAlgorithm) {
     const QuantizedWeight plain = round_plainly(weight, options);
     const Naive naive = naive_gptq(weight, hessian, plain, 0.01, c.act_order);
     EXPECT_TRUE(at::equal(found.rounded.scale, plain.scale)) << "the grid is that of rounding to nearest";
-    if (!c.symmetric) EXPECT_TRUE(at::equal(found.rounded.zero_point, plain.zero_point));
+    if (!c.symmetric) {
+      EXPECT_TRUE(at::equal(found.rounded.zero_point, plain.zero_point));
+    }
     // float32 errors of about 1e-6 of a step decide only rows that come so near to a tie.
     const at::Tensor differs = found.rounded.weight_int.to(at::kDouble).ne(naive.codes).any(1);
     EXPECT_FALSE(differs.logical_and(naive.tie_space.gt(2e-5)).any().item<bool>()) << c.granularity;
@@ -157,7 +159,9 @@ TEST(Gptq, LrQatStartsOnItsCodes) {
       EXPECT_TRUE(at::equal(converted.weight_int, start.rounded.weight_int)) << downcast_name(downcast);
       EXPECT_TRUE(at::equal(converted.scale, start.rounded.scale));
       EXPECT_EQ(converted.zero_point.defined(), !symmetric);
-      if (!symmetric) EXPECT_TRUE(at::equal(converted.zero_point, start.rounded.zero_point));
+      if (!symmetric) {
+        EXPECT_TRUE(at::equal(converted.zero_point, start.rounded.zero_point));
+      }
     }
   }
 }

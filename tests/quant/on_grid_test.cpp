@@ -28,7 +28,9 @@ std::optional<QuantizedWeight> moved(const QuantizedWeight& weight, int num_bits
       on_grid(weight, Grid::signed_symmetric(num_bits), Granularity::parse(granularity), symmetric, obstacle);
   EXPECT_EQ(result.has_value(), obstacle.empty());
   if (why != nullptr) *why = obstacle;
-  if (result) EXPECT_TRUE(at::equal(values(*result), values(weight)));
+  if (result) {
+    EXPECT_TRUE(at::equal(values(*result), values(weight)));
+  }
   return result;
 }
 
