@@ -324,7 +324,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         smollm2 = SmolLM2(folder)
-        return support.run({
+        checks = {
             "biases, Llama 3's rotary embedding, untied head": lambda: small(folder, "llama3", LLAMA3),
             "linear rotary embedding, tied head": lambda: small(folder, "linear", LINEAR),
             "Qwen2: biases of q, k and v": lambda: small(folder, "qwen2", QWEN2),
@@ -336,7 +336,10 @@ def main():
             "SmolLM2 with matrices as float32": smollm2.as_floats,
             "SmolLM2 in Q4_0": smollm2.as_blocks,
             "SmolLM2 in every type that fits": smollm2.every_type,
-        })
+        }
+        wanted = sys.argv[1:]  # parts of names; none: all
+        return support.run({name: check for name, check in checks.items()
+                            if not wanted or any(part in name for part in wanted)})
 
 
 if __name__ == "__main__":
