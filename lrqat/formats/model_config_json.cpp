@@ -69,7 +69,8 @@ void refuse_experts(const Json& json, const std::string& model_type, const std::
 // max_window_layers; Mistral and Phi-3 have it everywhere.
 void read_sliding_window(const Json& json, ModelConfig& config, const std::string& where) {
   config.sliding_window = optional_integer(json, "sliding_window", where);
-  if (config.model_type == "llama") config.sliding_window.reset();  // LlamaConfig has none
+  // LlamaConfig and GemmaConfig have none
+  if (config.model_type == "llama" || config.model_type == "gemma") config.sliding_window.reset();
   const bool asks =
       config.model_type == "qwen2" || config.model_type == "qwen3" || config.model_type == "smollm3";
   const std::int64_t period = family_of(config).window_period;

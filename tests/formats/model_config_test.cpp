@@ -241,9 +241,10 @@ TEST(GgufNames, BothDirections) {
     EXPECT_EQ(hf_name(*name), tensor.name);
   }
   for (const ModelFamily& family : model_families()) {
-    config.model_type = family.model_type;
-    config.attention_bias = config.mlp_bias = false;
-    for (const ExpectedTensor& tensor : expected_file_tensors(config)) {
+    ModelConfig other = config;
+    other.model_type = family.model_type;
+    other.attention_bias = other.mlp_bias = false;
+    for (const ExpectedTensor& tensor : expected_file_tensors(other)) {
       const auto name = gguf_name(tensor.name, &family);
       ASSERT_TRUE(name) << tensor.name;
       EXPECT_EQ(hf_name(*name, &family), tensor.name);

@@ -59,7 +59,9 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folders = packed_test.Folders(Path(name))
         # gptqmodel does not load a model without a tokenizer.
-        (folders.source / "tokenizer.json").write_text(json.dumps(byte_tokenizer()))
+        options = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+        (folders.source / "tokenizer.json").write_text(json.dumps(
+            {**byte_tokenizer(), "pre_tokenizer": options, "decoder": options}))
         (folders.source / "tokenizer_config.json").write_text(json.dumps(
             {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "!", "eos_token": "#", "pad_token": "$"}))
         return support.run({

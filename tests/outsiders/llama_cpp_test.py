@@ -236,10 +236,11 @@ def made(folder, name):
     families_test.save(folder / short, model_type,
                        {"vocab_size": 32000, "max_position_embeddings": 256, "sliding_window": None, **settings})
     (folder / short / "tokenizer.model").write_bytes(VOCABULARY.read_bytes())
-    return compare_small(folder, short, folder / short, control)
+    # ggml reads GELU from a table of float16 numbers: 2^-11 of values of a few units, through the layers.
+    return compare_small(folder, short, folder / short, control, 1e-2 if name.startswith("Gemma") else TOLERANCE)
 
 
-def compare_small(folder, name, source, control_settings):
+def compare_small(folder, name, source, control_settings, tolerance=TOLERANCE):
     """Log-probabilities of a random model, at the end of a prompt so long that rotary angles have gone round."""
     model = support.converted(source, folder / f"{name}-work", "--bits", 4, "--granularity", "group:32")
     path = export(model, folder / f"{name}.gguf", "--matrices", "f32")
@@ -251,15 +252,15 @@ def compare_small(folder, name, source, control_settings):
         return largest_difference(top, ours[len(prompt) - 1:len(prompt) + len(ids) - 1])
 
     found = difference(model)
-    assert found < TOLERANCE, f"log-probabilities differ by {found}"
+    assert found < tolerance, f"log-probabilities differ by {found}"
     # The file opens again as the same model, metadata included.
     back = difference(path)
-    assert back < TOLERANCE, f"opened again, log-probabilities differ by {back}"
+    assert back < tolerance, f"opened again, log-probabilities differ by {back}"
     # The control: other settings (unstretched rotary frequencies) must not pass.
     changed = {**json.loads((model / "config.json").read_text()), **control_settings}
     (model / "config.json").write_text(json.dumps(changed))
     control = difference(model)
-    assert control > 10 * TOLERANCE, f"with {control_settings} the difference is only {control}"
+    assert control > 10 * tolerance, f"with {control_settings} the difference is only {control}"
     return f"within {found:.1e} (with other settings {control:.1e})"
 
 
@@ -323,7 +324,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         smollm2 = SmolLM2(folder)
-        return support.run({
+        checks = {
             "biases, Llama 3's rotary embedding, untied head": lambda: small(folder, "llama3", LLAMA3),
             "linear rotary embedding, tied head": lambda: small(folder, "linear", LINEAR),
             "Qwen2: biases of q, k and v": lambda: small(folder, "qwen2", QWEN2),
@@ -335,7 +336,10 @@ def main():
             "SmolLM2 with matrices as float32": smollm2.as_floats,
             "SmolLM2 in Q4_0": smollm2.as_blocks,
             "SmolLM2 in every type that fits": smollm2.every_type,
-        })
+        }
+        wanted = sys.argv[1:]  # parts of names; none: all
+        return support.run({name: check for name, check in checks.items()
+                            if not wanted or any(part in name for part in wanted)})
 
 
 if __name__ == "__main__":
