@@ -22,7 +22,7 @@ demo: build/build.ninja  # the program alone: the tests need not be built for it
 	cmake --build build -j $(JOBS) --target lrqat
 	$(PYTHON) -m tools.demo $(DEMO_ARGS)
 
-# Every method of docs/results.md: under three hours on two cores, goes on where it was stopped.
+# Every method of docs/results.md, planned for under three hours on two quiet cores; goes on where it was stopped.
 study: build/build.ninja
 	@tools/setup.sh --demo --study
 	cmake --build build -j $(JOBS) --target lrqat

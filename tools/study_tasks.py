@@ -3,10 +3,11 @@
     python -m tools.study_tasks --task-data DIR [--models float w4-channel-rtn …] [--tasks boolq,piqa,hellaswag,arc_easy]
 
 DIR holds the tasks' files as docs/evaluate.md lists them. A model that is in tasks.jsonl is not evaluated again; an
-interrupted evaluation goes on where it stopped. Prints the table of what there is.
+interrupted evaluation goes on where it stopped. Prints the table of what there is, with the commands.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -22,8 +23,19 @@ def evaluate(name: str, model: Path, options: argparse.Namespace) -> dict:
     results.parent.mkdir(exist_ok=True)
     found = program("evaluate", "evaluate", "--model", model, "--tasks", options.tasks, "--task-data", options.task_data,
                     "--limit", LIMIT, "--results", results)
-    command = program.commands[0].replace(str(options.task_data), "TASKS")
-    return {"row": name, "tasks": found["tasks"], "costs": program.costs, "command": command}
+    return {"row": name, "tasks": found["tasks"], "costs": program.costs, "command": program.commands[0]}
+
+
+def answers(results: Path) -> dict[tuple[str, int], int]:
+    """The most likely choice of every question, by task and number."""
+    found = map(json.loads, results.read_text().splitlines())
+    return {(line["task"], line["sample"]): max(range(len(line["log_likelihoods"])), key=line["log_likelihoods"].__getitem__)
+            for line in found}
+
+
+def agreement(of: dict, reference: dict, task: str) -> float:
+    both = [key for key in of if key[0] == task and key in reference]
+    return sum(of[key] == reference[key] for key in both) / len(both)
 
 
 def shown(task: dict) -> str:
@@ -31,12 +43,16 @@ def shown(task: dict) -> str:
     return f"{100 * task[metric]:.0f} ± {100 * task[f'{metric}_stderr']:.1f}"
 
 
-def table(entries: list[dict], labels: dict[str, str]) -> str:
+def table(entries: list[dict], labels: dict[str, str], folder: Path) -> str:
+    """Per task acc_norm or acc in per cent, and how often the model gives float's answer."""
     tasks = list(dict.fromkeys(name for entry in entries for name in entry["tasks"]))
-    lines = ["| model | " + " | ".join(tasks) + " |", "|---|" + "---|" * len(tasks)]
+    lines = ["| model | " + " | ".join(f"{task} | as float" for task in tasks) + " |", "|---|" + "---|---|" * len(tasks)]
+    float_answers = answers(folder / "float.jsonl")
     for entry in entries:
-        lines.append(f"| {labels[entry['row']]} | " + " | ".join(
-            shown(entry["tasks"][task]) if task in entry["tasks"] else "–" for task in tasks) + " |")
+        own = answers(folder / f"{entry['row']}.jsonl")
+        cells = [part for task in tasks
+                 for part in (shown(entry["tasks"][task]), f"{agreement(own, float_answers, task):.0%}")]
+        lines.append(f"| {labels[entry['row']]} | " + " | ".join(cells) + " |")
     commands = [f"    {entry['command']}" for entry in entries]
     return "\n".join(lines) + "\n\nThe commands:\n\n" + "\n".join(commands) + "\n"
 
@@ -63,7 +79,7 @@ def main() -> None:
         print(f"study: tasks of {name}", file=sys.stderr, flush=True)
         append_result(lines, evaluate(name, model, options))
     done = read_results(lines)
-    print(table([done[name] for name in labels if name in done], labels))
+    print(table([done[name] for name in labels if name in done], labels, options.out / "tasks"))
 
 
 if __name__ == "__main__":

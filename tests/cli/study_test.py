@@ -76,5 +76,16 @@ def tables_say_what_is_missing(folder):
     assert study_report.cells(busy)[5] == "–" and study_report.cells(quiet)[5] == "500"  # wall time of a busy machine
 
 
+def answers_are_compared_with_floats(folder):
+    from tools import study_tasks
+    for name, values in (("float", [[-1, -2], [-3, -1]]), ("w4-channel-rtn", [[-1, -2], [-1, -3]])):
+        (folder / f"{name}.jsonl").write_text("".join(
+            json.dumps({"task": "piqa", "sample": i, "log_likelihoods": v}) + "\n" for i, v in enumerate(values)))
+    task = {"piqa": {"metrics": ["acc"], "acc": 0.5, "acc_stderr": 0.5}}
+    entries = [{"row": name, "tasks": task, "command": "build/lrqat evaluate"} for name in ("float", "w4-channel-rtn")]
+    text = study_tasks.table(entries, {"float": "float", "w4-channel-rtn": "rounded"}, folder)
+    assert "| float | 50 ± 50.0 | 100% |" in text and "| rounded | 50 ± 50.0 | 50% |" in text, text
+
+
 if __name__ == "__main__":
-    main([every_method_has_its_row, goes_on_where_it_stopped, tables_say_what_is_missing])
+    main([every_method_has_its_row, goes_on_where_it_stopped, tables_say_what_is_missing, answers_are_compared_with_floats])
