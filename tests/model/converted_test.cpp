@@ -269,8 +269,8 @@ TEST_F(DamagedFolder, MissingKey) {
 }
 
 TEST_F(DamagedFolder, BitsThatDoNotExist) {
-  change_config([&](Json& json) { layer_of(json, up_)["num_bits"] = 5; });
-  expect_refused({"5"});
+  change_config([&](Json& json) { layer_of(json, up_)["num_bits"] = 9; });
+  expect_refused({"num_bits is 9, expected 2 to 8"});
 }
 
 TEST_F(DamagedFolder, LayerThatDoesNotExist) {
