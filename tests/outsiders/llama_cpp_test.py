@@ -111,9 +111,10 @@ class SmolLM2:
                 continue
             model = self.model
             if bits != 4:
-                work = self.folder / f"smollm2-{bits}"
-                model = support.converted(support.smollm2(), work, "--bits", bits, "--granularity",
-                                          "group:64" if bits == 2 else "channel")
+                # A whole model rounded to 2 bits is noise, and then so is its answer to llama.cpp's 8-bit activations.
+                part = ["--granularity", "group:64", "--overrides", "*.self_attn.* skip", "*.gate_proj skip",
+                        "*.up_proj skip"] if bits == 2 else ["--granularity", "channel"]
+                model = support.converted(support.smollm2(), self.folder / f"smollm2-{bits}", "--bits", bits, *part)
             path = export(model, self.folder / f"smollm2_{kind}.gguf", "--linear-type", kind)
             compared = support.lrqat("inspect", "--compare", model, path)
             assert compared["equal"], compared["differing"][:2]
@@ -121,7 +122,7 @@ class SmolLM2:
             _, ids, top = LlamaCpp(path).complete(prompt, 2, self.vocabulary)
             ours = our_log_probabilities(model, prompt + ids, self.folder)[len(prompt) - 1:len(prompt) + len(ids) - 1]
             kl = mean_kl(ours, top)
-            assert 0 <= kl < (1 if bits == 2 else KL_OF_ACTIVATIONS), (kind, kl)  # 2 bits without training: a broken model
+            assert 0 <= kl < KL_OF_ACTIVATIONS, (kind, kl)
             path.unlink()
             said.append(f"{kind} {difference:.1e}, KL {kl:.1e}")
         return "; ".join(said)
