@@ -76,8 +76,9 @@ class TokenStream {
   bool at_start_ = true;           // no text has been cut off yet
 };
 
-// A folder (tokenizer.json, else tekken.json, else tokenizer.model, else vocab.json or encoder.json with merges.txt or
-// vocab.bpe; tokenizer_config.json beside them is honoured as transformers does) or one of these files.
+// A folder (tokenizer.json, else tekken.json, else tokenizer.model, else vocab.json or encoder.json with
+// merges.txt or vocab.bpe; tokenizer_config.json beside them is honoured as transformers does) or one of
+// these files.
 Tokenizer load_tokenizer(const std::filesystem::path& folder_or_file);
 
 Tokenizer load_tokenizer_json(const std::filesystem::path& path);  // or tekken.json

@@ -27,10 +27,10 @@ class WordModel {
 
 // What happens to a character that no piece covers.
 struct UnknownRule {
-  bool byte_fallback = false;              // its bytes as <0x00> … <0xFF>, where the vocabulary has them
+  bool byte_fallback = false;  // its bytes as <0x00> … <0xFF>, where the vocabulary has them
   // Else this token; without one the character gives nothing, as in tokenizers and llama.cpp.
   std::optional<std::int32_t> unknown_id;
-  bool fuse = false;                       // a run of unknown characters is one token
+  bool fuse = false;  // a run of unknown characters is one token
 };
 
 struct MergeBpeOptions {

@@ -205,8 +205,8 @@ TEST(Quantize, Q6KIsNearAndKeepsItsOwnValues) {
   quantize_row_q6_k(values, blocks.data());
   dequantize_row(GgmlType::Q6_K, blocks.data(), decoded.data(), 512);
   for (std::size_t i = 0; i < values.size(); ++i) {
-    // half a step of the coarsest grid, 28 steps to the largest of a group, and as much again for the rounding
-    // of the group's scale and for clipping
+    // half a step of the coarsest grid, 28 steps to the largest of a group, and as much again for the
+    // rounding of the group's scale and for clipping
     EXPECT_NEAR(decoded[i], values[i], 0.5 / 28) << i;
   }
   EXPECT_EQ(decoded[260], 0.0F);
