@@ -115,7 +115,7 @@ class SmolLM2:
                 part = ["--granularity", "group:64", "--overrides", "*.self_attn.* skip", "*.gate_proj skip",
                         "*.up_proj skip"] if bits == 2 else ["--granularity", "channel"]
                 model = support.converted(support.smollm2(), self.folder / f"smollm2-{bits}", "--bits", bits, *part)
-            path = export(model, self.folder / f"smollm2_{kind}.gguf", "--linear-type", kind)
+            path = export(model, self.folder / f"every_{kind}.gguf", "--linear-type", kind)
             compared = support.lrqat("inspect", "--compare", model, path)
             assert compared["equal"], compared["differing"][:2]
             difference = as_float_matrices(self.folder, path, model, prompt)
