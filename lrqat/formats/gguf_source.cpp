@@ -93,16 +93,7 @@ class GgufSource final : public WeightSource {
         name.ends_with(kWeight)
             ? fused_part(config_, std::string_view(name).substr(0, name.size() - kWeight.size()))
             : std::nullopt;
-    if (part) {
-      if (tensor.shape.size() != 2 || tensor.shape[0] != part->total_rows) {
-        fail(path(), ": tensor ", quoted_name(tensor.name), " has shape ", shape_to_string(tensor.shape),
-             ", the config asks for ", part->total_rows, " rows");
-      }
-      const std::size_t row_bytes = tensor.data.size() / static_cast<std::size_t>(part->total_rows);
-      tensor.data = tensor.data.subspan(static_cast<std::size_t>(part->row_begin) * row_bytes,
-                                        static_cast<std::size_t>(part->rows) * row_bytes);
-      tensor.shape[0] = part->rows;
-    }
+    if (part) take_part(path(), *part, tensor);
     if (family_of(config_).norm_offset && name.ends_with("norm.weight")) take_one_off(tensor);
     names_.push_back(name);
     tensors_.emplace(name, std::move(tensor));

@@ -97,15 +97,7 @@ class HuggingFaceSource final : public WeightSource {
   TensorView view(std::string_view name) const {
     TensorView tensor = tensors_.at(stored_name(name));
     const auto part = part_of(name);
-    if (!part) return tensor;
-    if (tensor.shape.size() != 2 || tensor.shape[0] != part->total_rows) {
-      fail(path(), ": tensor ", quoted_name(tensor.name), " has shape ", shape_to_string(tensor.shape),
-           ", the config asks for ", part->total_rows, " rows");
-    }
-    const std::size_t row_bytes = tensor.data.size() / static_cast<std::size_t>(part->total_rows);
-    tensor.data = tensor.data.subspan(static_cast<std::size_t>(part->row_begin) * row_bytes,
-                                      static_cast<std::size_t>(part->rows) * row_bytes);
-    tensor.shape[0] = part->rows;
+    if (part) take_part(path(), *part, tensor);
     return tensor;
   }
 

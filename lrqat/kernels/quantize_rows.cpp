@@ -8,7 +8,6 @@
 namespace lrqat::kernels {
 namespace {
 
-constexpr float kSmallestScale = 1e-8F;
 constexpr std::int64_t kLanes =
     16;  // running extremes side by side, so that the loop over a row has no chain
 
@@ -43,7 +42,7 @@ LRQAT_INLINE float code_of(float x, float scale, float zero_point, float largest
 LRQAT_INLINE void quantize_row(const float* x, std::int64_t cols, float largest, float* values,
                                std::uint8_t* inside) {
   const Range range = row_range(x, cols);
-  const float scale = std::max((range.high - range.low) / largest, kSmallestScale);
+  const float scale = std::max((range.high - range.low) / largest, kSmallestActivationScale);
   const float zero_point = -range.low / scale;
   float unclipped = 0.0F;
   if (inside == nullptr) {
@@ -75,7 +74,8 @@ void quantize_rows_ref(const float* x, std::int64_t begin, std::int64_t end, std
   for (std::int64_t row = begin; row < end; ++row) {
     const float* in = x + row * cols;
     const auto [low, high] = std::minmax_element(in, in + cols);
-    const float scale = std::max((*high - *low) / largest, kSmallestScale), zero_point = -*low / scale;
+    const float scale = std::max((*high - *low) / largest, kSmallestActivationScale),
+                zero_point = -*low / scale;
     for (std::int64_t i = 0; i < cols; ++i) {
       const float rounded = std::rint(in[i] / scale) + zero_point;
       const float code = std::clamp(rounded, 0.0F, largest);

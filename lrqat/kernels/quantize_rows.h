@@ -6,6 +6,8 @@
 
 namespace lrqat::kernels {
 
+inline constexpr float kSmallestActivationScale = 1e-8F;  // of every activation quantizer, static ones too
+
 // For rows [begin, end) of x, float32 [R, C]:
 //     s = max((max x - min x) / largest, 1e-8)      z = -min x / s, not rounded
 //     q = clip(round(x / s) + z, 0, largest)        values = s·(q - z)

@@ -58,20 +58,23 @@ void scale_to_bfloat16(const float* grad, const float* scale, std::int64_t begin
   }
 }
 
+// out[j] = low[j] | high[j] << 16; high null: zeros.
+LRQAT_INLINE void pair_row(const std::uint16_t* low, const std::uint16_t* high, std::int64_t count,
+                           std::uint32_t* out) {
+  if (high != nullptr) {
+    for (std::int64_t j = 0; j < count; ++j)
+      out[j] = static_cast<std::uint32_t>(low[j]) | (static_cast<std::uint32_t>(high[j]) << 16);
+  } else {
+    for (std::int64_t j = 0; j < count; ++j) out[j] = low[j];
+  }
+}
+
 LRQAT_KERNEL
 void pair_rows(const std::uint16_t* in, std::int64_t rows, std::int64_t cols, std::int64_t begin,
                std::int64_t end, std::uint32_t* out) {
   for (std::int64_t i = begin; i < end; ++i) {
     const std::uint16_t* low = in + 2 * i * cols;
-    std::uint32_t* to = out + i * cols;
-    if (2 * i + 1 < rows) {
-      const std::uint16_t* high = low + cols;
-      for (std::int64_t j = 0; j < cols; ++j) {
-        to[j] = static_cast<std::uint32_t>(low[j]) | (static_cast<std::uint32_t>(high[j]) << 16);
-      }
-    } else {
-      for (std::int64_t j = 0; j < cols; ++j) to[j] = low[j];
-    }
+    pair_row(low, 2 * i + 1 < rows ? low + cols : nullptr, cols, out + i * cols);
   }
 }
 
@@ -99,14 +102,7 @@ void transpose_pairs(const std::uint16_t* in, std::int64_t rows, std::int64_t co
       const std::int64_t height = std::min(kBlock, words - i);
       for (std::int64_t row = 0; row < height; ++row) {
         const std::uint16_t* low = in + 2 * (i + row) * cols + j;
-        const std::uint16_t* high = low + cols;
-        std::uint32_t* to = pairs + row * kBlock;
-        if (2 * (i + row) + 1 < rows) {
-          for (std::int64_t c = 0; c < width; ++c)
-            to[c] = static_cast<std::uint32_t>(low[c]) | (static_cast<std::uint32_t>(high[c]) << 16);
-        } else {
-          for (std::int64_t c = 0; c < width; ++c) to[c] = low[c];
-        }
+        pair_row(low, 2 * (i + row) + 1 < rows ? low + cols : nullptr, width, pairs + row * kBlock);
       }
       transpose_words(pairs, height, width, kBlock, out + j * words + i, words);
     }

@@ -6,11 +6,10 @@
 #include <cmath>
 
 #include "lrqat/base/error.h"
+#include "lrqat/kernels/quantize_rows.h"
 
 namespace lrqat::model {
 namespace {
-
-constexpr float kSmallestScale = 1e-8F;
 
 at::Tensor one_value(double value, at::Device device) {
   return at::full({1}, value, at::TensorOptions(at::kFloat).device(device));
@@ -20,7 +19,8 @@ StaticRange range_of(const quant::ActivationQuantizer& quantizer) {
   const quant::StaticQuantizer& range = quantizer.static_range();
   const double largest = std::pow(2.0, quantizer.num_bits()) - 1.0;
   const double zero = std::nearbyint(range.zero_float().item<double>());  // half to even, as the forward pass
-  const float scale = std::max(range.scale().item<float>(), kSmallestScale);  // as the forward pass takes it
+  // As the forward pass takes it.
+  const float scale = std::max(range.scale().item<float>(), kernels::kSmallestActivationScale);
   return {quantizer.name(), scale, static_cast<int>(std::clamp(zero, 0.0, largest))};
 }
 

@@ -17,7 +17,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr float kSmallestScale = 1e-8F;
+using kernels::kSmallestActivationScale;
 
 // q = clip(round(x / s) + z), y = s·(q - z).
 QuantizedActivation quantize(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& zero_point,
@@ -112,7 +112,7 @@ QuantizedActivation quantize_per_token(const at::Tensor& x, int num_bits) {
   LRQAT_CHECK(x.dim() > 0 && x.scalar_type() == at::kFloat && num_bits >= 1 && num_bits <= 16);
   const float largest = largest_code(num_bits);
   const auto [low, high] = x.detach().aminmax(-1, /*keepdim=*/true);
-  const at::Tensor scale = ((high - low) / largest).clamp_min_(kSmallestScale);
+  const at::Tensor scale = ((high - low) / largest).clamp_min_(kSmallestActivationScale);
   return quantize(x.detach(), scale, -low / scale, 0, static_cast<int>(largest));
 }
 
@@ -141,7 +141,8 @@ void StaticQuantizer::observe(const at::Tensor& x) {
 }
 
 void StaticQuantizer::set_range(at::Device device) {
-  const double low = std::min(low_, 0.0), high = std::max(high_, static_cast<double>(kSmallestScale));
+  const double low = std::min(low_, 0.0),
+               high = std::max(high_, static_cast<double>(kSmallestActivationScale));
   const double reach = options_.symmetric ? std::max(-low, high) : high - low;
   const double scale = reach / quant_max();
   const auto options = at::TensorOptions(at::kFloat).device(device);
@@ -158,7 +159,7 @@ void StaticQuantizer::learn() {
 
 at::Tensor StaticQuantizer::forward(const at::Tensor& x) const {
   LRQAT_CHECK(scale_.defined(), "a static quantizer needs a range");
-  const at::Tensor scale = scale_.clamp_min(kSmallestScale);  // no gradient below the floor
+  const at::Tensor scale = scale_.clamp_min(kSmallestActivationScale);  // no gradient below the floor
   const double factor =
       options_.gradient_scaling ? 1.0 / std::sqrt(static_cast<double>(x.numel()) * quant_max()) : 1.0;
   return Static::apply(x, scale, zero_float_.defined() ? zero_float_ : at::zeros_like(scale_.detach()),
@@ -168,7 +169,7 @@ at::Tensor StaticQuantizer::forward(const at::Tensor& x) const {
 
 QuantizedActivation StaticQuantizer::quantize(const at::Tensor& x) const {
   LRQAT_CHECK(scale_.defined(), "a static quantizer needs a range");
-  const at::Tensor scale = scale_.detach().clamp_min(kSmallestScale);
+  const at::Tensor scale = scale_.detach().clamp_min(kSmallestActivationScale);
   const at::Tensor zero = zero_float_.defined()
                               ? zero_float_.detach().round().clamp_(quant_min(), quant_max())
                               : at::zeros_like(scale);

@@ -298,27 +298,29 @@ std::optional<quant::QuantizedWeight> taken_over(const Recipe& own, const std::s
   return start;
 }
 
-// False where the method keeps floats, or this linear does.
-bool is_looked_at(const Method& method, const Recipe& recipe, const std::string& layer) {
-  return method.has_grid && layer_recipe(recipe, layer).has_value();
-}
-
-bool is_taken(const Recipe& recipe, const std::string& layer, const quant::QuantizedWeight& stored) {
-  return taken_over(*layer_recipe(recipe, layer), layer, &stored).has_value();
-}
-
 // With the stored scales and zero points in place of estimated ones, every method's own start has the stored
 // codes: (s·k) / s rounds to k.
-void start_from_stored(Recipe& own, const std::string& layer, const quant::QuantizedWeight* stored) {
-  const auto start = taken_over(own, layer, stored);
-  if (!start) return;
-  const quant::ScaleParameter scale(start->scale, own.scale_options());
-  if (!at::equal(scale.effective(), start->scale)) {
+void start_from(const quant::QuantizedWeight& start, Recipe& own, const std::string& layer) {
+  const quant::ScaleParameter scale(start.scale, own.scale_options());
+  if (!at::equal(scale.effective(), start.scale)) {
     fail(layer, ": the model's scales are not kept by --scale-type ", quant::scale_type_name(own.scale_type),
          own.scale_domain == quant::ScaleDomain::log ? " and --scale-domain log" : "",
          ": use a --scale-type that holds them (float32 does), or --init range to find other scales");
   }
-  own.range = quant::RangeEstimator::of_stored(start->scale, start->zero_point);
+  own.range = quant::RangeEstimator::of_stored(start.scale, start.zero_point);
+}
+
+// By the layer's own recipe; `start`: the stored integers that it starts from, where it does.
+WeightPtr prepare_own(const Method& method, Recipe own, const std::string& layer, const at::Tensor& weight,
+                      const std::optional<quant::QuantizedWeight>& start) {
+  if (start) start_from(*start, own, layer);
+  return method.prepare(own, layer, weight);
+}
+
+std::optional<quant::QuantizedWeight> start_of(const Method& method, const Recipe& own,
+                                               const std::string& layer,
+                                               const quant::QuantizedWeight* stored) {
+  return method.has_grid ? taken_over(own, layer, stored) : std::nullopt;
 }
 
 }  // namespace
@@ -354,10 +356,8 @@ Recipe method_defaults(const std::string& name) {
 
 WeightPtr prepare_layer(const Method& method, const Recipe& recipe, const std::string& layer,
                         const at::Tensor& weight, const quant::QuantizedWeight* stored) {
-  std::optional<Recipe> own = layer_recipe(recipe, layer);
-  if (!own) return nullptr;
-  if (method.has_grid) start_from_stored(*own, layer, stored);
-  return method.prepare(*own, layer, weight);
+  const std::optional<Recipe> own = layer_recipe(recipe, layer);
+  return own ? prepare_own(method, *own, layer, weight, start_of(method, *own, layer, stored)) : nullptr;
 }
 
 WeightPtr prepare_layer(const Method& method, const Recipe& recipe, const nn::Linear& linear,
@@ -367,8 +367,9 @@ WeightPtr prepare_layer(const Method& method, const Recipe& recipe, const nn::Li
 }
 
 bool starts_from_stored(const Method& method, const Recipe& recipe, const nn::Linear& linear) {
+  const auto own = layer_recipe(recipe, linear.name());
   const auto stored = model::stored_integers(*linear.weight());
-  return stored && is_looked_at(method, recipe, linear.name()) && is_taken(recipe, linear.name(), *stored);
+  return own && stored && start_of(method, *own, linear.name(), &*stored).has_value();
 }
 
 void prepare_linears(const Method& method, const Recipe& recipe, model::Decoder& decoder,
@@ -377,11 +378,13 @@ void prepare_linears(const Method& method, const Recipe& recipe, model::Decoder&
   model::prepare(
       decoder, source,
       [&](const std::string& name, const at::Tensor& weight) {
+        const auto own = layer_recipe(recipe, name);
+        if (!own) return WeightPtr();
         const auto stored = model::stored_integers(*decoder.find_linear(name)->weight());
-        const bool looked_at = stored.has_value() && is_looked_at(method, recipe, name);
-        quantized += looked_at ? 1 : 0;
-        taken += looked_at && is_taken(recipe, name, *stored) ? 1 : 0;
-        return prepare_layer(method, recipe, name, weight, stored ? &*stored : nullptr);
+        const auto start = start_of(method, *own, name, stored ? &*stored : nullptr);
+        quantized += stored && method.has_grid ? 1 : 0;
+        taken += start ? 1 : 0;
+        return prepare_own(method, *own, name, weight, start);
       },
       progress);
   if (quantized == 0) return;

@@ -98,16 +98,23 @@ RecipeField word_field(const std::string& name, T Recipe::*member, const Parse& 
           [=](Recipe& r, const Values& v) { r.*member = parse(v.at(0)); }};
 }
 
-RecipeField switch_field(const std::string& name, bool Recipe::*member, const std::string& help) {
+// `value`: the field of a recipe, [](auto& recipe) -> auto&.
+template <typename Value>
+RecipeField switch_of(const std::string& name, const Value& value, const std::string& help) {
   return {name,
           help,
           false,
           false,
-          [=](const Recipe& r) { return Values{r.*member ? "true" : "false"}; },
+          [=](const Recipe& r) { return Values{value(r) ? "true" : "false"}; },
           [=](Recipe& r, const Values& v) {
             if (v.at(0) != "true" && v.at(0) != "false") fail_value(name, v.at(0), "true or false");
-            r.*member = v.at(0) == "true";
+            value(r) = v.at(0) == "true";
           }};
+}
+
+RecipeField switch_field(const std::string& name, bool Recipe::*member, const std::string& help) {
+  return switch_of(
+      name, [=](auto& r) -> auto& { return r.*member; }, help);
 }
 
 at::ScalarType parse_weight_dtype(const std::string& text) {
@@ -240,13 +247,9 @@ std::vector<RecipeField> activation_fields() {
        "ranges of activations: dynamic (each token's own) or static (observed before training)", false, true,
        [](const Recipe& r) { return Values{quant::activation_range_name(r.activations.range)}; },
        [](Recipe& r, const Values& v) { r.activations.range = quant::parse_activation_range(v.at(0)); }},
-      {"learn-activation-range", "true: static ranges are trained, at --scale-lr", false, false,
-       [](const Recipe& r) { return Values{r.activations.learn_range ? "true" : "false"}; },
-       [](Recipe& r, const Values& v) {
-         if (v.at(0) != "true" && v.at(0) != "false")
-           fail_value("learn-activation-range", v.at(0), "true or false");
-         r.activations.learn_range = v.at(0) == "true";
-       }},
+      switch_of(
+          "learn-activation-range", [](auto& r) -> auto& { return r.activations.learn_range; },
+          "true: static ranges are trained, at --scale-lr"),
       integer_field("activation-batches", &Recipe::activation_batches, 1,
                     "static ranges: batches of the data that they are observed on"),
   };

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "lrqat/nn/linear_cross_entropy.h"
+#include "lrqat/train/activation_ranges.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/optimizer.h"
@@ -65,14 +66,8 @@ void prepare_block(const Recipe& recipe, model::DecoderLayer& block, const forma
 
 void observe_block(const model::Decoder& decoder, const at::Tensor& hidden) {
   if (decoder.activations().range == quant::ActivationRange::dynamic) return;
-  const at::NoGradGuard no_grad;
-  const auto quantizers = decoder.layer(0).activation_quantizers();
-  for (const auto& quantizer : quantizers) quantizer->observe(true);
-  decoder.layer_forward(0, hidden);
-  for (const auto& quantizer : quantizers) {
-    quantizer->observe(false);
-    if (decoder.activations().learn_range) quantizer->learn();
-  }
+  observe_during(decoder.layer(0).activation_quantizers(), decoder.activations().learn_range,
+                 [&] { decoder.layer_forward(0, hidden); });
 }
 
 double time_forward(const model::Decoder& decoder, const at::Tensor& hidden) {

@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <span>
+
+#include "lrqat/base/error.h"
 #include "lrqat/base/random.h"
 #include "lrqat/nn/linear.h"
 #include "lrqat/quant/block_product.h"
@@ -181,6 +184,16 @@ TEST(LrQatGradient, WithoutTheCorrectionTheGradientIsWrong) {
   EXPECT_GT(error(uncorrected, tiled.grads[0].to(at::kDouble)), 0.05);
 }
 
+// Each gradient to `terms` · 2^-24 of its magnitude.
+void expect_within(const Gradients& one, const Gradients& other, std::span<const double> magnitudes,
+                   std::int64_t terms, const std::string& where) {
+  for (std::size_t i = 0; i < magnitudes.size(); ++i) {
+    EXPECT_LE((one.grads[i] - other.grads[i]).abs().max().item<double>(),
+              static_cast<double>(terms) * 0x1p-24 * magnitudes[i])
+        << where << ", gradient " << i;
+  }
+}
+
 // The same bound for dL/dŴ in blocks, for every granularity.
 TEST(LrQatGradient, BlockwiseFormEqualsTheTiledForm) {
   if (!block_products(ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
@@ -207,12 +220,8 @@ TEST(LrQatGradient, BlockwiseFormEqualsTheTiledForm) {
     const std::array<double, 3> magnitudes{dz * parameters[1].value.abs().sum(1).max().item<double>(),
                                            dz * parameters[0].value.abs().sum(0).max().item<double>(),
                                            grid * g.sum().item<double>()};
-    for (std::size_t i = 0; i < 3; ++i) {
-      const double tolerance = static_cast<double>(tokens + k + n) * 0x1p-24 * magnitudes[i];
-      EXPECT_LE((tiled.grads[i] - blocks.grads[i]).abs().max().item<double>(), tolerance)
-          << "draw " << draw << " " << testing::describe(options) << " " << n << "x" << k << ", gradient "
-          << i;
-    }
+    expect_within(tiled, blocks, magnitudes, tokens + k + n,
+                  concat("draw ", draw, " ", testing::describe(options), " ", n, "x", k));
   }
   EXPECT_GT(largest_share, 0.55);
 }
@@ -242,12 +251,8 @@ TEST(LrQatGradient, LowRankFormOfFrozenGroupsEqualsTheTiledForm) {
     const auto parameters = weight->parameters();
     const std::array<double, 2> magnitudes{dz * parameters[1].value.abs().sum(1).max().item<double>(),
                                            dz * parameters[0].value.abs().sum(0).max().item<double>()};
-    for (std::size_t i = 0; i < 2; ++i) {
-      const double tolerance = static_cast<double>(tokens + k + n) * 0x1p-24 * magnitudes[i];
-      EXPECT_LE((tiled.grads[i] - low_rank.grads[i]).abs().max().item<double>(), tolerance)
-          << "draw " << draw << " " << testing::describe(options) << " " << n << "x" << k << ", gradient "
-          << i;
-    }
+    expect_within(tiled, low_rank, magnitudes, tokens + k + n,
+                  concat("draw ", draw, " ", testing::describe(options), " ", n, "x", k));
   }
   EXPECT_GT(largest_share, 0.5);
 }
