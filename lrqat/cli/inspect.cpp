@@ -173,6 +173,16 @@ Row float_row(const formats::WeightSource& source, const std::string& name) {
   return row;
 }
 
+// A norm, embedding or head that the run trained or rescaled.
+Row own_row(const std::string& name, const at::Tensor& value) {
+  const at::Tensor plain = value.detach().cpu().contiguous();
+  return {.name = name,
+          .dtype = "F32",
+          .shape = plain.sizes().vec(),
+          .bytes = plain.nbytes(),
+          .sha256 = sha256_hex(bytes_of(plain))};
+}
+
 // A run or a folder of integers: integers from the model, everything else from the files.
 Inspection inspect_quantized(const model::OpenedModel& model) {
   const auto quantized = quantized_weights(*model.decoder);
@@ -187,6 +197,9 @@ Inspection inspect_quantized(const model::OpenedModel& model) {
   for (const auto& tensor : formats::expected_tensors(model.decoder->config())) {
     if (const auto found = quantized.find(tensor.name); found != quantized.end()) {
       result.rows.push_back(integer_row(tensor.name, found->second->convert()));
+    } else if (const auto own = model.decoder->replaced().find(tensor.name);
+               own != model.decoder->replaced().end()) {
+      result.rows.push_back(own_row(tensor.name, own->second));
     } else {
       result.rows.push_back(model.source != nullptr ? float_row(*model.source, tensor.name)
                                                     : stored.at(tensor.name));

@@ -30,6 +30,7 @@ struct Shapes {
   double trained_weights = 0;                  // elements of linears that are trained themselves
   double adapters = 0;                         // elements
   double scales = 0;                           // elements
+  double floats = 0;                           // elements of norms, head and embedding that are trained
   double largest = 0;                          // elements of the largest linear
   double head = 0;                             // elements
   double head_stored = 0, linears_stored = 0;  // bytes in the model's file: embedding and head; linears
@@ -60,6 +61,14 @@ Shapes shapes_of(const model::Decoder& decoder, const formats::WeightSource& sou
     out.linears_stored += stored(linear->name());
   }
   out.head = static_cast<double>(decoder.config().vocab_size * decoder.config().hidden_size);
+  std::int64_t norms = decoder.config().hidden_size;  // the last one
+  for (std::int64_t i = 0; i < decoder.num_layers(); ++i) {
+    for (const auto& [name, norm] : decoder.layer(i).norms()) norms += norm->weight.numel();
+  }
+  const bool tied = decoder.config().tie_word_embeddings;
+  const bool head = recipe.train_head || (tied && recipe.train_embeddings);
+  out.floats = (recipe.train_norms ? static_cast<double>(norms) : 0.0) + (head ? out.head : 0.0) +
+               (recipe.train_embeddings && !tied ? out.head : 0.0);
   out.head_stored = stored("model.embed_tokens") + stored("lm_head");
   out.num_layers = decoder.num_layers();
   return out;
@@ -69,8 +78,9 @@ Json memory_parts(const train::Recipe& recipe, const Shapes& shapes, const model
                   const train::KeptActivations& kept) {
   const bool trains = train::find_method(recipe.method).trains;
   const auto micro_batch = trains ? static_cast<double>(recipe.batch_size * recipe.sequence_length) : 0.0;
-  const double trainables =
-      trains ? shapes.adapters + shapes.trained_weights + (recipe.learn_scale ? shapes.scales : 0.0) : 0.0;
+  const double trainables = trains ? shapes.adapters + shapes.trained_weights + shapes.floats +
+                                         (recipe.learn_scale ? shapes.scales : 0.0)
+                                   : 0.0;
   const auto bytes = [](double value) { return static_cast<std::int64_t>(value); };
   const double block = static_cast<double>(train::kept_bytes_per_token(decoder)) * micro_batch;
   const double hidden = 4.0 * static_cast<double>(decoder.config().hidden_size) * micro_batch;
@@ -80,6 +90,7 @@ Json memory_parts(const train::Recipe& recipe, const Shapes& shapes, const model
           {"weights", bytes(4 * shapes.trained_weights)},
           {"adapters", bytes(4 * shapes.adapters)},
           {"scales", bytes(4 * shapes.scales)},
+          {"norms_head_embedding", bytes(4 * shapes.floats)},
           {"gradients", bytes(4 * trainables)},
           {"optimizer", bytes(8 * trainables)},
           {"activations",

@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include <array>
+#include <algorithm>
 #include <utility>
 
 #include "lrqat/base/memory.h"
@@ -13,25 +13,35 @@ namespace {
 using Linears = std::span<nn::Linear* const>;
 using Batches = std::vector<at::Tensor>;  // hidden states [B, L, H]
 
-class Hessian {
+// Sums over the inputs of one linear.
+class InputSums {
  public:
-  explicit Hessian(const nn::Linear& linear, at::Device device)
-      : sum_(at::zeros({linear.in_features(), linear.in_features()}, at::TensorOptions(device))) {}
+  InputSums(const nn::Linear& linear, at::Device device)
+      : hessian_(at::zeros({linear.in_features(), linear.in_features()}, at::TensorOptions(device))),
+        absolute_(at::zeros({linear.in_features()}, at::TensorOptions(device).dtype(at::kDouble))) {}
+
   void add(const at::Tensor& x) {
-    const at::Tensor rows = x.reshape({-1, sum_.size(0)}).to(at::kFloat);
-    sum_.addmm_(rows.t(), rows, 1.0, 2.0);
+    const at::Tensor rows = x.reshape({-1, hessian_.size(0)}).to(at::kFloat);
+    hessian_.addmm_(rows.t(), rows, 1.0, 2.0);
+    absolute_.add_(rows.abs().sum(0, false, at::kDouble));
+    tokens_ += rows.size(0);
   }
-  const at::Tensor& sum() const { return sum_; }
+
+  const at::Tensor& hessian() const { return hessian_; }
+  quant::InputStatistics statistics() const {
+    return {hessian_, (absolute_ / static_cast<double>(std::max<std::int64_t>(tokens_, 1))).to(at::kFloat)};
+  }
 
  private:
-  at::Tensor sum_;
+  at::Tensor hessian_, absolute_;
+  std::int64_t tokens_ = 0;
 };
 
 // Observes one linear for as long as it lives.
 class Observation {
  public:
-  Observation(nn::Linear& linear, Hessian& hessian) : linear_(linear) {
-    linear_.set_input_observer([&hessian](const at::Tensor& x) { hessian.add(x); });
+  Observation(nn::Linear& linear, InputSums& sums) : linear_(linear) {
+    linear_.set_input_observer([&sums](const at::Tensor& x) { sums.add(x); });
   }
   ~Observation() { linear_.set_input_observer({}); }
   Observation(const Observation&) = delete;
@@ -64,21 +74,21 @@ class LayerCalibration {
 
   void prepare_after_norm(Linears linears, const nn::RmsNorm& norm, const Batches& hidden) const {
     if (!visitor_.wants_input(linears)) return visitor_.prepare(linears, {});
-    Hessian hessian(*linears[0], decoder_.device());
-    for (const at::Tensor& batch : hidden) hessian.add(norm.forward(batch));
-    visitor_.prepare(linears, hessian.sum());
+    InputSums sums(*linears[0], decoder_.device());
+    for (const at::Tensor& batch : hidden) sums.add(norm.forward(batch));
+    visitor_.prepare(linears, sums.hessian());
   }
 
   // The input of a linear inside of a half of the layer: seen while that half runs.
   void prepare_within(Linears linears, const Batches& hidden,
                       at::Tensor (LayerCalibration::*half)(const at::Tensor&) const) const {
     if (!visitor_.wants_input(linears)) return visitor_.prepare(linears, {});
-    Hessian hessian(*linears[0], decoder_.device());
+    InputSums sums(*linears[0], decoder_.device());
     {
-      const Observation observation(*linears[0], hessian);
+      const Observation observation(*linears[0], sums);
       for (const at::Tensor& batch : hidden) (this->*half)(batch);
     }
-    visitor_.prepare(linears, hessian.sum());
+    visitor_.prepare(linears, sums.hessian());
   }
 
   Decoder& decoder_;
@@ -87,20 +97,51 @@ class LayerCalibration {
   const CalibrationVisitor& visitor_;
 };
 
-}  // namespace
+LayerInputs observe_layer(Decoder& decoder, std::int64_t index, const Batches& hidden) {
+  const auto linears = decoder.layer(index).linears();  // q, k, v, o, gate, up, down
+  std::vector<InputSums> sums;
+  for (const std::size_t i : {0, 3, 4, 6}) sums.emplace_back(*linears[i], decoder.device());
+  {
+    const Observation q(*linears[0], sums[0]), o(*linears[3], sums[1]), gate(*linears[4], sums[2]),
+        down(*linears[6], sums[3]);
+    for (const at::Tensor& batch : hidden) decoder.layer_forward(index, batch);
+  }
+  return {sums[0].statistics(), sums[1].statistics(), sums[2].statistics(), sums[3].statistics()};
+}
 
-void calibrate(Decoder& decoder, std::span<const at::Tensor> batches, const CalibrationVisitor& visitor,
-               ProgressReporter& progress) {
+// Calls visit(i, hidden) for each layer; it leaves the layer's outputs in `hidden`.
+template <typename Visit>
+void for_each_layer(Decoder& decoder, std::span<const at::Tensor> batches, const Visit& visit,
+                    ProgressReporter& progress) {
   const at::NoGradGuard no_grad;
   progress.start("calibrate", decoder.num_layers());
   Batches hidden;
   for (const at::Tensor& tokens : batches) hidden.push_back(decoder.embed(tokens.to(decoder.device())));
   for (std::int64_t i = 0; i < decoder.num_layers(); ++i) {
-    LayerCalibration(decoder, i, visitor).run(hidden);
+    visit(i, hidden);
     release_free_memory();
     progress.update(i + 1, concat("layer ", i));
   }
   progress.finish();
+}
+
+}  // namespace
+
+void calibrate(Decoder& decoder, std::span<const at::Tensor> batches, const CalibrationVisitor& visitor,
+               ProgressReporter& progress) {
+  const auto visit = [&](std::int64_t i, Batches& hidden) {
+    LayerCalibration(decoder, i, visitor).run(hidden);
+  };
+  for_each_layer(decoder, batches, visit, progress);
+}
+
+void calibrate_layers(Decoder& decoder, std::span<const at::Tensor> batches, const PrepareLayer& prepare,
+                      ProgressReporter& progress) {
+  const auto visit = [&](std::int64_t i, Batches& hidden) {
+    prepare(i, observe_layer(decoder, i, hidden));
+    for (at::Tensor& batch : hidden) batch = decoder.layer_forward(i, batch);
+  };
+  for_each_layer(decoder, batches, visit, progress);
 }
 
 }  // namespace lrqat::model

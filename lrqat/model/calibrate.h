@@ -12,6 +12,7 @@
 
 #include "lrqat/base/progress.h"
 #include "lrqat/model/decoder.h"
+#include "lrqat/quant/awq.h"
 
 namespace lrqat::model {
 
@@ -26,5 +27,13 @@ struct CalibrationVisitor {
 // batches: tokens [B, L] int64, on any device. Without gradients.
 void calibrate(Decoder& decoder, std::span<const at::Tensor> batches, const CalibrationVisitor& visitor,
                ProgressReporter& progress);
+
+// The same a whole layer at a time: what its four inputs are while the layer is still float.
+struct LayerInputs {
+  quant::InputStatistics qkv, o, gate_up, down;
+};
+using PrepareLayer = std::function<void(std::int64_t layer, const LayerInputs& inputs)>;
+void calibrate_layers(Decoder& decoder, std::span<const at::Tensor> batches, const PrepareLayer& prepare,
+                      ProgressReporter& progress);
 
 }  // namespace lrqat::model

@@ -4,7 +4,8 @@
 //   model.safetensors   <linear>.weight_packed (two 4-bit codes a byte) or <linear>.weight_int, and
 //                       <linear>.weight_scale; <linear>.weight_zero_point (int8) where the grid is
 //                       asymmetric, <linear>.weight_offset (float32) where it has a float offset, both shaped
-//                       like the scales; every other tensor exactly as the source holds it. The value of a
+//                       like the scales; every other tensor exactly as the source holds it
+//                       (float32 where the run trained or rescaled it). The value of a
 //                       weight is weight_scale * (code - weight_zero_point) + weight_offset
 //                       "activations" in quantization_config: how activations are quantized
 //                       (model/activations.h)

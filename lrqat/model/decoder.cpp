@@ -6,6 +6,8 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/nn/soft_cap.h"
+#include "lrqat/quant/float_weight.h"
+#include "lrqat/quant/tile_math.h"
 
 namespace lrqat::model {
 namespace {
@@ -36,6 +38,13 @@ int bits_of(const std::string& point, const quant::ActivationOptions& options) {
   const bool score = point == "self_attn.queries" || point == "self_attn.rotated_keys";
   return score && options.activation_bits < quant::kFloatBits ? quant::kScoreBits : options.activation_bits;
 }
+void append_trained(const std::string& name, const at::Tensor& value, std::vector<quant::Parameter>& out) {
+  if (value.requires_grad()) out.push_back({name, value, quant::ParameterKind::unquantized});
+}
+
+constexpr const char* kEmbedding = "model.embed_tokens.weight";
+constexpr const char* kHead = "lm_head.weight";
+constexpr const char* kNorm = "model.norm.weight";
 
 }  // namespace
 
@@ -46,7 +55,10 @@ DecoderLayer::DecoderLayer(nn::RmsNorm input_layernorm, nn::Attention self_attn,
       self_attn_(std::move(self_attn)),
       post_attention_layernorm_(std::move(post_attention_layernorm)),
       mlp_(std::move(mlp)),
-      sandwich_(std::move(sandwich)) {}
+      sandwich_(std::move(sandwich)) {
+  const std::string& name = self_attn_.q_proj.name();  // model.layers.3.self_attn.q_proj
+  prefix_ = name.substr(0, name.rfind("self_attn."));
+}
 
 at::Tensor DecoderLayer::add_attended(const at::Tensor& hidden, const at::Tensor& mixed) const {
   return hidden + (sandwich_ ? post_attention_layernorm_.forward(mixed) : mixed);
@@ -72,6 +84,10 @@ const nn::RmsNorm& DecoderLayer::feed_forward_norm() const {
   return sandwich_ ? sandwich_->pre_feedforward_layernorm : post_attention_layernorm_;
 }
 
+std::string DecoderLayer::feed_forward_norm_name() const {
+  return sandwich_ ? "pre_feedforward_layernorm.weight" : "post_attention_layernorm.weight";
+}
+
 at::Tensor DecoderLayer::forward_packed(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary,
                                         const nn::PackedRow& row, const nn::KvCacheLayer* prefix) const {
   return feed_forward(
@@ -94,6 +110,7 @@ std::vector<quant::Parameter> DecoderLayer::parameters() const {
   for (const auto& quantizer : activation_quantizers()) {
     for (quant::Parameter& parameter : quantizer->parameters()) out.push_back(std::move(parameter));
   }
+  for (const auto& [name, norm] : norms()) append_trained(prefix_ + name, norm->weight, out);
   return out;
 }
 
@@ -107,6 +124,29 @@ std::vector<std::shared_ptr<quant::ActivationQuantizer>> DecoderLayer::activatio
     if (point->quantizer) out.push_back(point->quantizer);
   }
   return out;
+}
+
+template <typename Norm, typename Layer>
+std::vector<std::pair<std::string, Norm*>> DecoderLayer::norms_of(Layer& layer) {
+  std::vector<std::pair<std::string, Norm*>> out{
+      {"input_layernorm.weight", &layer.input_layernorm_},
+      {"post_attention_layernorm.weight", &layer.post_attention_layernorm_}};
+  if (layer.sandwich_) {
+    out.emplace_back("pre_feedforward_layernorm.weight", &layer.sandwich_->pre_feedforward_layernorm);
+    out.emplace_back("post_feedforward_layernorm.weight", &layer.sandwich_->post_feedforward_layernorm);
+  }
+  auto& attention = layer.self_attn_;
+  if (attention.q_norm) out.emplace_back("self_attn.q_norm.weight", &*attention.q_norm);
+  if (attention.k_norm) out.emplace_back("self_attn.k_norm.weight", &*attention.k_norm);
+  return out;
+}
+
+std::vector<std::pair<std::string, nn::RmsNorm*>> DecoderLayer::norms() {
+  return norms_of<nn::RmsNorm>(*this);
+}
+
+std::vector<std::pair<std::string, const nn::RmsNorm*>> DecoderLayer::norms() const {
+  return norms_of<const nn::RmsNorm>(*this);
 }
 
 Decoder::Decoder(formats::ModelConfig config, DecoderParts parts)
@@ -189,9 +229,16 @@ nn::Linear* Decoder::find_linear(std::string_view name) {
 
 std::vector<quant::Parameter> Decoder::parameters() const {
   std::vector<quant::Parameter> out;
+  const auto trained = [&](const char* name) {
+    if (const auto found = replaced_.find(name); found != replaced_.end())
+      append_trained(name, found->second, out);
+  };
+  trained(kEmbedding);
   for (const auto& layer : layers_) {
     for (quant::Parameter& parameter : layer->parameters()) out.push_back(std::move(parameter));
   }
+  trained(kNorm);
+  trained(kHead);
   return out;
 }
 
@@ -227,6 +274,51 @@ std::vector<std::shared_ptr<quant::ActivationQuantizer>> Decoder::activation_qua
     out.insert(out.end(), quantizers.begin(), quantizers.end());
   }
   return out;
+}
+
+std::vector<std::string> Decoder::norm_names() {
+  std::vector<std::string> names;
+  for (std::int64_t i = 0; i < num_layers(); ++i) {
+    for (const auto& [name, norm] : layer(i).norms()) names.push_back(concat("model.layers.", i, ".", name));
+  }
+  names.emplace_back(kNorm);
+  return names;
+}
+
+nn::RmsNorm* Decoder::find_norm(const std::string& name) {
+  if (name == kNorm) return &norm_;
+  for (std::int64_t i = 0; i < num_layers(); ++i) {
+    for (const auto& [own, norm] : layer(i).norms()) {
+      if (name == concat("model.layers.", i, ".", own)) return norm;
+    }
+  }
+  return nullptr;
+}
+
+bool Decoder::replace(const std::string& name, const at::Tensor& value) {
+  LRQAT_CHECK(value.scalar_type() == at::kFloat && value.is_contiguous(), name);
+  const bool tied = lm_head_.weight() == embedding_.weight();
+  if (nn::RmsNorm* norm = find_norm(name)) {
+    LRQAT_CHECK(norm->weight.sizes() == value.sizes(), name);
+    norm->weight = value;
+  } else if (name == kEmbedding) {
+    const auto weight = std::make_shared<quant::FloatWeight>(value);
+    if (tied) lm_head_.set_weight(weight);
+    embedding_ = nn::Embedding(weight);
+  } else if (name == kHead && !tied) {
+    lm_head_.set_weight(std::make_shared<quant::FloatWeight>(value));
+  } else {
+    return false;
+  }
+  replaced_[name] = value;
+  return true;
+}
+
+at::Tensor Decoder::float_tensor(const std::string& name) {
+  if (const nn::RmsNorm* norm = find_norm(name)) return norm->weight.detach().clone();
+  LRQAT_CHECK(name == kEmbedding || name == kHead, name);
+  const at::NoGradGuard no_grad;
+  return quant::values_of(name == kEmbedding ? *embedding_.weight() : *lm_head_.weight()).clone();
 }
 
 void Decoder::set_compute(quant::ComputeType compute) {

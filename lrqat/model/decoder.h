@@ -7,9 +7,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lrqat/formats/model_config.h"
@@ -52,17 +55,21 @@ class DecoderLayer {
 
   std::vector<nn::Linear*> linears();  // q, k, v, o, gate, up, down
   std::vector<const nn::Linear*> linears() const;
-  // With full names: of the linears, then of static ranges that are trained.
+  // With full names: of the linears, then of static ranges that are trained, then norms that are.
   std::vector<quant::Parameter> parameters() const;
   // Where activations may be quantized, in the order of the forward pass, by the names that they have on disk
   // after the layer's ("self_attn.cached_keys").
   std::vector<std::pair<std::string, nn::ActivationPoint*>> activation_points();
   // Those that are.
   std::vector<std::shared_ptr<quant::ActivationQuantizer>> activation_quantizers() const;
+  // Norms by their names within the layer ("input_layernorm.weight", "self_attn.q_norm.weight").
+  std::vector<std::pair<std::string, nn::RmsNorm*>> norms();
+  std::vector<std::pair<std::string, const nn::RmsNorm*>> norms() const;
 
   const nn::RmsNorm& input_layernorm() const { return input_layernorm_; }
   const nn::RmsNorm& post_attention_layernorm() const { return post_attention_layernorm_; }
   const nn::RmsNorm& feed_forward_norm() const;  // the one in front of the MLP
+  std::string feed_forward_norm_name() const;    // as norms() names it
   const nn::Attention& self_attn() const { return self_attn_; }
   const nn::Mlp& mlp() const { return mlp_; }
   const std::optional<SandwichNorms>& sandwich() const { return sandwich_; }
@@ -76,7 +83,13 @@ class DecoderLayer {
   nn::RmsNorm post_attention_layernorm_;
   nn::Mlp mlp_;
   std::optional<SandwichNorms> sandwich_;
+  std::string prefix_;  // "model.layers.3.", of the linears' names
+
+  template <typename Norm, typename Layer>
+  static std::vector<std::pair<std::string, Norm*>> norms_of(Layer& layer);
 };
+
+using FloatTensors = std::map<std::string, at::Tensor>;
 
 // What a decoder is made of (model/build.h fills it from files).
 struct DecoderParts {
@@ -121,6 +134,15 @@ class Decoder {
   std::vector<const nn::Linear*> linears() const;
   nn::Linear* find_linear(std::string_view name);  // by name(); nullptr: no such linear
 
+  // Float tensors that training or preparing made in place of the source's, float32, by their names: norms
+  // ("model.norm.weight"), the embedding ("model.embed_tokens.weight"; a tied head is the same), the head.
+  const FloatTensors& replaced() const { return replaced_; }
+  // Puts such a tensor in; one that requires a gradient becomes a parameter. False: nothing has this name.
+  bool replace(const std::string& name, const at::Tensor& value);
+  // The present value of one, a float32 copy.
+  at::Tensor float_tensor(const std::string& name);
+  std::vector<std::string> norm_names();
+
   // Every trainable in model order, named "<linear>.lora_a", ...
   std::vector<quant::Parameter> parameters() const;
 
@@ -146,6 +168,9 @@ class Decoder {
   nn::RotaryEmbedding rotary_;
   std::optional<nn::RotaryEmbedding> local_rotary_;  // of the layers with a window, where they have their own
   quant::ActivationOptions activations_;
+  FloatTensors replaced_;
+
+  nn::RmsNorm* find_norm(const std::string& name);
 };
 
 }  // namespace lrqat::model

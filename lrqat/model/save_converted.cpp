@@ -104,7 +104,8 @@ at::ScalarType exact_type(const formats::WeightSource& source, const std::string
 // Gathers what the file will hold (its header comes first), then writes it.
 class ConvertedWriter {
  public:
-  ConvertedWriter(const Decoder& decoder, const formats::WeightSource& source) : source_(source) {
+  ConvertedWriter(const Decoder& decoder, const formats::WeightSource& source)
+      : source_(source), replaced_(decoder.replaced()) {
     for (const nn::Linear* linear : decoder.linears()) {
       if (linear->weight()->is_quantized()) quantized_.emplace(linear->name(), linear);
     }
@@ -132,6 +133,7 @@ class ConvertedWriter {
         return add_integers(
             module, [linear] { return linear->weight()->convert(); }, true);
       }
+      if (const auto own = replaced_.find(name); own != replaced_.end()) return add_own(name, own->second);
       const formats::SourceTensor raw = source_.raw(name);
       if (raw.type == formats::GgmlType::Q8_0 && raw.shape.size() == 2) {
         return add_integers(
@@ -185,11 +187,19 @@ class ConvertedWriter {
     });
   }
 
+  // A norm, embedding or head of the model's own, in float32 as it was trained.
+  void add_own(const std::string& name, const at::Tensor& value) {
+    const at::Tensor plain = value.detach().cpu().contiguous();
+    declare(name, plain);
+    actions_.push_back([name, plain](Writer& writer) { writer.write(name, bytes_of(plain)); });
+  }
+
   void declare(const std::string& name, const at::Tensor& tensor) {
     declarations_.push_back({name, dtype_of(tensor.scalar_type()), tensor.sizes().vec()});
   }
 
   const formats::WeightSource& source_;
+  const FloatTensors& replaced_;
   std::unordered_map<std::string, const nn::Linear*> quantized_;
   std::vector<formats::TensorDeclaration> declarations_;
   std::vector<std::function<void(Writer&)>> actions_;

@@ -12,6 +12,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/nn/softmax_rows.h"
 #include "lrqat/quant/block_product.h"
+#include "lrqat/quant/float_weight.h"
 
 namespace lrqat::nn {
 namespace {
@@ -27,6 +28,7 @@ struct Inputs {
   LossOptions options;
   std::optional<Distillation> distillation;
   bool with_gradient;
+  at::Tensor grad_head;  // [V, H], added to; undefined: the head is frozen
 };
 
 // One chunk of tokens. Two passes over the tiles of the head: the first makes logits and their log Σ exp, the
@@ -149,6 +151,7 @@ class Chunk {
       make_gradient(part, begin, end);
       subtract_one_hot(part, index, one_hot, begin, end);
       if (slope.defined()) part.mul_(slope);
+      if (in_.grad_head.defined()) in_.grad_head.slice(0, begin, end).addmm_(part.t(), hidden_);
       if (tile.source) {
         multiply_back(part, *tile.source, grad_hidden, begin == 0);
       } else {
@@ -293,20 +296,27 @@ double run_chunks(const Inputs& in, const at::Tensor& hidden, at::Tensor grad_hi
 
 class LossFunction : public torch::autograd::Function<LossFunction> {
  public:
+  // head: the weight of a head that is trained, or nothing.
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& hidden,
-                            const Inputs& in, LossSums* sums) {
+                            at::TensorList head, Inputs in, LossSums* sums) {
     RECORD_USER_SCOPE("head and loss");
     const at::Tensor rows = hidden.contiguous();
     at::Tensor grad_hidden;
     if (in.with_gradient) grad_hidden = at::empty_like(rows);
+    if (in.with_gradient && !head.empty()) in.grad_head = at::zeros_like(head[0]);
     const double loss = run_chunks(in, rows, grad_hidden, sums);
-    if (in.with_gradient) context->save_for_backward({grad_hidden});
+    torch::autograd::variable_list saved{grad_hidden};
+    if (in.grad_head.defined()) saved.push_back(in.grad_head);
+    if (in.with_gradient) context->save_for_backward(saved);
     return at::full({}, loss, hidden.options());
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list grads) {
-    return {context->get_saved_variables()[0] * grads[0], at::Tensor(), at::Tensor()};
+    torch::autograd::variable_list result;
+    for (const at::Tensor& gradient : context->get_saved_variables()) result.push_back(gradient * grads[0]);
+    result.resize(result.size() + 2);  // inputs and sums have none
+    return result;
   }
 };
 
@@ -322,9 +332,14 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const Linear& head, co
     LRQAT_CHECK(distillation->hidden.size(0) == hidden.size(0));
     LRQAT_CHECK(distillation->head->out_features() == head.out_features());
   }
-  const bool with_gradient = hidden.requires_grad() && at::GradMode::is_enabled();
-  const Inputs in{&head, targets.contiguous(), options, distillation, with_gradient};
-  return LossFunction::apply(hidden, in, sums);
+  std::vector<at::Tensor> trained;
+  if (const auto* plain = dynamic_cast<const quant::FloatWeight*>(head.weight().get());
+      plain != nullptr && plain->weight().requires_grad()) {
+    trained.push_back(plain->weight());
+  }
+  const bool with_gradient = (hidden.requires_grad() || !trained.empty()) && at::GradMode::is_enabled();
+  const Inputs in{&head, targets.contiguous(), options, distillation, with_gradient, {}};
+  return LossFunction::apply(hidden, at::TensorList(trained), in, sums);
 }
 
 }  // namespace lrqat::nn

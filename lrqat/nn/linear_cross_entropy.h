@@ -1,7 +1,8 @@
 // The head and the loss in one: logits = hidden · headᵀ, softmax cross-entropy and, when distilling, the
 // Kullback-Leibler divergence from a teacher, a chunk of tokens at a time (Liger's algorithm), so that no T×V
-// tensor exists. The head is frozen, so forward can make the gradient of `hidden` while the logits are there;
-// backward only scales it. T tokens, H hidden_size, V vocab_size.
+// tensor exists. Forward makes the gradient of `hidden`, and of a head that is trained (a FloatWeight that
+// requires a gradient), while the logits are there; backward only scales them. T tokens, H hidden_size, V
+// vocab_size.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -29,8 +29,9 @@ struct WeightTile {
 };
 
 // What a parameter is, which decides its learning rate: `weight` and `adapter` take the recipe's lr and
-// weight decay; `scale` (offsets too) takes scale-lr and no decay.
-enum class ParameterKind { adapter, weight, scale };
+// weight decay; `scale` (offsets too) takes scale-lr and no decay; `unquantized` (norms, embedding, head)
+// takes float-lr and no decay.
+enum class ParameterKind { adapter, weight, scale, unquantized };
 
 struct Parameter {
   std::string name;  // "lora_a", "lora_b", "scale": the name on disk, after the layer's

@@ -59,17 +59,20 @@ void restore_student(const Run& run, model::Decoder& decoder, const model::Share
          ": the run has no checkpoint yet; continue it with `lrqat train --resume --out ",
          run.path().string(), "`");
   }
-  auto tensors = frozen_tensors(run);
+  std::map<std::string, at::Tensor> tensors;
   if (method.trains)
-    tensors.merge(load_tensors(run.checkpoint(best ? "best" : "last") / "trainables.safetensors"));
+    tensors = load_tensors(run.checkpoint(best ? "best" : "last") / "trainables.safetensors");
+  tensors.merge(frozen_tensors(run));  // what was trained stays
   for (nn::Linear* linear : decoder.linears()) {
     const SavedLayer saved{linear->name(), linear->in_features(),
                            take_layer(tensors, linear->name(), decoder.device())};
     if (auto weight = restore_layer(method, run.recipe(), saved)) linear->set_weight(std::move(weight));
   }
   model::take_ranges(decoder, tensors, run.path().string());
-  if (!tensors.empty())
-    fail(run.path().string(), ": tensor \"", tensors.begin()->first, "\" belongs to no linear");
+  for (const auto& [name, tensor] : tensors) {  // norms, embedding, head
+    if (!decoder.replace(name, tensor.to(decoder.device())))
+      fail(run.path().string(), ": tensor \"", name, "\" belongs to nothing in this model");
+  }
 }
 
 void map_frozen(const Run& run, model::Decoder& decoder) {

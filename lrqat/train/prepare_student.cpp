@@ -3,14 +3,19 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <array>
 #include <optional>
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
 #include "lrqat/data/sampler.h"
 #include "lrqat/model/calibrate.h"
+#include "lrqat/model/channel_scales.h"
 #include "lrqat/model/source_weight.h"
+#include "lrqat/quant/awq.h"
 #include "lrqat/quant/gptq.h"
+#include "lrqat/quant/integer_weight.h"
+#include "lrqat/quant/tile_math.h"
 #include "lrqat/train/activation_ranges.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
@@ -69,7 +74,91 @@ class GroupPreparation {
   const formats::WeightSource& source_;
 };
 
-bool starts_from_text(const Recipe& recipe) { return uses_value(recipe, "init", "gptq"); }
+// AWQ: rescales the channels of a layer and prepares its linears from the rescaled weights.
+class LayerPreparation {
+ public:
+  LayerPreparation(const Recipe& recipe, const formats::WeightSource& source, model::Decoder& student)
+      : recipe_(recipe), method_(find_method(recipe.method)), source_(source), student_(student) {}
+
+  void prepare(std::int64_t index, const model::LayerInputs& inputs) const {
+    model::DecoderLayer& layer = student_.layer(index);
+    const auto linears = layer.linears();
+    model::LayerWeights weights;
+    const nn::RmsNorm &input = layer.input_layernorm(), &feed_forward = layer.feed_forward_norm();
+    weights.input_norm = input.weight + input.offset;
+    weights.feed_forward_norm = feed_forward.weight + feed_forward.offset;
+    for (std::size_t i = 0; i < linears.size(); ++i) {
+      weights.matrices.at(i) =
+          model::read_tensor(source_, linears[i]->name() + ".weight").to(student_.device());
+      source_.release(linears[i]->name() + ".weight");
+    }
+    fold_all(layer, inputs, weights);
+    const std::string prefix = concat("model.layers.", index, ".");
+    replace_norm(prefix + "input_layernorm.weight", input, weights.input_norm);
+    replace_norm(prefix + layer.feed_forward_norm_name(), feed_forward, weights.feed_forward_norm);
+    for (std::size_t i = 0; i < linears.size(); ++i) {
+      auto prepared = prepare_layer(method_, recipe_, *linears[i], weights.matrices.at(i));
+      if (prepared) linears[i]->set_weight(std::move(prepared));
+    }
+  }
+
+ private:
+  // factor: what the norm multiplies by, its offset included.
+  void replace_norm(const std::string& name, const nn::RmsNorm& norm, const at::Tensor& factor) const {
+    if (!at::equal(norm.weight + norm.offset, factor)) student_.replace(name, factor - norm.offset);
+  }
+
+  // True where all of these linears take part: a float one beside them would need its weight stored anew.
+  bool takes_part(std::span<nn::Linear* const> linears) const {
+    return std::all_of(linears.begin(), linears.end(), [&](const nn::Linear* linear) {
+      const auto own = layer_recipe(recipe_, linear->name());
+      return own && own->init == "awq";
+    });
+  }
+
+  // A bias would have to be divided too.
+  bool divisible(nn::Linear* producer, nn::Linear* consumer) const {
+    return !producer->bias().defined() && takes_part(std::array{producer, consumer});
+  }
+
+  void fold_all(model::DecoderLayer& layer, const model::LayerInputs& inputs,
+                model::LayerWeights& weights) const {
+    const auto linears = layer.linears();
+    const std::span<nn::Linear* const> all(linears);
+    auto& m = weights.matrices;
+    const nn::Attention& attention = layer.self_attn();
+    const auto search = [&](std::size_t first, std::size_t count, const quant::InputStatistics& input) {
+      std::vector<quant::RoundValues> round;
+      for (std::size_t i = first; i < first + count; ++i) round.push_back(rounding_of(linears[i]->name()));
+      return quant::search_channel_scales(at::TensorList(&m.at(first), count), input, round);
+    };
+    if (takes_part(all.subspan(0, 3))) fold({.qkv = search(0, 3, inputs.qkv)}, attention, weights);
+    if (divisible(all[2], all[3])) {
+      quant::InputStatistics shared = inputs.o;
+      shared.mean_abs = model::shared_by_value_heads(shared.mean_abs, attention);
+      fold({.o = search(3, 1, shared)}, attention, weights);
+    }
+    if (takes_part(all.subspan(4, 2))) fold({.gate_up = search(4, 2, inputs.gate_up)}, attention, weights);
+    if (divisible(all[5], all[6])) fold({.down = search(6, 1, inputs.down)}, attention, weights);
+  }
+
+  // On the linear's own grid with the min-max range, which is quick.
+  quant::RoundValues rounding_of(const std::string& layer) const {
+    const Recipe own = *layer_recipe(recipe_, layer);
+    const quant::Grid grid = quant::Grid::signed_symmetric(own.bits);
+    return [own, grid, layer](const at::Tensor& weight) {
+      const auto round = own.symmetric ? quant::round_to_nearest : quant::round_to_nearest_asymmetric;
+      const quant::IntegerWeight rounded(
+          layer, round(layer, weight, grid, own.granularity, {}, own.scale_options()));
+      return quant::values_of(rounded);
+    };
+  }
+
+  const Recipe& recipe_;
+  const Method& method_;
+  const formats::WeightSource& source_;
+  model::Decoder& student_;
+};
 
 bool has_static_ranges(const Recipe& recipe) {
   return recipe.activations.any() && recipe.activations.range == quant::ActivationRange::fixed;
@@ -81,8 +170,14 @@ void prepare_weights(const Recipe& recipe, model::Decoder& student, const format
     return prepare_linears(find_method(recipe.method), recipe, student, source, progress);
   }
   LRQAT_CHECK(text != nullptr);
-  const GroupPreparation groups(recipe, source);
   const auto batches = calibration_batches(recipe, *text);
+  if (uses_value(recipe, "init", "awq")) {
+    const LayerPreparation layers(recipe, source, student);
+    model::calibrate_layers(
+        student, batches, [&](std::int64_t i, const auto& inputs) { layers.prepare(i, inputs); }, progress);
+    return;
+  }
+  const GroupPreparation groups(recipe, source);
   model::calibrate(student, batches,
                    {[&](const auto& linears) { return groups.wants_input(linears); },
                     [&](const auto& linears, const auto& hessian) { groups.prepare(linears, hessian); }},
@@ -90,6 +185,10 @@ void prepare_weights(const Recipe& recipe, model::Decoder& student, const format
 }
 
 }  // namespace
+
+bool starts_from_text(const Recipe& recipe) {
+  return uses_value(recipe, "init", "gptq") || uses_value(recipe, "init", "awq");
+}
 
 bool needs_calibration(const Recipe& recipe) { return starts_from_text(recipe) || has_static_ranges(recipe); }
 
@@ -103,6 +202,16 @@ void prepare_student(const Recipe& recipe, model::Decoder& student, const format
   if (!has_static_ranges(recipe)) return;
   LRQAT_CHECK(text != nullptr);
   observe_activations(student, *text, recipe, progress);
+}
+
+void train_floats(const Recipe& recipe, model::Decoder& student) {
+  std::vector<std::string> names;
+  if (recipe.train_norms) names = student.norm_names();
+  const bool tied = student.config().tie_word_embeddings;
+  if (recipe.train_embeddings || (recipe.train_head && tied)) names.emplace_back("model.embed_tokens.weight");
+  if (recipe.train_head && !tied) names.emplace_back("lm_head.weight");
+  for (const std::string& name : names)
+    LRQAT_CHECK(student.replace(name, student.float_tensor(name).set_requires_grad(true)), name);
 }
 
 }  // namespace lrqat::train

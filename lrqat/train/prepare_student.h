@@ -10,8 +10,10 @@
 
 namespace lrqat::train {
 
-// True where the recipe, or an override of it, starts a linear from calibration text, or where static ranges
-// are observed on it.
+// True where the recipe, or an override of it, starts a linear from calibration text.
+bool starts_from_text(const Recipe& recipe);
+
+// True where it does, or where static ranges are observed on text.
 bool needs_calibration(const Recipe& recipe);
 
 // `source` holds the float weights that the student was loaded from. `text` may be null where
@@ -19,5 +21,8 @@ bool needs_calibration(const Recipe& recipe);
 // where an override matches no linear.
 void prepare_student(const Recipe& recipe, model::Decoder& student, const formats::WeightSource& source,
                      const data::PackedDataset* text, ProgressReporter& progress);
+
+// Makes parameters of the norms, head and embedding that the recipe trains.
+void train_floats(const Recipe& recipe, model::Decoder& student);
 
 }  // namespace lrqat::train

@@ -6,6 +6,7 @@
 #include "lrqat/base/cpu.h"
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
+#include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/prepare_student.h"
 #include "lrqat/train/toml.h"
@@ -52,8 +53,17 @@ const RecipeField& recipe_field(const std::string& name) {
 void validate(const Recipe& recipe, bool needs_data) {
   if (recipe.model.empty()) throw UsageError("--model is missing: a Hugging Face folder or a GGUF file");
   check_init(find_method(recipe.method), recipe.init);
+  if (uses_value(recipe, "init", "gptq") && uses_value(recipe, "init", "awq")) {
+    throw UsageError("--init gptq for some linears and awq for others do not go together in one model");
+  }
   if (needs_data && recipe.data.empty() && (recipe.steps > 0 || needs_calibration(recipe)))
     throw UsageError("--data is missing: one or more text files");
+  if ((recipe.train_norms || recipe.train_head || recipe.train_embeddings) &&
+      !find_method(recipe.method).trains) {
+    throw UsageError(concat("--method ", recipe.method,
+                            " trains nothing: --train-norms, --train-head and --train-embeddings do not go "
+                            "with it"));
+  }
   if (recipe.warmup_steps() > recipe.steps) {
     throw UsageError(concat("--warmup ", recipe.warmup, " is longer than --steps ", recipe.steps));
   }

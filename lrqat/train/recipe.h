@@ -44,7 +44,7 @@ struct Recipe {
   bool faithful_downcast = false;  // lr-qat: the start equals plain rounding, code by code
   std::string init = "auto";       // where training starts (recipe_fields.cpp)
   int svd_steps = 1;
-  std::int64_t calibration_tokens = 8192;  // gptq: of the training data
+  std::int64_t calibration_tokens = 8192;  // gptq, awq: of the training data
   double gptq_damping = 0.01;              // a share of the Hessian's mean diagonal
   bool gptq_act_order = true;
   at::ScalarType weight_dtype = at::kBFloat16;  // l4q, lora: how the frozen weight is kept
@@ -61,6 +61,10 @@ struct Recipe {
   std::int64_t gradient_accumulation = 1;
   double lr = 1e-3;
   double scale_lr = 1e-5;
+  bool train_norms = false;
+  bool train_head = false;  // a tied head is the embedding: either trains both
+  bool train_embeddings = false;
+  double float_lr = 1e-5;  // of these three
   double weight_decay = 0.0;
   double beta1 = 0.9;
   double beta2 = 0.95;

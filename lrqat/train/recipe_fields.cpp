@@ -189,19 +189,20 @@ std::vector<RecipeField> special_fields() {
       word_field(
           "init", &Recipe::init,
           [](const std::string& text) {
-            for (const char* name : {"auto", "stored", "range", "rtn", "lp", "svd", "gptq"}) {
+            for (const char* name : {"auto", "stored", "range", "rtn", "lp", "svd", "gptq", "awq"}) {
               if (text == name) return text;
             }
-            fail_value("init", text, "auto, stored, range, rtn, lp, svd or gptq");
+            fail_value("init", text, "auto, stored, range, rtn, lp, svd, gptq or awq");
           },
           [](const std::string& text) { return text; },
           "where training starts: stored (the integers and scales of a quantized model), range (--range), "
           "auto (stored where the model's integers lie on this grid, else range), rtn or lp (rounding to "
           "nearest, min-max or L_p range), svd (lr-qat, qlora: adapters from the rounding residue), gptq "
-          "(lr-qat, peqa, qlora, rtn: integers from calibration text)"),
+          "(lr-qat, peqa, qlora, rtn: integers by calibration text), awq (channels rescaled by calibration "
+          "text)"),
       integer_field("svd-steps", &Recipe::svd_steps, 1, "lr-qat, qlora: LoftQ iterations of --init svd"),
       integer_field("calibration-tokens", &Recipe::calibration_tokens, 1,
-                    "tokens of the training data that --init gptq looks at"),
+                    "tokens of the training data that --init gptq and awq look at"),
       real_field("gptq-damping", &Recipe::gptq_damping, 0.0, INFINITY,
                  "added to the Hessian's diagonal, as a share of its mean"),
       switch_field("gptq-act-order", &Recipe::gptq_act_order,
@@ -263,6 +264,13 @@ std::vector<RecipeField> training_fields() {
       integer_field("gradient-accumulation", &Recipe::gradient_accumulation, 1, "micro-batches a step"),
       real_field("lr", &Recipe::lr, 0.0, INFINITY, "learning rate of the adapters"),
       real_field("scale-lr", &Recipe::scale_lr, 0.0, INFINITY, "learning rate of the scales"),
+      switch_field("train-norms", &Recipe::train_norms, "true: the norms are trained too"),
+      switch_field("train-head", &Recipe::train_head,
+                   "true: the head is trained too (a tied one with the embedding)"),
+      switch_field("train-embeddings", &Recipe::train_embeddings,
+                   "true: the token embedding is trained too (a tied one with the head)"),
+      real_field("float-lr", &Recipe::float_lr, 0.0, INFINITY,
+                 "learning rate of norms, head and embedding, where they are trained"),
       real_field("weight-decay", &Recipe::weight_decay, 0.0, INFINITY, "AdamW's, on the adapters"),
       real_field("beta1", &Recipe::beta1, 0.0, 1.0, "AdamW's first moment"),
       real_field("beta2", &Recipe::beta2, 0.0, 1.0, "AdamW's second moment"),

@@ -89,6 +89,7 @@ void Run::save_prepared(const model::Decoder& decoder) const {
   for (const auto& quantizer : decoder.activation_quantizers()) {
     for (const auto& [name, tensor] : quantizer->buffers()) tensors.emplace_back(name, tensor);
   }
+  for (const auto& [name, tensor] : decoder.replaced()) tensors.emplace_back(name, tensor);
   save_tensors(path_ / "prepared.safetensors", tensors);
 }
 

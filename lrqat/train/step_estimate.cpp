@@ -13,6 +13,7 @@
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/optimizer.h"
+#include "lrqat/train/prepare_student.h"
 
 namespace lrqat::train {
 namespace {
@@ -158,7 +159,7 @@ StepEstimate measure_step(const Recipe& recipe, model::Decoder& decoder, const f
 
 std::optional<double> measure_prepare(const Recipe& recipe, const model::Decoder& decoder,
                                       const formats::WeightSource& source) {
-  if (uses_value(recipe, "init", "gptq")) return std::nullopt;
+  if (starts_from_text(recipe)) return std::nullopt;
   constexpr std::int64_t kRows = 256;
   const Method& method = find_method(recipe.method);
   double seconds = 0;

@@ -32,15 +32,18 @@ double seconds_now() {
 }
 
 AdamW make_optimizer(const Recipe& recipe, const model::Decoder& student) {
-  ParameterGroup adapters{{}, recipe.lr, recipe.weight_decay}, scales{{}, recipe.scale_lr, 0.0};
+  ParameterGroup adapters{{}, recipe.lr, recipe.weight_decay}, scales{{}, recipe.scale_lr, 0.0},
+      floats{{}, recipe.float_lr, 0.0};
   for (const quant::Parameter& parameter : student.parameters()) {
-    auto& group = parameter.kind == quant::ParameterKind::scale ? scales : adapters;
+    auto& group = parameter.kind == quant::ParameterKind::scale         ? scales
+                  : parameter.kind == quant::ParameterKind::unquantized ? floats
+                                                                        : adapters;
     group.parameters.emplace_back(parameter.name, parameter.value);
   }
   AdamWOptions options;
   options.beta1 = recipe.beta1;
   options.beta2 = recipe.beta2;
-  return {{std::move(adapters), std::move(scales)}, options};
+  return {{std::move(adapters), std::move(scales), std::move(floats)}, options};
 }
 
 struct MicroBatch {
@@ -80,6 +83,7 @@ class Trainer {
       run_.save_prepared(*student_);
       if (recipe_.map_frozen) map_frozen(run_, *student_);
     }
+    train_floats(recipe_, *student_);
     optimizer_.emplace(make_optimizer(recipe_, *student_));
     if (resumed) resume();
     metrics_.emplace(run_.path(), resumed ? state_.step : -1);

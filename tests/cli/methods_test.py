@@ -15,6 +15,10 @@ RUNS = {
         *ADAPTERS, "--lora-alpha", 64, "--bits", 2, "--symmetric", "false", "--phi", "integer", "--init", "svd"],
     "lr-qat faithful, groups": [*ADAPTERS, "--lora-alpha", 64, "--granularity", "group:32", "--faithful-downcast", "true"],
     "lr-qat from GPTQ, groups": [*ADAPTERS, "--lora-alpha", 64, "--granularity", "group:32", "--bits", 3, "--init", "gptq"],
+    "lr-qat with norms, head and embedding": [
+        *ADAPTERS, "--lora-alpha", 64, "--train-norms", "true", "--train-head", "true", "--train-embeddings", "true",
+        "--float-lr", "1e-3", "--checkpointing", "block"],
+    "lr-qat from AWQ": [*ADAPTERS, "--lora-alpha", 64, "--bits", 3, "--init", "awq", "--train-norms", "true"],
     "l4q": ["--method", "l4q", *ADAPTERS],
     "l4q with an offset, groups, 3 bits": [
         "--method", "l4q", *ADAPTERS, "--bits", 3, "--granularity", "group:32", "--learn-offset", "true", "--scale-lr", "1e-3"],
@@ -164,6 +168,40 @@ def layer_reports(folder):
     assert "of a step" in lrqat("inspect", run)[0]
 
 
+def floats_train_and_travel(folder):
+    """Norms, embedding and head move, at a rate of their own, and reach every file that is made of the run."""
+    flags = [*ADAPTERS, "--train-norms", "true", "--train-embeddings", "true", "--float-lr", "1e-2"]
+    lrqat("train", *base(folder, flags), "--out", folder / "run")
+    lrqat("train", *base(folder, [*flags, "--float-lr", "0"]), "--out", folder / "still")
+    names = {row["name"]: row for row in lrqat_json("inspect", folder / "run")["tensors"]}
+    still = {row["name"]: row for row in lrqat_json("inspect", folder / "still")["tensors"]}
+    for name in ("model.norm.weight", "model.layers.1.input_layernorm.weight", "model.embed_tokens.weight"):
+        assert names[name]["sha256"] != still[name]["sha256"], name
+    nll = perplexity(folder, folder / "run")
+    lrqat("convert", "--run", folder / "run", "--out", folder / "converted")
+    assert perplexity(folder, folder / "converted") == nll
+    lrqat("export", "--model", folder / "converted", "--format", "hf", "--out", folder / "hf")
+    assert abs(perplexity(folder, folder / "hf") - nll) < 1e-5
+    _, stderr = lrqat("train", *base(folder, ["--method", "rtn", "--train-norms", "true"]), "--out", folder / "x", expect=2)
+    assert "trains nothing" in stderr, stderr
+
+
+def awq_is_a_baseline(folder):
+    flags = ["--bits", 3, "--granularity", "group:32", "--calibration-tokens", 512]
+    for init in ("range", "awq"):
+        lrqat("train", *base(folder, ["--method", "rtn", "--init", init, *flags]), "--steps", 0, "--out", folder / init)
+        lrqat("convert", "--run", folder / init, "--out", folder / (init + "-c"))
+        assert perplexity(folder, folder / init) == perplexity(folder, folder / (init + "-c"))
+    changed = [a["name"] for a, b in zip(lrqat_json("inspect", folder / "awq-c")["tensors"],
+                                         lrqat_json("inspect", folder / "range-c")["tensors"]) if a["sha256"] != b["sha256"]]
+    assert any("norm" in name for name in changed) and any("down_proj" in name for name in changed), changed
+    mixed = ["--overrides", "*.v_proj skip", "*.0.mlp.up_proj init=range"]
+    lrqat("train", *base(folder, ["--method", "rtn", "--init", "awq", *flags, *mixed]), "--steps", 0, "--out", folder / "mixed")
+    assert perplexity(folder, folder / "mixed") < perplexity(folder, folder / "range") + 0.5
+    _, stderr = lrqat("train", *base(folder, ["--init", "awq", "--overrides", "*.v_proj init=gptq"]), "--out", folder / "x", expect=2)
+    assert "do not go together" in stderr, stderr
+
+
 def overrides_per_layer(folder):
     run = folder / "run"
     flags = [*ADAPTERS, "--overrides", "*.down_proj bits=8 granularity=group:32", "*.layers.0.self_attn.* skip",
@@ -203,7 +241,7 @@ def methods_have_their_own_defaults(folder):
 def refusals(folder):
     for flags, message in [(["--method", "l4q", "--symmetric", "false"], "--learn-offset true"),
                            (["--init", "svd", "--faithful-downcast", "true"], "not together with --init svd"),
-                           (["--init", "magic"], "range, rtn, lp, svd or gptq"),
+                           (["--init", "magic"], "range, rtn, lp, svd, gptq or awq"),
                            (["--method", "l4q", "--init", "gptq"], "does not start from integers"),
                            (["--range", "l4q", "--symmetric", "false"], "is for symmetric grids"),
                            (["--method", "peqa", "--learn-scale", "false"], "--learn-scale must be true"),
@@ -213,6 +251,6 @@ def refusals(folder):
     assert not (folder / "x").exists()
 
 
-main([*(make_test(name, flags) for name, flags in RUNS.items()), lora_is_a_float_model, gptq_is_a_baseline_and_a_start, ranges_as_starts,
-      instruction_data, layer_reports, overrides_per_layer,
+main([*(make_test(name, flags) for name, flags in RUNS.items()), lora_is_a_float_model, gptq_is_a_baseline_and_a_start,
+      awq_is_a_baseline, floats_train_and_travel, ranges_as_starts, instruction_data, layer_reports, overrides_per_layer,
       methods_have_their_own_defaults, refusals])

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "lrqat/quant/integer_weight.h"
+#include "lrqat/quant/l4q_weight.h"
 #include "lrqat/quant/lora_weight.h"
 #include "lrqat/quant/low_rank_approximation.h"
 #include "lrqat/quant/lr_qat_start.h"
@@ -243,6 +244,28 @@ TEST(GoldenOtherMethods, MergingByRoundingUsesTheTrainedScale) {
   });
   EXPECT_GT(cases, 0);
   EXPECT_GT(2 * differing, cases);
+}
+
+// Merged into the float weight under a live quantizer, s·clip(round((W + γAB)/s)): that is L4Q's Ŵ with b =
+// 0, another path to the same numbers. Adding the adapters to the rounded weight is not.
+TEST(GoldenOtherMethods, MergingUnderALiveQuantizerIsTheForwardOfL4q) {
+  Comparer comparer;
+  int live = 0;
+  for_each_case("qlora", [&](const MethodCase& c) {
+    if (c.entry.at("frozen_int")) return;
+    ++live;
+    quant::L4qOptions options{c.grid, c.granularity, at::kFloat, c.entry.at("rank"), c.entry.at("lora_alpha"),
+                              c.scale};
+    const quant::L4qWeight merged(options, c.stored("W"), c.scale_parameter(), {}, c.stored("A"),
+                                  c.stored("B"));
+    const at::Tensor x = c.stored("X").flatten(0, -2);
+    const auto output = [&](const WeightParametrization& weight) { return at::mm(x, values_of(weight).t()); };
+    const at::Tensor theirs = c.stored("merged_Y").flatten(0, -2);
+    comparer.check(c.name, "merged_Y", theirs, output(merged), kFloatSum);
+    Comparer quiet = Comparer::quiet();
+    EXPECT_FALSE(quiet.check(c.name, "Y", theirs, output(*lora_weight(c)), kFloatSum)) << "negative control";
+  });
+  EXPECT_GT(live, 0);
 }
 
 // --- the start by singular value decomposition

@@ -44,14 +44,15 @@ struct Case {
 
 struct Reference {
   double loss, cross_entropy, divergence;
-  at::Tensor grad_hidden;
+  at::Tensor grad_hidden, grad_weight;
 };
 
 // The definition in float64, by ATen's own operations and autograd.
 Reference reference(const Case& c, double divisor, double weight, double cap = 0) {
   const auto wide = [](const at::Tensor& t) { return t.detach().to(at::kDouble); };
   at::Tensor hidden = wide(c.hidden).set_requires_grad(true);
-  at::Tensor logits = at::mm(hidden, wide(c.weight).t());
+  at::Tensor weight_matrix = wide(c.weight).set_requires_grad(true);
+  at::Tensor logits = at::mm(hidden, weight_matrix.t());
   if (c.bias.defined()) logits = logits + wide(c.bias);
   at::Tensor teacher = at::mm(wide(c.teacher_hidden), wide(c.teacher_weight).t());
   if (cap > 0) {
@@ -65,7 +66,21 @@ Reference reference(const Case& c, double divisor, double weight, double cap = 0
   const at::Tensor divergence = ((log_teacher.exp() * (log_teacher - log_p)).sum(1) * scored).sum();
   const at::Tensor loss = (divergence * weight + cross_entropy * (1.0 - weight)) / divisor;
   torch::autograd::backward({loss});
-  return {loss.item<double>(), cross_entropy.item<double>(), divergence.item<double>(), hidden.grad()};
+  return {loss.item<double>(), cross_entropy.item<double>(), divergence.item<double>(), hidden.grad(),
+          weight_matrix.grad()};
+}
+
+// The same loss with a head that is trained: both gradients, and the values bit for bit.
+void expect_head_gradient(const Case& c, const Reference& expected, const at::Tensor& frozen_loss,
+                          const std::optional<Distillation>& distillation, const LossOptions& options) {
+  const at::Tensor weight = c.weight.clone().set_requires_grad(true);
+  const at::Tensor hidden = c.hidden.detach().clone().set_requires_grad(true);
+  const at::Tensor loss =
+      linear_cross_entropy(hidden, make_head(weight, c.bias), c.targets, options, distillation);
+  EXPECT_TRUE(at::equal(loss, frozen_loss));
+  torch::autograd::backward({loss * 3.0});
+  EXPECT_LT(error(weight.grad(), expected.grad_weight * 3.0), kTolerance);
+  EXPECT_LT(error(hidden.grad(), expected.grad_hidden * 3.0), kTolerance);
 }
 
 void expect_equals_reference(Case c, double divisor, std::optional<double> weight, LossOptions options) {
@@ -77,6 +92,7 @@ void expect_equals_reference(Case c, double divisor, std::optional<double> weigh
   const at::Tensor loss = linear_cross_entropy(c.hidden, head, c.targets, options, distillation, &sums);
   torch::autograd::backward({loss * 3.0});
   const Reference expected = reference(c, divisor, weight.value_or(0.0), options.softcap);
+  expect_head_gradient(c, expected, loss, distillation, options);
   EXPECT_NEAR(loss.item<double>() / expected.loss, 1.0, kTolerance);
   EXPECT_NEAR(sums.cross_entropy / expected.cross_entropy, 1.0, kTolerance);
   if (weight) {
