@@ -124,7 +124,7 @@ def memory_7b():
     out = {}
     for phi in ["int4", "fixed_point8"]:
         out[phi] = ours("--geometry", "llama-7b", "--batch", 1, "--sequence", 1024, "--steps", 3, "--phi", phi,
-                        "--rank", 32, "--memory-budget", 0, "--tight", 1)
+                        "--rank", 32, "--memory-budget", 0)
         print(f"7B, {phi}: peak {out[phi]['peak_memory_bytes'] / 1e9:.2f} GB, losses {out[phi]['losses']}, "
               f"steps {out[phi]['step_seconds']}")
     return out

@@ -3,8 +3,8 @@
 // counter.
 //
 //     step_bench --geometry smollm2-135m|llama-1b|llama-7b [--phi P] [--compute float32|bfloat16] [--batch B]
-//                [--sequence L] [--steps S] [--rank R] [--layers N] [--memory-budget BYTES] [--lr X] [--tight
-//                1] [--profile 1]
+//                [--sequence L] [--steps S] [--rank R] [--layers N] [--memory-budget BYTES] [--lr X]
+//                [--profile 1]
 //
 // prints one JSON object: {geometry, phi, compute_dtype, batch, sequence, rank, kept_blocks, kept_products,
 // prepare_seconds, step_seconds: [...], losses: [...], tokens_per_second (of the fastest step),
@@ -26,6 +26,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
 #include "lrqat/model/build.h"
+#include "lrqat/model/tensor_pool.h"
 #include "lrqat/quant/block_product.h"
 #include "lrqat/quant/float_weight.h"
 #include "lrqat/quant/lr_qat_weight.h"
@@ -183,8 +184,7 @@ int run(int argc, char** argv) {
   options.lora_alpha = static_cast<double>(options.rank);
   options.scale.type = quant::ScaleType::float32;
 
-  if (arguments.number("--tight", 0) != 0)
-    return_large_blocks_at_once();  // as the trainer where nothing is kept
+  model::pool_large_tensors();  // as the program does
   at::manual_seed(0);
   const double begin = now();
   const auto student = build(config, options, compute);

@@ -36,10 +36,4 @@ void release_free_memory() {
 #endif
 }
 
-void return_large_blocks_at_once() {
-#if defined(__GLIBC__)
-  ::mallopt(M_MMAP_THRESHOLD, 4 << 20);  // a fixed threshold: by default it grows to 32 MiB
-#endif
-}
-
 }  // namespace lrqat

@@ -14,9 +14,4 @@ void reset_peak_resident();  // sets VmHWM back to VmRSS (writes /proc/self/clea
 // library keeps otherwise.
 void release_free_memory();
 
-// From now on every block of 4 MiB or more goes back to the system as soon as it is free, instead of staying
-// in the heap among blocks that live longer. For training that only just fits: on a 7B model's blocks the
-// peak falls by a quarter, and a step takes a fifth longer, because new pages must be cleared.
-void return_large_blocks_at_once();
-
 }  // namespace lrqat

@@ -10,6 +10,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/cli/progress_bar.h"
+#include "lrqat/model/tensor_pool.h"
 #include "lrqat/train/run.h"
 
 namespace lrqat::cli {
@@ -63,6 +64,7 @@ void execute(const Action& action, const CommonOptions& options) {
 }  // namespace
 
 int run(int argc, char** argv) {
+  model::pool_large_tensors();
   train::register_run_opener();
   CLI::App app("lrqat trains a language model's low-bit integers (LR-QAT) and ships exactly those.");
   app.require_subcommand(1);

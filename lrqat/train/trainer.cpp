@@ -88,7 +88,6 @@ class Trainer {
     if (resumed) resume();
     metrics_.emplace(run_.path(), resumed ? state_.step : -1);
     const KeptActivations kept = kept_activations(recipe_, *student_);
-    if (recipe_.checkpointing == Checkpointing::automatic && kept.blocks == 0) return_large_blocks_at_once();
     step_.emplace(*student_, teacher_.get(), StepOptions{recipe_.distill_weight, kept});
   }
 
