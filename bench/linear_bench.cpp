@@ -20,6 +20,7 @@
 
 #include "lrqat/base/cpu.h"
 #include "lrqat/base/error.h"
+#include "lrqat/model/tensor_pool.h"
 #include "lrqat/nn/linear.h"
 #include "lrqat/quant/block_product.h"
 #include "lrqat/quant/lr_qat_weight.h"
@@ -195,6 +196,7 @@ nlohmann::json crossovers(int repeats) {
 }
 
 int run(int argc, char** argv) {
+  model::pool_large_tensors();  // as the program does; at::mm's results too
   bool quick = false, crosses = false;
   int repeats = 5;
   std::string out, only;

@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BENCH = ROOT / "build" / "bench"
 # For kept activations: SmolLM2-135M stays within 0.4 of the authors' memory.
-WITHIN_MEMORY_LIMIT = 290_000_000
+WITHIN_MEMORY_LIMIT = 520_000_000
 ENVIRONMENT = {**os.environ, "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1000")}
 
 

@@ -48,7 +48,7 @@ class TrainStep {
 };
 
 // Bytes that one block keeps for backward, a token: operands and outputs of its linears, norms, rotated
-// heads, attention. An upper bound: tensors that share memory are counted each.
+// heads, attention; tensors that share memory are counted once.
 std::int64_t kept_bytes_per_token(const model::Decoder& decoder);
 
 // What fits into `budget` bytes for `tokens` tokens at once. First products of down_proj: 4·H bytes a token
