@@ -4,7 +4,7 @@
 //
 //     step_bench --geometry smollm2-135m|llama-1b|llama-7b [--phi P] [--compute float32|bfloat16] [--batch B]
 //                [--sequence L] [--steps S] [--rank R] [--layers N] [--memory-budget BYTES] [--lr X]
-//                [--profile 1]
+//                [--profile 1] [--device cpu|cuda]
 //
 // prints one JSON object: {geometry, phi, compute_dtype, batch, sequence, rank, kept_blocks, kept_products,
 // prepare_seconds, step_seconds: [...], losses: [...], tokens_per_second (of the fastest step),
@@ -148,17 +148,18 @@ double product_speed(quant::ComputeType compute) {
 }
 
 std::unique_ptr<model::Decoder> build(const formats::ModelConfig& config, const quant::LrQatOptions& options,
-                                      quant::ComputeType compute) {
+                                      quant::ComputeType compute, at::Device device) {
   std::map<std::string, std::vector<std::int64_t>> shapes;
   for (const auto& tensor : formats::expected_tensors(config)) shapes[tensor.name] = tensor.shape;
   const double deviation = 0.02;
   model::WeightProvider provider;
-  provider.vector = [&](const std::string& tensor) { return at::ones(shapes.at(tensor)); };
+  provider.vector = [&](const std::string& tensor) { return at::ones(shapes.at(tensor), device); };
   provider.weight = [&](const std::string& module) -> std::shared_ptr<quant::WeightParametrization> {
     const auto shape = shapes.at(module + ".weight");
     if (module == "model.embed_tokens" || module == "lm_head")
-      return std::make_shared<quant::FloatWeight>(at::empty(shape, at::kBFloat16).normal_(0.0, deviation));
-    const at::Tensor weight = at::empty(shape).normal_(0.0, deviation);
+      return std::make_shared<quant::FloatWeight>(
+          at::empty(shape, at::TensorOptions(device).dtype(at::kBFloat16)).normal_(0.0, deviation));
+    const at::Tensor weight = at::empty(shape, device).normal_(0.0, deviation);
     auto prepared = quant::LrQatWeight::prepare(module, weight, options, {}, 1);
     release_free_memory();
     return prepared;
@@ -176,6 +177,7 @@ int run(int argc, char** argv) {
       compute_name == "bfloat16" ? quant::ComputeType::bfloat16 : quant::ComputeType::float32;
   const std::int64_t batch = arguments.number("--batch", 4), sequence = arguments.number("--sequence", 512);
   const std::int64_t steps = arguments.number("--steps", 3);
+  const at::Device device(arguments.text("--device", "cpu"));
   quant::LrQatOptions options;
   options.grid = quant::Grid::signed_symmetric(4);
   options.granularity = quant::Granularity::parse(arguments.text("--granularity", "channel"));
@@ -187,7 +189,7 @@ int run(int argc, char** argv) {
   model::pool_large_tensors();  // as the program does
   at::manual_seed(0);
   const double begin = now();
-  const auto student = build(config, options, compute);
+  const auto student = build(config, options, compute, device);
   const double prepare_seconds = now() - begin;
   const std::int64_t prepared_peak = peak_resident_bytes();
   const train::KeptActivations kept =
@@ -199,7 +201,7 @@ int run(int argc, char** argv) {
   }
   train::AdamW optimizer({adapters, scales}, {});
   const train::TrainStep step(*student, nullptr, {0.0, kept});
-  const at::Tensor tokens = at::randint(config.vocab_size, {batch, sequence}, at::kLong);
+  const at::Tensor tokens = at::randint(config.vocab_size, {batch, sequence}, at::kLong).to(device);
   nlohmann::json seconds = nlohmann::json::array(), losses = nlohmann::json::array();
   double fastest = 1e30;
   std::optional<Profile> profile;
@@ -213,6 +215,7 @@ int run(int argc, char** argv) {
     const double update = now();
     optimizer.clip_grad_norm(1.0);
     optimizer.step(1.0);
+    if (!device.is_cpu()) adapters.parameters.front().second.sum().item<float>();  // waits for the device
     const double took = now() - start;
     if (profile && took < fastest) parts = parts_of(*profile, took, now() - update);
     fastest = std::min(fastest, took);
@@ -225,6 +228,7 @@ int run(int argc, char** argv) {
                      {"phi", quant::downcast_name(options.downcast)},
                      {"granularity", options.granularity.name()},
                      {"compute_dtype", compute_name},
+                     {"device", device.str()},
                      {"layers", config.num_hidden_layers},
                      {"batch", batch},
                      {"sequence", sequence},

@@ -26,7 +26,8 @@ if(NOT TARGET TorchWheel::torch)
   set_property(TARGET TorchWheel::torch PROPERTY INTERFACE_COMPILE_OPTIONS -fopenmp)
   target_include_directories(TorchWheel::torch SYSTEM INTERFACE
                "${LRQAT_TORCH_ROOT}/include" "${LRQAT_TORCH_ROOT}/include/torch/csrc/api/include")
-  set(torch_link -Wl,-rpath,${LRQAT_TORCH_ROOT}/lib)
+  # libstdc++ first: some wheels carry parts of it (std::filesystem) of another compiler, which must not be taken.
+  set(torch_link stdc++ -Wl,-rpath,${LRQAT_TORCH_ROOT}/lib)
   if(EXISTS "${LRQAT_TORCH_ROOT}/lib/libtorch_cuda.so")
     list(APPEND torch_link -Wl,--no-as-needed "${LRQAT_TORCH_ROOT}/lib/libtorch_cuda.so"
          "${LRQAT_TORCH_ROOT}/lib/libc10_cuda.so" -Wl,--as-needed)

@@ -43,10 +43,12 @@ void multiply_tile(const at::Tensor& x, const WeightTile& tile, at::Tensor out) 
 
 at::Tensor multiply_all(const WeightParametrization& weight, const at::Tensor& x, ComputeType compute) {
   at::Tensor out = at::empty({x.size(0), weight.out_features()}, x.options().dtype(at::kFloat));
-  quant::for_each_tile(weight.out_features(), weight.in_features(),
-                       [&](std::int64_t begin, std::int64_t end) {
-                         multiply_tile(x, weight.make_tile(begin, end, compute), out.slice(1, begin, end));
-                       });
+  quant::for_each_tile(
+      weight.out_features(), weight.in_features(),
+      [&](std::int64_t begin, std::int64_t end) {
+        multiply_tile(x, weight.make_tile(begin, end, compute), out.slice(1, begin, end));
+      },
+      x.device());
   return out;
 }
 
@@ -71,11 +73,13 @@ void multiply_tile_transposed(const at::Tensor& grad, const WeightTile& tile, at
 at::Tensor multiply_all_transposed(const WeightParametrization& weight, const at::Tensor& grad,
                                    ComputeType compute) {
   at::Tensor grad_x = at::empty({grad.size(0), weight.in_features()}, grad.options().dtype(at::kFloat));
-  quant::for_each_tile(weight.out_features(), weight.in_features(),
-                       [&](std::int64_t begin, std::int64_t end) {
-                         multiply_tile_transposed(grad.slice(1, begin, end),
-                                                  weight.make_tile(begin, end, compute), grad_x, begin == 0);
-                       });
+  quant::for_each_tile(
+      weight.out_features(), weight.in_features(),
+      [&](std::int64_t begin, std::int64_t end) {
+        multiply_tile_transposed(grad.slice(1, begin, end), weight.make_tile(begin, end, compute), grad_x,
+                                 begin == 0);
+      },
+      grad.device());
   return grad_x;
 }
 
@@ -164,9 +168,11 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     if (weight.add_gradient_from_activations(linear, grads)) return;
     const at::Tensor x = linear.x.to(at::kFloat);
     quant::for_each_tile(
-        weight.out_features(), weight.in_features(), [&](std::int64_t begin, std::int64_t end) {
+        weight.out_features(), weight.in_features(),
+        [&](std::int64_t begin, std::int64_t end) {
           weight.add_tile_gradient(begin, end, at::mm(linear.grad_output.slice(1, begin, end).t(), x), grads);
-        });
+        },
+        x.device());
   }
 };
 

@@ -102,13 +102,15 @@ class WeightParametrization {
   virtual std::int64_t resident_bytes() const = 0;
 };
 
-// Output rows a tile: so many that a float32 tile of K columns stays around 1 MiB, in the second-level cache.
-std::int64_t tile_rows(std::int64_t in_features);
+// Output rows a tile: so many that a float32 tile of K columns stays around 1 MiB, in the second-level cache;
+// elsewhere than on a CPU 256 MiB, since there every operation on a tile costs a launch.
+std::int64_t tile_rows(std::int64_t in_features, at::Device device);
 
 // Calls visit(row_begin, row_end) for the tiles of an [N, K] weight, in order.
 template <typename Visit>
-void for_each_tile(std::int64_t out_features, std::int64_t in_features, const Visit& visit) {
-  const std::int64_t step = tile_rows(in_features);
+void for_each_tile(std::int64_t out_features, std::int64_t in_features, const Visit& visit,
+                   at::Device device = at::kCPU) {
+  const std::int64_t step = tile_rows(in_features, device);
   for (std::int64_t begin = 0; begin < out_features; begin += step) {
     visit(begin, begin + step < out_features ? begin + step : out_features);
   }
