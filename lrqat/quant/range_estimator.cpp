@@ -164,30 +164,49 @@ std::pair<float, float> cover(const Range& range, float steps) {
   return {scale, -range.low / scale};
 }
 
-// [low, high] shrunk to i percent, the i that minimises the L_p rounding error; the zero point is rounded for
-// each.
-std::pair<float, float> lp_cover(const float* weight, std::int64_t count, float steps,
-                                 const RangeEstimator& estimator) {
-  const Range range = range_around_zero(weight, count, 0.0);
-  const float largest = std::max(-range.low, range.high);
-  std::vector<float> row(weight,
-                         weight + count);  // w / max|w|, so that powers of tiny errors do not underflow
-  for (float& value : row) value /= largest;
-  std::pair<float, float> best = cover(range, steps);
-  double smallest = std::numeric_limits<double>::infinity();
-  for (int i = 1; i <= kCandidates; ++i) {
-    const float share = static_cast<float>(i) / kCandidates;
-    const auto [scale, zero] = cover({range.low * share, range.high * share}, steps);
-    const float z = std::rint(zero);
-    const double error =
-        kernels::rounding_error(row.data(), count, scale / largest, -z, steps - z, estimator.p);
-    if (error < smallest) {
-      smallest = error;
-      best = {scale, zero};
-    }
+// The L_p rounding error of grids that cover a row, each with its zero point rounded.
+class CoverSearch {
+ public:
+  CoverSearch(const float* weight, std::int64_t count, float steps, double p)
+      : row_(weight, weight + count),
+        range_(range_around_zero(weight, count, 0.0)),
+        largest_(std::max(-range_.low, range_.high)),
+        steps_(steps),
+        p_(p) {
+    for (float& value : row_) value /= largest_;  // so that powers of tiny errors do not underflow
   }
-  return best;
-}
+
+  // Shares of [low, high] that are covered: both ends together first, then each end alone.
+  std::pair<float, float> best() {
+    for (int i = 1; i <= kCandidates; ++i) consider(i, i);
+    for (int i = 2; i <= kCandidates; i += 2) consider(i, high_);
+    for (int i = 2; i <= kCandidates; i += 2) consider(low_, i);
+    return covered(low_, high_);
+  }
+
+ private:
+  std::pair<float, float> covered(int low, int high) const {
+    const auto share = [](int percent) { return static_cast<float>(percent) / kCandidates; };
+    return cover({range_.low * share(low), range_.high * share(high)}, steps_);
+  }
+
+  void consider(int low, int high) {
+    const auto [scale, zero] = covered(low, high);
+    const float z = std::rint(zero);
+    const double error = kernels::rounding_error(row_.data(), static_cast<std::int64_t>(row_.size()),
+                                                 scale / largest_, -z, steps_ - z, p_);
+    if (error >= smallest_) return;
+    smallest_ = error;
+    low_ = low;
+    high_ = high;
+  }
+
+  std::vector<float> row_;
+  Range range_;
+  float largest_, steps_;
+  double p_, smallest_ = std::numeric_limits<double>::infinity();
+  int low_ = kCandidates, high_ = kCandidates;  // per cent, of the best grid
+};
 
 float scale_of(const float* weight, std::int64_t count, const Grid& grid, const RangeEstimator& estimator) {
   switch (estimator.kind) {
@@ -300,7 +319,7 @@ AsymmetricRange RangeEstimator::estimate_asymmetric(const at::Tensor& weight, co
     for (std::int64_t i = begin; i < end; ++i) {
       const float* w = data + i * count;
       std::tie(scales[i], zeros[i]) = kind == Kind::lp
-                                          ? lp_cover(w, count, steps, *this)
+                                          ? CoverSearch(w, count, steps, p).best()
                                           : cover(range_around_zero(w, count, percentile), steps);
     }
   });

@@ -56,10 +56,10 @@ void validate(const Recipe& recipe, bool needs_data) {
   if (uses_value(recipe, "init", "gptq") && uses_value(recipe, "init", "awq")) {
     throw UsageError("--init gptq for some linears and awq for others do not go together in one model");
   }
-  if (needs_data && recipe.data.empty() && (recipe.steps > 0 || needs_calibration(recipe)))
+  const bool trains = find_method(recipe.method).trains;
+  if (needs_data && recipe.data.empty() && ((trains && recipe.steps > 0) || needs_calibration(recipe)))
     throw UsageError("--data is missing: one or more text files");
-  if ((recipe.train_norms || recipe.train_head || recipe.train_embeddings) &&
-      !find_method(recipe.method).trains) {
+  if ((recipe.train_norms || recipe.train_head || recipe.train_embeddings) && !trains) {
     throw UsageError(concat("--method ", recipe.method,
                             " trains nothing: --train-norms, --train-head and --train-embeddings do not go "
                             "with it"));

@@ -114,6 +114,27 @@ def the_comparison_at_the_end_quantizes_all_of_them(folder):
     assert abs(document["perplexity"]["rtn"] / measured["perplexity"] - 1) < 1e-3, (document, measured)
 
 
+def evaluation_quantizes_them(folder):
+    """Requests that are packed and share their beginnings give the same scores in a run and its converted folder, and other
+    ones than float activations do."""
+    rows = [{"goal": f"The {i} birds fly over", "sol1": "the sea", "sol2": "a mountain", "label": i % 2} for i in range(6)]
+    data = folder / "data"
+    data.mkdir()
+    (data / "piqa_valid.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = tiny_model(folder)
+    lrqat("train", "--model", model, "--method", "rtn", *W4A4KV4, "--out", folder / "run")
+    lrqat("train", "--model", model, "--method", "rtn", "--out", folder / "plain")
+    lrqat("convert", "--run", folder / "run", "--out", folder / "converted")
+    scores = {}
+    for name in ("run", "converted", "plain"):
+        results = folder / f"{name}.jsonl"
+        lrqat("evaluate", "--model", folder / name, "--tasks", "piqa", "--task-data", data, "--results", results,
+              "--compute-dtype", "float32")
+        scores[name] = [value for line in results.read_text().splitlines() for value in json.loads(line)["log_likelihoods"]]
+    assert len(scores["run"]) == 12 and scores["run"] == scores["converted"], scores
+    assert max(abs(a - b) for a, b in zip(scores["run"], scores["plain"])) > 1e-2, scores
+
+
 def exports_refuse_them_by_name(folder):
     run = trained(folder, "run", [*W4A8KV8, "--steps", 1])
     lrqat("convert", "--run", run, "--out", folder / "converted")
@@ -141,5 +162,5 @@ def refuses(folder):
 
 if __name__ == "__main__":
     main([w4a8kv8, w4a8kv4, w4a4kv4, static_ranges, learned_static_ranges_resume, all_methods_take_them,
-          rounding_takes_them_too, the_comparison_at_the_end_quantizes_all_of_them, exports_refuse_them_by_name,
+          rounding_takes_them_too, the_comparison_at_the_end_quantizes_all_of_them, evaluation_quantizes_them, exports_refuse_them_by_name,
           refuses])

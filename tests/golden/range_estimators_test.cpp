@@ -192,7 +192,8 @@ double asymmetric_loss(const RangeCase& c, const at::Tensor& scale, const at::Te
   return (rows - s * q).abs().pow(c.estimator.p).sum().item<double>();
 }
 
-// Our search is one-dimensional: never worse than covering [min, max], and near to the reference's.
+// Our search moves both ends together and then each alone: never worse than covering [min, max], and near to
+// the reference's, which tries every pair.
 TEST(GoldenRangeEstimators, AsymmetricSearchIsNearTheReference) {
   int cases = 0, near = 0;
   for_each_asymmetric_case([&](const RangeCase& c) {
