@@ -11,6 +11,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/kernels/token_sums.h"
 #include "lrqat/quant/block_product.h"
+#include "lrqat/quant/float_weight.h"
 
 namespace lrqat::nn {
 namespace {
@@ -25,20 +26,23 @@ at::ScalarType scalar_type(ComputeType compute) {
   return compute == ComputeType::bfloat16 ? at::kBFloat16 : at::kFloat;
 }
 
-// out[:, begin:end] = x tileᵀ, scaled. `out` is float32; a bfloat16 product goes through a scratch of its own
+std::optional<quant::OperandSource> operand_source(const WeightParametrization& weight, ComputeType compute) {
+  if (!quant::block_products(compute)) return std::nullopt;
+  return weight.operand_source(compute);
+}
+
+// out[:, begin:end] = x tileᵀ, scaled. `out` is float32; at::mm in bfloat16 goes through a scratch of its own
 // type.
-void multiply_tile(const at::Tensor& x, const WeightTile& tile, at::Tensor out) {
-  if (x.scalar_type() == at::kFloat) {
+void multiply_tile(const at::Tensor& x, const WeightTile& tile, ComputeType compute, at::Tensor out) {
+  const quant::FloatWeight values(tile.values.contiguous());
+  if (const auto source = operand_source(values, compute)) {
+    quant::block_multiply_out(x, *source, out);
+  } else if (compute == ComputeType::float32) {
     at::mm_out(out, x, tile.values.t());
-    if (tile.row_scale.defined()) out.mul_(tile.row_scale);
-    return;
-  }
-  const at::Tensor product = at::mm(x, tile.values.t());
-  if (tile.row_scale.defined()) {
-    at::mul_out(out, product, tile.row_scale);
   } else {
-    out.copy_(product);
+    out.copy_(at::mm(x, tile.values.t()));
   }
+  if (tile.row_scale.defined()) out.mul_(tile.row_scale);
 }
 
 at::Tensor multiply_all(const WeightParametrization& weight, const at::Tensor& x, ComputeType compute) {
@@ -46,23 +50,24 @@ at::Tensor multiply_all(const WeightParametrization& weight, const at::Tensor& x
   quant::for_each_tile(
       weight.out_features(), weight.in_features(),
       [&](std::int64_t begin, std::int64_t end) {
-        multiply_tile(x, weight.make_tile(begin, end, compute), out.slice(1, begin, end));
+        multiply_tile(x, weight.make_tile(begin, end, compute), compute, out.slice(1, begin, end));
       },
       x.device());
   return out;
 }
 
 // grad_x += grad[:, begin:end] · tile
-void multiply_tile_transposed(const at::Tensor& grad, const WeightTile& tile, at::Tensor& grad_x,
-                              bool first) {
+void multiply_tile_transposed(const at::Tensor& grad, const WeightTile& tile, ComputeType compute,
+                              at::Tensor& grad_x, bool first) {
   at::Tensor scaled = tile.row_scale.defined() ? grad * tile.row_scale : grad;
   scaled = scaled.to(tile.values.scalar_type());
-  if (scaled.scalar_type() == at::kFloat) {
-    if (first) {
-      at::mm_out(grad_x, scaled, tile.values);
-    } else {
-      grad_x.addmm_(scaled, tile.values);
-    }
+  const quant::FloatWeight values(tile.values.contiguous());
+  if (const auto source = operand_source(values, compute)) {
+    quant::block_multiply_transposed_out(scaled, *source, grad_x, !first, nullptr);
+  } else if (compute == ComputeType::float32 && first) {
+    at::mm_out(grad_x, scaled, tile.values);
+  } else if (compute == ComputeType::float32) {
+    grad_x.addmm_(scaled, tile.values);
   } else if (first) {
     grad_x.copy_(at::mm(scaled, tile.values));
   } else {
@@ -76,16 +81,11 @@ at::Tensor multiply_all_transposed(const WeightParametrization& weight, const at
   quant::for_each_tile(
       weight.out_features(), weight.in_features(),
       [&](std::int64_t begin, std::int64_t end) {
-        multiply_tile_transposed(grad.slice(1, begin, end), weight.make_tile(begin, end, compute), grad_x,
-                                 begin == 0);
+        multiply_tile_transposed(grad.slice(1, begin, end), weight.make_tile(begin, end, compute), compute,
+                                 grad_x, begin == 0);
       },
       grad.device());
   return grad_x;
-}
-
-std::optional<quant::OperandSource> operand_source(const WeightParametrization& weight, ComputeType compute) {
-  if (!quant::block_products(compute)) return std::nullopt;
-  return weight.operand_source(compute);
 }
 
 // dL/dy as the left operand of dL/dy · Ŵ: bfloat16 takes the scale of codes along.
@@ -103,7 +103,8 @@ at::Tensor gradient_operand(const at::Tensor& grad, const std::optional<quant::O
 
 at::Tensor multiply(const WeightParametrization& weight, const at::Tensor& x, ComputeType compute) {
   const auto source = operand_source(weight, compute);
-  return source ? quant::block_multiply(x.contiguous(), *source) : multiply_all(weight, x, compute);
+  return source ? quant::block_multiply(x.contiguous(), *source)
+                : multiply_all(weight, x.contiguous(), compute);
 }
 
 // The parametrisation travels through autograd's saved data as an opaque holder.
@@ -166,13 +167,23 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
   static void add_parameter_gradients(const WeightParametrization& weight,
                                       const quant::LinearGradient& linear, at::TensorList grads) {
     if (weight.add_gradient_from_activations(linear, grads)) return;
-    const at::Tensor x = linear.x.to(at::kFloat);
+    const ComputeType compute =
+        linear.x.scalar_type() == at::kBFloat16 ? ComputeType::bfloat16 : ComputeType::float32;
+    std::optional<quant::GradientRows> products;
+    at::Tensor x;
+    if (linear.x.is_cpu() && quant::block_products(compute)) {
+      products.emplace(linear.grad_output.to(linear.x.scalar_type()), linear.x);
+    } else {
+      x = linear.x.to(at::kFloat);
+    }
     quant::for_each_tile(
         weight.out_features(), weight.in_features(),
         [&](std::int64_t begin, std::int64_t end) {
-          weight.add_tile_gradient(begin, end, at::mm(linear.grad_output.slice(1, begin, end).t(), x), grads);
+          const at::Tensor tile =
+              products ? products->rows(begin, end) : at::mm(linear.grad_output.slice(1, begin, end).t(), x);
+          weight.add_tile_gradient(begin, end, tile, grads);
         },
-        x.device());
+        linear.x.device());
   }
 };
 

@@ -377,6 +377,30 @@ void for_each_gradient_block(const at::Tensor& grad_columns, const at::Tensor& x
   });
 }
 
+GradientRows::GradientRows(const at::Tensor& grad, const at::Tensor& x)
+    : columns_(columns_operand(grad)),
+      panels_(column_panels(rows_operand(x), kWidth)),
+      in_features_(x.size(1)) {}
+
+at::Tensor GradientRows::rows(std::int64_t begin, std::int64_t end) const {
+  at::Tensor out = at::empty({end - begin, in_features_}, at::TensorOptions(at::kFloat));
+  with_operand(panels_.front().scalar_type(), [&](auto types) {
+    using Types = decltype(types);
+    const std::int64_t tokens = columns_.size(1) * Types::kPack;
+    const auto* a = data_of<typename Types::Left>(columns_) + begin * tokens;
+    auto* c = out.mutable_data_ptr<float>();
+    for_product_pieces<Types>(in_features_, kWidth, [&](std::int64_t k0, std::int64_t) {
+      const at::Tensor& panel = panels_[k0 / kWidth];
+      const auto* b = data_of<typename Types::Right>(panel);
+      for (std::int64_t t = 0; t < tokens; t += kDepth) {
+        product(end - begin, panel.size(1), std::min(kDepth, tokens - t), a + t, tokens,
+                b + t / Types::kPack * panel.stride(0), panel.stride(0), c + k0, in_features_, t > 0);
+      }
+    });
+  });
+  return out;
+}
+
 void small_block_product(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda,
                          const float* b, std::int64_t ldb, float* c, std::int64_t ldc, bool add) {
   product(m, n, k, a, lda, b, ldb, c, ldc, add);

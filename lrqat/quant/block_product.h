@@ -69,6 +69,19 @@ void for_each_gradient_block(const at::Tensor& grad_columns, const at::Tensor& x
                              std::int64_t in_features, std::int64_t col_multiple,
                              const std::function<void(const GradientBlock&)>& visit);
 
+// dL/dŴ = gradᵀ x in tiles of whole rows: grad [T, N], x [T, K], on the CPU, both float32 or both bfloat16.
+class GradientRows {
+ public:
+  GradientRows(const at::Tensor& grad, const at::Tensor& x);
+  // Rows [begin, end), float32 [end - begin, K].
+  at::Tensor rows(std::int64_t begin, std::int64_t end) const;
+
+ private:
+  at::Tensor columns_;              // columns_operand of grad
+  std::vector<at::Tensor> panels_;  // rows_operand of x in blocks of columns
+  std::int64_t in_features_;
+};
+
 // c [m, n] = a [m, k] · b [k, n] (+ c), row-major float32 with the strides given. Where
 // block_products(float32).
 void small_block_product(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda,
