@@ -98,8 +98,8 @@ LRQAT_INLINE void product_row(const LowRankTile& t, std::int64_t row, std::int64
   }
 }
 
-// acc <- the rounded, unclipped grid value.
-LRQAT_INLINE void round_block(const LowRankTile& t, const float* phi, std::int64_t count, float* acc) {
+// acc <- γ·acc
+LRQAT_INLINE void scale_low_rank(const LowRankTile& t, std::int64_t count, float* acc) {
   if (t.bfloat16_product) {
     for (std::int64_t j = 0; j < count; ++j) {
       acc[j] = round_to_bfloat16(t.lora_scaling * round_to_bfloat16(acc[j]));
@@ -107,6 +107,11 @@ LRQAT_INLINE void round_block(const LowRankTile& t, const float* phi, std::int64
   } else {
     for (std::int64_t j = 0; j < count; ++j) acc[j] = t.lora_scaling * acc[j];
   }
+}
+
+// acc <- the rounded, unclipped grid value.
+LRQAT_INLINE void round_block(const LowRankTile& t, const float* phi, std::int64_t count, float* acc) {
+  scale_low_rank(t, count, acc);
   if (t.round_low_rank) {
     for (std::int64_t j = 0; j < count; ++j) acc[j] = phi[j] + std::rint(acc[j]);
   } else {
@@ -241,12 +246,17 @@ LRQAT_INLINE void write_operands(const LowRankTile& t, const ScaleView& scale, c
 // One row of a block: q from the low-rank sum that stands in acc; acc becomes the unclipped value.
 LRQAT_INLINE void quantize_row(const LowRankTile& t, std::int64_t row, std::int64_t col, std::int64_t count,
                                float* acc, float* q) {
-  if (t.is_float) {
+  if (t.is_float && t.rank == 0) {
     decode_phi(t.phi, row, t.col_begin + col, count, acc);
     for (std::int64_t j = 0; j < count; ++j) q[j] = acc[j];
     return;
   }
   decode_phi(t.phi, row, t.col_begin + col, count, q);
+  if (t.is_float) {
+    scale_low_rank(t, count, acc);
+    for (std::int64_t j = 0; j < count; ++j) acc[j] = q[j] += acc[j];
+    return;
+  }
   round_block(t, q, count, acc);
   for (std::int64_t j = 0; j < count; ++j) {
     const float low = acc[j] < t.quant_min ? t.quant_min : acc[j];

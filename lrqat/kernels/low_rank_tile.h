@@ -40,7 +40,7 @@ struct LowRankTile {
   float quant_max = 7.0F;
   bool round_low_rank = false;    // integer variant: q = clip(Φ0 + rint(γ·acc)); Φ0 must hold integers
   bool bfloat16_product = false;  // γ·acc is formed in bfloat16, as adapters kept in bfloat16 do
-  bool is_float = false;          // a float weight instead: nothing is added, rounded or clipped, q = Φ0
+  bool is_float = false;          // a float weight instead: nothing is rounded or clipped, q = Φ0 + γ·acc
 };
 
 // Scales of the tile's rows: scale of (n, k) is data[n * row_stride + k / group_size]. A scale shared by all

@@ -48,9 +48,10 @@ void low_rank_tile_ref(const LowRankTile& t, const ScaleView& scale, const TileO
     if (out.clipped != nullptr) out.clipped[n] = 0;
     for (std::int64_t k = 0; k < t.cols; ++k) {
       const float phi = phi_value(t.phi, n, t.col_begin + k);
-      const float low_rank = t.is_float ? 0.0F : low_rank_term(t, n, k);
+      const float low_rank = low_rank_term(t, n, k);
       const float rounded = t.round_low_rank ? phi + std::rint(low_rank) : std::rint(phi + low_rank);
-      const float q = t.is_float ? phi : std::clamp(rounded, t.quant_min, t.quant_max);
+      const float q =
+          t.is_float ? (t.rank == 0 ? phi : phi + low_rank) : std::clamp(rounded, t.quant_min, t.quant_max);
       const bool inside = t.is_float || (t.quant_min <= rounded && rounded <= t.quant_max);
       const std::int64_t at = n * t.cols + k;
       const std::int64_t group =

@@ -3,11 +3,21 @@
 #include <ATen/ATen.h>
 
 #include "lrqat/base/error.h"
+#include "lrqat/quant/block_product.h"
 #include "lrqat/quant/float_weight.h"
 #include "lrqat/quant/integer_weight.h"
 #include "lrqat/quant/tile_math.h"
 
 namespace lrqat::quant {
+namespace {
+
+bool has_small_products(const at::Tensor& x) {
+  const bool pairs = x.scalar_type() == at::kBFloat16;
+  return x.is_cpu() && block_products(pairs ? ComputeType::bfloat16 : ComputeType::float32) &&
+         (!pairs || x.size(1) % 2 == 0);
+}
+
+}  // namespace
 
 std::shared_ptr<LoraWeight> LoraWeight::around(std::shared_ptr<WeightParametrization> base,
                                                const LoraOptions& options, std::uint64_t seed) {
@@ -36,6 +46,20 @@ WeightTile LoraWeight::make_tile(std::int64_t row_begin, std::int64_t row_end, C
   return {compute == ComputeType::bfloat16 ? values.to(at::kBFloat16) : values, {}};
 }
 
+std::optional<OperandSource> LoraWeight::operand_source(ComputeType compute) const {
+  if (dynamic_cast<const FloatWeight*>(base_.get()) == nullptr) return std::nullopt;
+  auto source = base_->operand_source(compute);
+  if (!source) return std::nullopt;
+  const at::Tensor a = lora_a_.detach(), b = lora_b_.detach();
+  source->weight.lora_a = a.const_data_ptr<float>();
+  source->weight.lora_b = b.const_data_ptr<float>();
+  source->weight.lora_b_stride = in_features();
+  source->weight.rank = options_.rank;
+  source->weight.lora_scaling = static_cast<float>(lora_scaling());
+  source->storage.insert(source->storage.end(), {a, b});
+  return source;
+}
+
 std::vector<Parameter> LoraWeight::parameters() const {
   std::vector<Parameter> parameters{{"lora_a", lora_a_, ParameterKind::adapter},
                                     {"lora_b", lora_b_, ParameterKind::adapter}};
@@ -59,10 +83,22 @@ void LoraWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end,
 
 bool LoraWeight::add_gradient_from_activations(const LinearGradient& linear, at::TensorList grads) const {
   if (grads.size() > 2) return false;  // the base's output is not known apart
-  const at::Tensor x = linear.x.to(at::kFloat), &grad_output = linear.grad_output;
-  at::Tensor grad_a = grads[0], grad_b = grads[1];
-  grad_a.addmm_(grad_output.t(), at::mm(x, lora_b_.detach().t()), 1.0, lora_scaling());
-  grad_b.addmm_(at::mm(grad_output, lora_a_.detach()).t(), x, 1.0, lora_scaling());
+  const at::Tensor &x = linear.x, &grad_output = linear.operand, a = lora_a_.detach(),
+                   b_columns = lora_b_.detach().t().contiguous();
+  at::Tensor grad_a, grad_b_columns;
+  if (has_small_products(x) && has_small_products(grad_output)) {
+    const bool pairs = x.scalar_type() == at::kBFloat16;
+    const at::Tensor x_columns = pairs ? columns_operand(x) : at::Tensor(),
+                     grad_columns = pairs ? columns_operand(grad_output) : at::Tensor();
+    grad_a = multiply_transposed_small(grad_output, grad_columns, multiply_small(x, b_columns));
+    grad_b_columns = multiply_transposed_small(x, x_columns, multiply_small(grad_output, a));
+  } else {
+    const at::Tensor x_float = x.to(at::kFloat);
+    grad_a = at::mm(linear.grad_output.t(), at::mm(x_float, b_columns));
+    grad_b_columns = at::mm(x_float.t(), at::mm(linear.grad_output, a));
+  }
+  at::Tensor(grads[0]).add_(grad_a, lora_scaling());
+  at::Tensor(grads[1]).add_(grad_b_columns.t(), lora_scaling());
   return true;
 }
 

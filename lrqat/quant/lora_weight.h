@@ -37,6 +37,7 @@ class LoraWeight final : public WeightParametrization {
   std::int64_t in_features() const override { return base_->in_features(); }
   at::Device device() const override { return base_->device(); }
   WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const override;
+  std::optional<OperandSource> operand_source(ComputeType compute) const override;  // around a float weight
   std::vector<Parameter> parameters() const override;  // lora_a, lora_b, then the base's
   std::vector<std::pair<std::string, at::Tensor>> buffers() const override;  // the base's; its float weight
   void add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
