@@ -84,7 +84,9 @@ TEST_F(TensorPool, ResizesKeepTheirContent) {
 }
 
 TEST_F(TensorPool, SaysWhenThereIsNoMemory) {
+  const std::int64_t largest = pool_bytes().largest;
   EXPECT_THROW(at::empty({std::int64_t{1} << 60}, at::kByte), c10::Error);
+  EXPECT_EQ(pool_bytes().largest, largest);
 }
 
 }  // namespace
