@@ -4,10 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 
 #include "drawn_weight.h"
 #include "lrqat/quant/float_weight.h"
 #include "lrqat/quant/integer_weight.h"
+#include "lrqat/quant/lora_weight.h"
 
 namespace lrqat::quant {
 namespace {
@@ -52,6 +54,13 @@ void expect_products(const WeightParametrization& weight, std::int64_t tokens, c
       << what;
 }
 
+LoraWeight lora_around(const at::Tensor& weight) {
+  return {std::make_shared<FloatWeight>(weight),
+          {.rank = 6, .lora_alpha = 3.0},
+          at::randn({weight.size(0), 6}),
+          at::randn({6, weight.size(1)})};
+}
+
 TEST(BlockProduct, EqualsTheProductWithTheWholeWeight) {
   if (!block_products(ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
   testing::for_each_kind([](const LrQatOptions& options) {
@@ -66,6 +75,8 @@ TEST(BlockProduct, EqualsTheProductWithTheWholeWeight) {
   for (const auto type : {at::kFloat, at::kBFloat16, at::kHalf})
     expect_products(FloatWeight(at::randn({130, 300}).to(type)), 131, "float");
   expect_products(FloatWeight(at::randn({7, 33})), 3, "odd sides");
+  for (const auto type : {at::kFloat, at::kBFloat16})
+    expect_products(lora_around(at::randn({130, 300}).to(type)), 131, "adapters");
 }
 
 TEST(BlockProduct, ListsTheClippedEntries) {
@@ -102,6 +113,46 @@ TEST(BlockProduct, SmallProducts) {
                   .item<double>(),
               2 * bound(x.t(), u));
   }
+}
+
+TEST(BlockProduct, RowsOfTheGradient) {
+  if (!block_products(ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
+  for (const auto& [tokens, n, k] :
+       {std::array<std::int64_t, 3>{1, 7, 33}, {301, 130, 512}, {600, 64, 300}}) {
+    const at::Tensor grad = at::randn({tokens, n}), x = at::randn({tokens, k});
+    const std::int64_t begin = n / 3, end = n - 1;
+    const at::Tensor expected = at::mm(grad.t(), x).slice(0, begin, end);
+    const at::Tensor rows = GradientRows(grad, x).rows(begin, end);
+    EXPECT_LE((rows - expected).abs().max().item<double>(), bound(grad.t(), x));
+    EXPECT_GT((rows - at::mm(grad.t(), x).slice(0, begin + 1, end + 1)).abs().max().item<double>(),
+              bound(grad.t(), x))
+        << "negative control: other rows";
+    if (!block_products(ComputeType::bfloat16)) continue;
+    const at::Tensor grad16 = grad.to(at::kBFloat16), x16 = x.to(at::kBFloat16);
+    const at::Tensor rounded = at::mm(grad16.to(at::kFloat).t(), x16.to(at::kFloat)).slice(0, begin, end);
+    EXPECT_LE((GradientRows(grad16, x16).rows(begin, end) - rounded).abs().max().item<double>(),
+              2 * bound(grad.t(), x));
+  }
+}
+
+TEST(BlockProduct, AdaptersTakeTheirGradientsWithoutThatOfTheWeight) {
+  for (const bool allow : {true, false}) {
+    allow_block_products(allow);
+    const LoraWeight weight = lora_around(at::randn({130, 300}));
+    const at::Tensor x = at::randn({301, 300}), grad = at::randn({301, 130});
+    const auto zeros = [&] {
+      return std::vector<at::Tensor>{at::zeros_like(weight.lora_a()), at::zeros_like(weight.lora_b())};
+    };
+    const auto found = zeros(), expected = zeros();
+    ASSERT_TRUE(weight.add_gradient_from_activations({x, grad, grad, {}}, found));
+    weight.add_tile_gradient(0, 130, at::mm(grad.t(), x), expected);
+    for (const int i : {0, 1}) {
+      const double size = expected[i].abs().max().item<double>();
+      EXPECT_LE((found[i] - expected[i]).abs().max().item<double>(), 1e-5 * size) << i;
+      EXPECT_GT((0.999 * found[i] - expected[i]).abs().max().item<double>(), 1e-5 * size) << "control";
+    }
+  }
+  allow_block_products(true);
 }
 
 }  // namespace
