@@ -114,7 +114,8 @@ TEST(GoldenProbes, WhatTheReferenceSupports) {
           quant::start_lr_qat("up_proj", some_weight(8, 64) + 0.05, asymmetric, {.symmetric = false}, {}, 1);
       EXPECT_TRUE(weight->convert().zero_point.count_nonzero().item().toLong() > 0) << what;
     } else if (what.starts_with("symmetric unsigned")) {  // an assertion there; here a signed grid
-      EXPECT_GE(prepare(some_weight(8, 64).abs(), options)->convert().weight_int.min().item().toLong(), 0) << what;
+      EXPECT_GE(prepare(some_weight(8, 64).abs(), options)->convert().weight_int.min().item().toLong(), 0)
+          << what;
     } else if (what.starts_with("SVD start")) {  // fails or runs there; here with every φ and granularity
       auto svd = options;
       if (what.find("group") != std::string::npos) svd.granularity = Granularity::parse("group:32");
