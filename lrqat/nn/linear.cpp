@@ -167,11 +167,9 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
   static void add_parameter_gradients(const WeightParametrization& weight,
                                       const quant::LinearGradient& linear, at::TensorList grads) {
     if (weight.add_gradient_from_activations(linear, grads)) return;
-    const ComputeType compute =
-        linear.x.scalar_type() == at::kBFloat16 ? ComputeType::bfloat16 : ComputeType::float32;
     std::optional<quant::GradientRows> products;
     at::Tensor x;
-    if (linear.x.is_cpu() && quant::block_products(compute)) {
+    if (linear.x.is_cpu() && quant::block_products(quant::compute_of(linear.x))) {
       products.emplace(linear.grad_output.to(linear.x.scalar_type()), linear.x);
     } else {
       x = linear.x.to(at::kFloat);

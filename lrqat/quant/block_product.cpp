@@ -158,6 +158,10 @@ bool block_products(ComputeType compute) {
   return allowed.load(std::memory_order_relaxed) && (compute == ComputeType::float32 ? float32 : bfloat16);
 }
 
+ComputeType compute_of(const at::Tensor& operand) {
+  return operand.scalar_type() == at::kBFloat16 ? ComputeType::bfloat16 : ComputeType::float32;
+}
+
 void allow_block_products(bool allow) { allowed.store(allow); }
 
 at::Tensor block_multiply(const at::Tensor& x, const OperandSource& weight) {
@@ -279,8 +283,7 @@ at::Tensor columns_operand(const at::Tensor& x) {
 
 at::Tensor multiply_small(const at::Tensor& x, const at::Tensor& small) {
   const std::int64_t tokens = x.size(0), k_all = x.size(1), rank = small.size(1), x_stride = x.stride(0);
-  if (!block_products(x.scalar_type() == at::kFloat ? ComputeType::float32 : ComputeType::bfloat16))
-    return at::mm(x, small.to(x.scalar_type())).to(at::kFloat);
+  if (!block_products(compute_of(x))) return at::mm(x, small.to(x.scalar_type())).to(at::kFloat);
   const at::Tensor right = rows_operand(small.to(x.scalar_type()).contiguous());
   at::Tensor product_of = at::empty({tokens, rank}, x.options().dtype(at::kFloat));
   auto* out = product_of.mutable_data_ptr<float>();

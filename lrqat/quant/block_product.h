@@ -19,6 +19,8 @@ namespace lrqat::quant {
 // True where the functions below work for operands of this type: checked once by a small product with a known
 // result.
 bool block_products(ComputeType compute);
+// What an operand was made for: bfloat16 where it holds that, else float32.
+ComputeType compute_of(const at::Tensor& operand);
 // For tests: false turns them off.
 void allow_block_products(bool allow);
 

@@ -12,9 +12,8 @@ namespace lrqat::quant {
 namespace {
 
 bool has_small_products(const at::Tensor& x) {
-  const bool pairs = x.scalar_type() == at::kBFloat16;
-  return x.is_cpu() && block_products(pairs ? ComputeType::bfloat16 : ComputeType::float32) &&
-         (!pairs || x.size(1) % 2 == 0);
+  const ComputeType compute = compute_of(x);
+  return x.is_cpu() && block_products(compute) && (compute == ComputeType::float32 || x.size(1) % 2 == 0);
 }
 
 }  // namespace

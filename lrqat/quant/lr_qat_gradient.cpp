@@ -16,10 +16,6 @@ namespace {
 // cost the same (bench/linear_bench --crossover: 6 to 8 % in float32, 4 to 6 % in bfloat16).
 double largest_clipped_share(ComputeType compute) { return compute == ComputeType::float32 ? 0.06 : 0.045; }
 
-ComputeType compute_of(const at::Tensor& x) {
-  return x.scalar_type() == at::kBFloat16 ? ComputeType::bfloat16 : ComputeType::float32;
-}
-
 std::int64_t count_of(const ClippedLists& lists) {
   std::int64_t count = 0;
   for (const auto& list : lists) count += static_cast<std::int64_t>(list.size());
