@@ -157,20 +157,24 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
       RECORD_USER_SCOPE("linear: dA, dB, ds");
       std::vector<at::Tensor> grads;
       for (const auto& parameter : weight.parameters()) grads.push_back(at::zeros_like(parameter.value));
-      add_parameter_gradients(weight, {saved[0], grad, operand, saved[1], lists ? &clipped : nullptr}, grads);
+      add_parameter_gradients(weight, {saved[0], grad, operand, saved[1], lists ? &clipped : nullptr},
+                              source && source->row_scale.defined(), grads);
       for (std::size_t i = 0; i < count; ++i) result[1 + i] = grads[i];
     }
     return result;
   }
 
  private:
+  // scaled_operand: linear.operand carries the rows' scales, which dL/dŴ has not.
   static void add_parameter_gradients(const WeightParametrization& weight,
-                                      const quant::LinearGradient& linear, at::TensorList grads) {
+                                      const quant::LinearGradient& linear, bool scaled_operand,
+                                      at::TensorList grads) {
     if (weight.add_gradient_from_activations(linear, grads)) return;
     std::optional<quant::GradientRows> products;
     at::Tensor x;
     if (linear.x.is_cpu() && quant::block_products(quant::compute_of(linear.x))) {
-      products.emplace(linear.grad_output.to(linear.x.scalar_type()), linear.x);
+      products.emplace(scaled_operand ? linear.grad_output.to(linear.x.scalar_type()) : linear.operand,
+                       linear.x);
     } else {
       x = linear.x.to(at::kFloat);
     }
