@@ -2,6 +2,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/text/unicode.h"
+#include "lrqat/text/unicode_versions.h"
 
 namespace lrqat::text {
 namespace {
@@ -9,7 +10,10 @@ namespace {
 bool starts_with_word_character(std::string_view text) {
   // \w of Rust's regex crate.
   static const Regex kWord(R"(\A[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}])", "word character");
-  return !text.empty() && kWord.find(text.substr(0, utf8_length(text[0])), 0).has_value();
+  if (text.empty()) return false;
+  const std::string_view character = text.substr(0, utf8_length(text[0]));
+  const std::optional<std::string> older = with_older_characters(character);
+  return kWord.find(older ? *older : character, 0).has_value();
 }
 
 bool ends_with_word_character(std::string_view text) {

@@ -16,13 +16,15 @@ struct Escape {
   const char* outside;
   const char* inside;  // nullptr: refused there
 };
-#define LRQAT_WORD R"(\p{Alphabetic}\p{M}\p{N}\p{Pc})"
+// Outside of [...] Oniguruma counts the other numbers below U+0100 (²³¹¼½¾) as well.
+#define LRQAT_WORD_INSIDE R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})"
+#define LRQAT_WORD LRQAT_WORD_INSIDE R"(\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})"
 constexpr Escape kEscapes[] = {
     {'s', R"(\p{White_Space})", R"(\p{White_Space})"},  // PCRE2's \s adds U+180E
     {'S', R"(\P{White_Space})", R"(\P{White_Space})"},
     {'d', R"(\p{Nd})", R"(\p{Nd})"},
     {'D', R"(\P{Nd})", R"(\P{Nd})"},
-    {'w', "[" LRQAT_WORD "]", LRQAT_WORD},  // PCRE2's \w lacks marks
+    {'w', "[" LRQAT_WORD "]", LRQAT_WORD_INSIDE},  // PCRE2's \w lacks marks
     {'W', "[^" LRQAT_WORD "]", nullptr},
     {'b', "(?:(?<=[" LRQAT_WORD "])(?![" LRQAT_WORD "])|(?<![" LRQAT_WORD "])(?=[" LRQAT_WORD "]))",
      R"(\x08)"},
@@ -39,14 +41,15 @@ constexpr Escape kEscapes[] = {
     {'v', R"(\x0B)", R"(\x0B)"},  // PCRE2's \v is a class
 };
 #undef LRQAT_WORD
+#undef LRQAT_WORD_INSIDE
 
-// \p{…} names that mean the same in both; any other name is taken for a script.
+// \p{…} names that mean the same in both; any other name is taken for a script. Alphabetic and Lowercase are
+// not among them: between Unicode 14 and 16 older characters changed.
 constexpr std::string_view kProperties[] = {
-    "any", "l",  "lu",         "ll",          "lt",        "lm",        "lo",          "m",    "mn",
-    "mc",  "me", "n",          "nd",          "nl",        "no",        "p",           "pc",   "pd",
-    "ps",  "pe", "pi",         "pf",          "po",        "s",         "sm",          "sc",   "sk",
-    "so",  "z",  "zs",         "zl",          "zp",        "c",         "cc",          "cf",   "cs",
-    "co",  "cn", "alphabetic", "white_space", "lowercase", "uppercase", "ideographic", "emoji"};
+    "any", "l",  "lu", "ll", "lt", "lm",          "lo",        "m",           "mn",   "mc", "me",
+    "n",   "nd", "nl", "no", "p",  "pc",          "pd",        "ps",          "pe",   "pi", "pf",
+    "po",  "s",  "sm", "sc", "sk", "so",          "z",         "zs",          "zl",   "zp", "c",
+    "cc",  "cf", "cs", "co", "cn", "white_space", "uppercase", "ideographic", "emoji"};
 
 // Pairs of letters that one character folds to (ß, ﬀ, ﬁ, ﬂ, ﬆ): under (?i) Oniguruma lets that character
 // match them, PCRE2 does not.

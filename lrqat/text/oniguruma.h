@@ -2,8 +2,7 @@
 // part of it that tokenizers use to PCRE2's syntax and refuses the rest by name, so that a pattern never
 // means something else here than it does in Hugging Face `tokenizers`.
 //
-// Known difference: PCRE2 10.42 knows Unicode 14, `tokenizers` 0.23 Unicode 16; characters added in between
-// are unassigned here, hence neither letters nor numbers.
+// Characters newer than PCRE2's Unicode: unicode_versions.h. A script that PCRE2 does not know is refused.
 #pragma once
 
 #include <string>

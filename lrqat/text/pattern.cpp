@@ -4,6 +4,7 @@
 
 #include "lrqat/text/oniguruma.h"
 #include "lrqat/text/unicode.h"
+#include "lrqat/text/unicode_versions.h"
 
 namespace lrqat::text {
 namespace {
@@ -113,6 +114,11 @@ std::optional<Span> Pattern::find(std::string_view subject, std::size_t from) co
   }
   return std::nullopt;
 }
+
+MatchIterator::MatchIterator(const Pattern& pattern, std::string_view subject)
+    : pattern_(pattern),
+      older_(pattern.is_regex() ? with_older_characters(subject) : std::nullopt),
+      subject_(older_ ? *older_ : subject) {}
 
 std::optional<Span> MatchIterator::next() {
   while (from_ <= subject_.size()) {

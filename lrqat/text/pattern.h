@@ -25,8 +25,9 @@ class Pattern {
   // {"String": "…"} or {"Regex": "…"} of tokenizer.json; the latter in Oniguruma's syntax.
   static Pattern from_json(const Json& json, const std::string& where);
 
-  // First match that begins at `from` or later.
+  // First match that begins at `from` or later. A regular expression knows the characters of Unicode 14.
   std::optional<Span> find(std::string_view subject, std::size_t from) const;
+  bool is_regex() const { return std::holds_alternative<Regex>(what_); }
 
  private:
   std::variant<std::string, Regex, CharacterTest> what_;
@@ -35,11 +36,14 @@ class Pattern {
 // All matches in order. An empty match right behind the previous match is skipped.
 class MatchIterator {
  public:
-  MatchIterator(const Pattern& pattern, std::string_view subject) : pattern_(pattern), subject_(subject) {}
+  MatchIterator(const Pattern& pattern, std::string_view subject);
+  MatchIterator(const MatchIterator&) = delete;
+  MatchIterator& operator=(const MatchIterator&) = delete;
   std::optional<Span> next();
 
  private:
   const Pattern& pattern_;
+  std::optional<std::string> older_;  // what a regular expression sees instead of newer characters
   std::string_view subject_;
   std::size_t from_ = 0;
   std::optional<std::size_t> last_end_;

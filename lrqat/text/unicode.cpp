@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "lrqat/base/error.h"
+#include "lrqat/text/unicode_versions.h"
 
 namespace lrqat::text {
 namespace {
@@ -39,7 +40,28 @@ Step valid_step(std::string_view text, std::size_t position) {
   return {length, true};
 }
 
-// Length of the run of ASCII bytes at `position`, eight at a time.
+bool has_category(char32_t character, utf8proc_category_t first, utf8proc_category_t last) {
+  const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(character));
+  return category >= first && category <= last;
+}
+
+std::string normalize_known(std::string_view text, NormalForm form) {
+  int options = UTF8PROC_STABLE;
+  const bool compose = form == NormalForm::kNfc || form == NormalForm::kNfkc;
+  options |= compose ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE;
+  if (form == NormalForm::kNfkc || form == NormalForm::kNfkd) options |= UTF8PROC_COMPAT;
+  utf8proc_uint8_t* mapped = nullptr;
+  const auto length = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                                   static_cast<utf8proc_ssize_t>(text.size()), &mapped,
+                                   static_cast<utf8proc_option_t>(options));
+  if (length < 0) fail("Unicode normalisation of ", text.size(), " bytes failed: ", utf8proc_errmsg(length));
+  std::string out(reinterpret_cast<const char*>(mapped), static_cast<std::size_t>(length));
+  std::free(mapped);
+  return out;
+}
+
+}  // namespace
+
 std::size_t ascii_run(std::string_view text, std::size_t position) {
   const std::size_t start = position;
   std::uint64_t word = 0;
@@ -51,13 +73,6 @@ std::size_t ascii_run(std::string_view text, std::size_t position) {
   while (position < text.size() && static_cast<unsigned char>(text[position]) < 0x80) ++position;
   return position - start;
 }
-
-bool has_category(char32_t character, utf8proc_category_t first, utf8proc_category_t last) {
-  const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(character));
-  return category >= first && category <= last;
-}
-
-}  // namespace
 
 bool is_valid_utf8(std::string_view text) {
   for (std::size_t i = 0; i < text.size();) {
@@ -114,31 +129,36 @@ bool is_white_space(char32_t c) {
 
 bool is_numeric(char32_t c) {
   if (c < 0x80) return c >= '0' && c <= '9';
-  return has_category(c, UTF8PROC_CATEGORY_ND, UTF8PROC_CATEGORY_NO);
+  return has_category(c, UTF8PROC_CATEGORY_ND, UTF8PROC_CATEGORY_NO) || is_newer_number(c);
 }
 
 bool is_punctuation(char32_t c) {
   if (c < 0x80)
     return (c > ' ' && c < '0') || (c > '9' && c < 'A') || (c > 'Z' && c < 'a') || (c > 'z' && c < 0x7F);
-  return has_category(c, UTF8PROC_CATEGORY_PC, UTF8PROC_CATEGORY_PO);
+  if (c == 0x166D || c == 0x111C9) return true;  // no longer since Unicode 12 and 11
+  return has_category(c, UTF8PROC_CATEGORY_PC, UTF8PROC_CATEGORY_PO) && !is_unknown_punctuation(c);
 }
 
-bool is_mark(char32_t c) { return has_category(c, UTF8PROC_CATEGORY_MN, UTF8PROC_CATEGORY_ME); }
+bool is_mark(char32_t c) {
+  if (c == 0x1CF2 || c == 0x1CF3) return true;  // no longer since Unicode 12
+  return has_category(c, UTF8PROC_CATEGORY_MN, UTF8PROC_CATEGORY_ME) && !is_unknown_mark(c);
+}
 
+// An unknown character stays as it is and keeps those on both sides of it apart.
 std::string normalize(std::string_view text, NormalForm form) {
   if (ascii_run(text, 0) == text.size()) return std::string(text);
-  int options = UTF8PROC_STABLE;
-  const bool compose = form == NormalForm::kNfc || form == NormalForm::kNfkc;
-  options |= compose ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE;
-  if (form == NormalForm::kNfkc || form == NormalForm::kNfkd) options |= UTF8PROC_COMPAT;
-  utf8proc_uint8_t* mapped = nullptr;
-  const auto length = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                                   static_cast<utf8proc_ssize_t>(text.size()), &mapped,
-                                   static_cast<utf8proc_option_t>(options));
-  if (length < 0) fail("Unicode normalisation of ", text.size(), " bytes failed: ", utf8proc_errmsg(length));
-  std::string out(reinterpret_cast<const char*>(mapped), static_cast<std::size_t>(length));
-  std::free(mapped);
-  return out;
+  std::string out;
+  std::size_t known = 0;  // where the part begins that is not in `out` yet
+  for (std::size_t i = 0; i < text.size();) {
+    i += ascii_run(text, i);
+    if (i >= text.size()) break;
+    const std::size_t begin = i;
+    if (!is_unknown_to_normal_forms(next_character(text, i))) continue;
+    out.append(normalize_known(text.substr(known, begin - known), form))
+        .append(text.substr(begin, i - begin));
+    known = i;
+  }
+  return known == 0 ? normalize_known(text, form) : out + normalize_known(text.substr(known), form);
 }
 
 std::string to_lower(std::string_view text) {
@@ -149,7 +169,8 @@ std::string to_lower(std::string_view text) {
     if (c == 0x130) {  // the one character whose lower case is two characters: i and a combining dot above
       out.append("i\xCC\x87");
     } else {
-      append_utf8(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
+      const auto known = static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
+      append_utf8(out, newer_lower_case(c).value_or(known));
     }
   }
   return out;

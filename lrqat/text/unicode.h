@@ -16,6 +16,9 @@ bool is_valid_utf8(std::string_view text);
 // Python's errors="replace" and Rust's from_utf8_lossy).
 std::string replace_invalid_utf8(std::string_view text);
 
+// Length of the run of ASCII bytes at `position`, eight at a time.
+std::size_t ascii_run(std::string_view text, std::size_t position);
+
 // Bytes of the character that starts with `lead`, in valid UTF-8.
 inline std::size_t utf8_length(char lead) {
   const auto byte = static_cast<unsigned char>(lead);
@@ -29,6 +32,7 @@ char32_t previous_character(std::string_view text, std::size_t& position);
 void append_utf8(std::string& out, char32_t character);
 
 bool is_white_space(char32_t character);  // the property White_Space
+// In the Unicode versions of unicode_versions.h, as all that follows.
 bool is_numeric(char32_t character);      // general categories Nd, Nl, No
 bool is_punctuation(char32_t character);  // ASCII punctuation and general categories P*
 bool is_mark(char32_t character);         // general categories Mn, Mc, Me
