@@ -18,6 +18,7 @@
 #include "lrqat/model/load.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
+#include "lrqat/train/prepare_student.h"
 #include "lrqat/train/step_estimate.h"
 #include "lrqat/train/train_step.h"
 
@@ -37,8 +38,7 @@ struct Shapes {
   std::int64_t num_layers = 0;
 };
 
-Shapes shapes_of(const model::Decoder& decoder, const formats::WeightSource& source,
-                 const train::Recipe& recipe) {
+Shapes shapes_of(model::Decoder& decoder, const formats::WeightSource& source, const train::Recipe& recipe) {
   Shapes out;
   const auto stored = [&](const std::string& module) {
     const std::string tensor = module + ".weight";
@@ -61,14 +61,10 @@ Shapes shapes_of(const model::Decoder& decoder, const formats::WeightSource& sou
     out.linears_stored += stored(linear->name());
   }
   out.head = static_cast<double>(decoder.config().vocab_size * decoder.config().hidden_size);
-  std::int64_t norms = decoder.config().hidden_size;  // the last one
-  for (std::int64_t i = 0; i < decoder.num_layers(); ++i) {
-    for (const auto& [name, norm] : decoder.layer(i).norms()) norms += norm->weight.numel();
+  for (const std::string& name : train::trained_floats(recipe, decoder)) {
+    const bool table = name == "model.embed_tokens.weight" || name == "lm_head.weight";
+    out.floats += table ? out.head : static_cast<double>(decoder.float_tensor(name).numel());
   }
-  const bool tied = decoder.config().tie_word_embeddings;
-  const bool head = recipe.train_head || (tied && recipe.train_embeddings);
-  out.floats = (recipe.train_norms ? static_cast<double>(norms) : 0.0) + (head ? out.head : 0.0) +
-               (recipe.train_embeddings && !tied ? out.head : 0.0);
   out.head_stored = stored("model.embed_tokens") + stored("lm_head");
   out.num_layers = decoder.num_layers();
   return out;

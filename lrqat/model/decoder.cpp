@@ -276,7 +276,7 @@ std::vector<std::shared_ptr<quant::ActivationQuantizer>> Decoder::activation_qua
   return out;
 }
 
-std::vector<std::string> Decoder::norm_names() {
+std::vector<std::string> Decoder::norm_names() const {
   std::vector<std::string> names;
   for (std::int64_t i = 0; i < num_layers(); ++i) {
     for (const auto& [name, norm] : layer(i).norms()) names.push_back(concat("model.layers.", i, ".", name));

@@ -141,7 +141,7 @@ class Decoder {
   bool replace(const std::string& name, const at::Tensor& value);
   // The present value of one, a float32 copy.
   at::Tensor float_tensor(const std::string& name);
-  std::vector<std::string> norm_names();
+  std::vector<std::string> norm_names() const;
 
   // Every trainable in model order, named "<linear>.lora_a", ...
   std::vector<quant::Parameter> parameters() const;

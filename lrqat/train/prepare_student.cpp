@@ -204,14 +204,19 @@ void prepare_student(const Recipe& recipe, model::Decoder& student, const format
   observe_activations(student, *text, recipe, progress);
 }
 
-void train_floats(const Recipe& recipe, model::Decoder& student) {
+std::vector<std::string> trained_floats(const Recipe& recipe, const model::Decoder& decoder) {
   std::vector<std::string> names;
-  if (recipe.train_norms) names = student.norm_names();
-  const bool tied = student.config().tie_word_embeddings;
+  if (recipe.train_norms) names = decoder.norm_names();
+  const bool tied = decoder.config().tie_word_embeddings;
   if (recipe.train_embeddings || (recipe.train_head && tied)) names.emplace_back("model.embed_tokens.weight");
   if (recipe.train_head && !tied) names.emplace_back("lm_head.weight");
-  for (const std::string& name : names)
+  return names;
+}
+
+void train_floats(const Recipe& recipe, model::Decoder& student) {
+  for (const std::string& name : trained_floats(recipe, student)) {
     LRQAT_CHECK(student.replace(name, student.float_tensor(name).set_requires_grad(true)), name);
+  }
 }
 
 }  // namespace lrqat::train

@@ -22,7 +22,9 @@ bool needs_calibration(const Recipe& recipe);
 void prepare_student(const Recipe& recipe, model::Decoder& student, const formats::WeightSource& source,
                      const data::PackedDataset* text, ProgressReporter& progress);
 
-// Makes parameters of the norms, head and embedding that the recipe trains.
+// Names of the norms, head and embedding that the recipe trains: a tied head is the embedding.
+std::vector<std::string> trained_floats(const Recipe& recipe, const model::Decoder& decoder);
+// Makes parameters of them.
 void train_floats(const Recipe& recipe, model::Decoder& student);
 
 }  // namespace lrqat::train
