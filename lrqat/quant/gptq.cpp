@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lrqat/base/error.h"
+#include "lrqat/quant/tile_math.h"
 
 namespace lrqat::quant {
 namespace {
@@ -111,6 +112,21 @@ GptqFactor GptqFactor::from_hessian(const at::Tensor& hessian, double damping, b
   const at::Tensor inverse =
       at::linalg_solve_triangular(lower, at::eye(h.size(0), h.options()), /*upper=*/false);
   return {order, inverse.flip({0, 1}).to(at::kFloat).contiguous()};
+}
+
+at::Tensor float_start(const RoundedStart& start, at::ScalarType storage) {
+  const QuantizedWeight& rounded = start.rounded;
+  const at::Tensor scale = rows_of(rounded.scale, 0, rounded.weight_int.size(0));
+  const at::Tensor zero_point =
+      rounded.zero_point.defined() ? rows_of(rounded.zero_point.to(at::kFloat), 0, rounded.weight_int.size(0))
+                                   : at::zeros_like(scale);
+  const at::Tensor codes = grouped(rounded.weight_int.to(at::kFloat), rounded.scale);
+  const at::Tensor weight = (grouped(start.unrounded, rounded.scale) - zero_point).mul_(scale);
+  const at::Tensor again = (weight.to(storage).to(at::kFloat) / scale + zero_point)
+                               .clamp_(rounded.grid.quant_min, rounded.grid.quant_max);
+  // Nearer to a tie than rounding errors of the methods' own arithmetic counts as wrong, too.
+  const at::Tensor wrong = (again - codes).abs_().gt(0.499);
+  return at::where(wrong, (codes - zero_point).mul_(scale), weight).view(start.unrounded.sizes());
 }
 
 RoundedStart gptq(const std::string& name, const at::Tensor& weight, const GptqFactor& factor,

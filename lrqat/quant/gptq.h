@@ -24,6 +24,10 @@ struct RoundedStart {
   at::Tensor unrounded;  // float32 [N, K], in steps of the grid, zero point included
 };
 
+// The weight in float, float32 [N, K], that a method which keeps its weight in `storage` starts from: s·(u -
+// z), or s·(q - z) where the former, once stored, would not round to q again.
+at::Tensor float_start(const RoundedStart& start, at::ScalarType storage);
+
 // What the inputs of a linear say about the order of its columns and about how errors spread; linears that
 // read the same input share it.
 struct GptqFactor {

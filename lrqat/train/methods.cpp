@@ -27,6 +27,12 @@ std::uint64_t layer_seed(std::uint64_t seed, const std::string& layer) {
   return hash;
 }
 
+// The recipe on the scales and zero points that a weight is quantized with already.
+Recipe on_scales_of(const quant::QuantizedWeight& weight, Recipe recipe) {
+  recipe.range = quant::RangeEstimator::of_stored(weight.scale, weight.zero_point);
+  return recipe;
+}
+
 quant::Grid grid_of(const Recipe& recipe) { return quant::Grid::signed_symmetric(recipe.bits); }
 
 // "scale" as a parameter or a buffer of the run.
@@ -97,6 +103,11 @@ WeightPtr prepare_l4q(const Recipe& recipe, const std::string& layer, const at::
                                    layer_seed(recipe.seed, layer));
 }
 
+WeightPtr start_l4q(const Recipe& recipe, const std::string& layer, const quant::RoundedStart& start) {
+  return prepare_l4q(on_scales_of(start.rounded, recipe), layer,
+                     quant::float_start(start, recipe.weight_dtype));
+}
+
 WeightPtr restore_l4q(const Recipe& recipe, const SavedLayer& saved) {
   const quant::L4qOptions options = l4q_options(recipe);
   const at::Tensor offset = options.learn_offset ? saved.at("offset") : at::Tensor();
@@ -132,6 +143,10 @@ quant::LsqOptions lsq_options(const Recipe& recipe) {
 
 WeightPtr prepare_lsq(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
   return quant::LsqWeight::prepare(layer, weight, lsq_options(recipe), recipe.range);
+}
+
+WeightPtr start_lsq(const Recipe& recipe, const std::string& layer, const quant::RoundedStart& start) {
+  return prepare_lsq(on_scales_of(start.rounded, recipe), layer, quant::float_start(start, at::kFloat));
 }
 
 WeightPtr restore_lsq(const Recipe& recipe, const SavedLayer& saved) {
@@ -270,8 +285,8 @@ const std::vector<Method>& methods() {
   static const std::vector<Method> table = {
       {"lr-qat", true, prepare_lr_qat, restore_lr_qat, nullptr, lr_qat_bytes, true, false, true, start_lr_qat,
        true},
-      {"l4q", true, prepare_l4q, restore_l4q, l4q_defaults, l4q_bytes, true, false},
-      {"lsq", true, prepare_lsq, restore_lsq, lsq_defaults, nullptr, false, true},
+      {"l4q", true, prepare_l4q, restore_l4q, l4q_defaults, l4q_bytes, true, false, true, start_l4q},
+      {"lsq", true, prepare_lsq, restore_lsq, lsq_defaults, nullptr, false, true, true, start_lsq},
       {"peqa", true, prepare_peqa, restore_peqa, nullptr, integer_bytes, false, false, true, start_peqa},
       {"qlora", true, prepare_qlora, restore_qlora, lora_defaults, integer_bytes, true, false, true,
        start_qlora},
@@ -300,21 +315,20 @@ std::optional<quant::QuantizedWeight> taken_over(const Recipe& own, const std::s
 
 // With the stored scales and zero points in place of estimated ones, every method's own start has the stored
 // codes: (s·k) / s rounds to k.
-void start_from(const quant::QuantizedWeight& start, Recipe& own, const std::string& layer) {
+Recipe start_from(const quant::QuantizedWeight& start, const Recipe& own, const std::string& layer) {
   const quant::ScaleParameter scale(start.scale, own.scale_options());
   if (!at::equal(scale.effective(), start.scale)) {
     fail(layer, ": the model's scales are not kept by --scale-type ", quant::scale_type_name(own.scale_type),
          own.scale_domain == quant::ScaleDomain::log ? " and --scale-domain log" : "",
          ": use a --scale-type that holds them (float32 does), or --init range to find other scales");
   }
-  own.range = quant::RangeEstimator::of_stored(start.scale, start.zero_point);
+  return on_scales_of(start, own);
 }
 
 // By the layer's own recipe; `start`: the stored integers that it starts from, where it does.
-WeightPtr prepare_own(const Method& method, Recipe own, const std::string& layer, const at::Tensor& weight,
-                      const std::optional<quant::QuantizedWeight>& start) {
-  if (start) start_from(*start, own, layer);
-  return method.prepare(own, layer, weight);
+WeightPtr prepare_own(const Method& method, const Recipe& own, const std::string& layer,
+                      const at::Tensor& weight, const std::optional<quant::QuantizedWeight>& start) {
+  return method.prepare(start ? start_from(*start, own, layer) : own, layer, weight);
 }
 
 std::optional<quant::QuantizedWeight> start_of(const Method& method, const Recipe& own,

@@ -44,8 +44,7 @@ struct Method {
   bool has_adapters = false;
   bool trains_weight = false;
   bool has_grid = true;  // false: weights stay float
-  // From integers that a post-training method chose (--init gptq); null: the method starts from float weights
-  // only.
+  // From integers that a post-training method chose (--init gptq); null: the method has no integers.
   std::shared_ptr<quant::WeightParametrization> (*start)(const Recipe&, const std::string& layer,
                                                          const quant::RoundedStart&) = nullptr;
   bool adapters_in_steps = false;  // A·B counts in steps of the grid, not in units of the weight

@@ -198,8 +198,7 @@ std::vector<RecipeField> special_fields() {
           "where training starts: stored (the integers and scales of a quantized model), range (--range), "
           "auto (stored where the model's integers lie on this grid, else range), rtn or lp (rounding to "
           "nearest, min-max or L_p range), svd (lr-qat, qlora: adapters from the rounding residue), gptq "
-          "(lr-qat, peqa, qlora, rtn: integers by calibration text), awq (channels rescaled by calibration "
-          "text)"),
+          "(integers by calibration text), awq (channels rescaled by calibration text)"),
       integer_field("svd-steps", &Recipe::svd_steps, 1, "lr-qat, qlora: LoftQ iterations of --init svd"),
       integer_field("calibration-tokens", &Recipe::calibration_tokens, 1,
                     "tokens of the training data that --init gptq and awq look at"),

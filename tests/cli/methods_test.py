@@ -120,9 +120,11 @@ def gptq_is_a_baseline_and_a_start(folder):
         assert gptq == integers(f"again-{kind}", "--method", "rtn", "--init", "gptq", *grid)
         assert gptq != integers(f"rtn-{kind}", "--method", "rtn", *grid)
         assert gptq == integers(f"peqa-{kind}", "--method", "peqa", "--init", "gptq", *grid)
+        assert gptq == integers(f"lsq-{kind}", "--method", "lsq", "--init", "gptq", *grid)
         for phi in ("float32", "bfloat16", "fixed_point8", "int4", "integer"):
             assert gptq == integers(f"{phi}-{kind}", "--phi", phi, "--init", "gptq", "--rank", 4, *grid), phi
         assert perplexity(folder, folder / f"gptq-{kind}") == perplexity(folder, folder / f"gptq-{kind}-c")
+    assert gptq == integers("l4q", "--method", "l4q", "--init", "gptq", "--range", "lp:3.5", "--rank", 4, *grid)
     mixed = integers("mixed", "--method", "rtn", "--overrides", "*.mlp.* init=gptq", "--calibration-tokens", 64)
     assert mixed not in (integers("plain", "--method", "rtn"), integers("all", "--method", "rtn", "--init", "gptq"))
     assert (folder / "mixed" / "prepared.safetensors").exists() and not (folder / "plain" / "prepared.safetensors").exists()
@@ -242,7 +244,7 @@ def refusals(folder):
     for flags, message in [(["--method", "l4q", "--symmetric", "false"], "--learn-offset true"),
                            (["--init", "svd", "--faithful-downcast", "true"], "not together with --init svd"),
                            (["--init", "magic"], "range, rtn, lp, svd, gptq or awq"),
-                           (["--method", "l4q", "--init", "gptq"], "does not start from integers"),
+                           (["--method", "lora", "--init", "gptq"], "does not start from integers"),
                            (["--range", "l4q", "--symmetric", "false"], "is for symmetric grids"),
                            (["--method", "peqa", "--learn-scale", "false"], "--learn-scale must be true"),
                            (["--weight-dtype", "int8"], "bfloat16, float16 or float32")]:

@@ -10,7 +10,9 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/quant/integer_weight.h"
+#include "lrqat/quant/l4q_weight.h"
 #include "lrqat/quant/lr_qat_start.h"
+#include "lrqat/quant/lsq_weight.h"
 #include "tests/quant/drawn_weight.h"
 #include "tests/quant/expect_error.h"
 
@@ -51,7 +53,8 @@ at::Tensor values_of(const QuantizedWeight& w) {
   const auto rows = w.weight_int.size(0), cols = w.weight_int.size(1);
   at::Tensor codes = w.weight_int.to(at::kDouble);
   if (w.zero_point.defined()) codes = codes - per_weight(w.zero_point, rows, cols);
-  return codes * per_weight(w.scale, rows, cols);
+  const at::Tensor values = codes * per_weight(w.scale, rows, cols);
+  return w.offset.defined() ? values + per_weight(w.offset, rows, cols) : values;
 }
 
 struct Naive {
@@ -162,6 +165,39 @@ TEST(Gptq, LrQatStartsOnItsCodes) {
       if (!symmetric) {
         EXPECT_TRUE(at::equal(converted.zero_point, start.rounded.zero_point));
       }
+    }
+  }
+}
+
+// Methods that keep a float weight start from one that rounds to GPTQ's codes, and lies where GPTQ's
+// compensation left it wherever its type allows that.
+TEST(Gptq, MethodsWithAFloatWeightStartOnItsCodes) {
+  for (const bool symmetric : {true, false}) {
+    at::manual_seed(18);
+    const at::Tensor weight = at::randn({32, 256}) * 0.05, x = draw_inputs(512, 256);
+    const GptqOptions options = options_of({3, "group:64", symmetric, true});
+    const auto start = gptq("layer", weight, GptqFactor::from_hessian(hessian_of(x), 0.01, true), options,
+                            RangeEstimator::parse("lp:3.5"));
+    const auto range = RangeEstimator::of_stored(start.rounded.scale, start.rounded.zero_point);
+    const at::Tensor exact = float_start(start, at::kFloat);
+    for (const auto storage : {at::kFloat, at::kBFloat16, at::kHalf}) {
+      const at::Tensor from = float_start(start, storage);
+      L4qOptions l4q;
+      l4q.grid = options.grid;
+      l4q.granularity = options.granularity;
+      l4q.storage = storage;
+      l4q.learn_offset = l4q.asymmetric_start = !symmetric;
+      const QuantizedWeight converted = L4qWeight::prepare("layer", from, l4q, range, 3)->convert();
+      EXPECT_TRUE(at::allclose(values_of(converted), values_of(start.rounded), 1e-5, 1e-7)) << storage;
+      EXPECT_EQ(at::equal(from, exact), storage == at::kFloat);  // ties of the 16-bit types are moved
+      EXPECT_LT(from.ne(exact).sum().item<std::int64_t>(), from.numel() / 20);
+    }
+    LsqOptions lsq{options.grid, options.granularity, {}, symmetric};
+    const QuantizedWeight converted = LsqWeight::prepare("layer", exact, lsq, range)->convert();
+    EXPECT_TRUE(at::equal(converted.weight_int, start.rounded.weight_int));
+    EXPECT_TRUE(at::equal(converted.scale, start.rounded.scale));
+    if (!symmetric) {
+      EXPECT_TRUE(at::equal(converted.zero_point, start.rounded.zero_point));
     }
   }
 }
