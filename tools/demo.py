@@ -1,8 +1,8 @@
 """The main job on a real model, as `make demo` runs it: SmolLM2-135M-Instruct in, a trained 4-bit model out.
 
-Rounds the model to 4 bits (the baseline), trains it by LR-QAT, measures both against the float model on a text of
-another kind than the training text, exports a GGUF file, compares the file with the trained integers, and prints one
-table. Everything is done by build/lrqat; this program only calls it and writes the report.
+Rounds the model to 4 bits, plainly and by GPTQ (the baselines), trains GPTQ's integers further by LR-QAT, measures all of
+them against the float model on a text of another kind than the training text, exports a GGUF file, compares the file with
+the trained integers, and prints one table. Everything is done by build/lrqat; this program only calls it and writes the report.
 
     python -m tools.demo [--steps N] [--windows N] [--out build/demo] [--fresh]
 
@@ -68,12 +68,12 @@ def train(model: Path, out: Path, options: argparse.Namespace) -> dict:
     return result
 
 
-def round_to_nearest(model: Path, out: Path) -> Path:
-    """The baseline: the same grid and range estimator, rounded, not trained."""
-    run = out / "rtn"
+def without_training(model: Path, out: Path, init: str) -> Path:
+    """A baseline on the same grid and range: rounded to nearest (init range), or by GPTQ on the same text (gptq)."""
+    run = out / init
     if not run.exists():
         lrqat("train", "--config", ROOT / "recipes" / "demo.toml", "--model", model, "--data",
-              ROOT / "data" / "encyclopedia.txt", "--method", "rtn", "--steps", 0, "--out", run)
+              ROOT / "data" / "encyclopedia.txt", "--method", "rtn", "--init", init, "--steps", 0, "--out", run)
     return run
 
 
@@ -94,6 +94,7 @@ def table(report: dict) -> str:
         ("", "perplexity", "KL to float", "size"),
         ("float (16 bits)", f"{p['float']:.2f}", "0", mib(size["float"])),
         ("rounded to 4 bits", f"{p['rtn']:.2f}", f"{kl['rtn']:.4f}", mib(size["quantized"])),
+        ("GPTQ, 4 bits", f"{p['gptq']:.2f}", f"{kl['gptq']:.4f}", mib(size["quantized"])),
         ("LR-QAT, 4 bits", f"{p['lr_qat']:.2f}", f"{kl['lr_qat']:.4f}", mib(size["quantized"])),
     ]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
@@ -105,13 +106,14 @@ def summary(report: dict) -> str:
     p, kl = report["perplexity"], report["kl_to_float"]
     closed = (p["rtn"] - p["lr_qat"]) / (p["rtn"] - p["float"])
     e = report["exports"][0]
-    return f"""# {report['model']}: what LR-QAT gains over rounding
+    return f"""# {report['model']}: what LR-QAT gains over rounding and GPTQ
 
 Text: {report['text']} ({report['tokens']} tokens scored), a text of another kind than the training text.
 
 {table(report)}
 
-LR-QAT closes {closed:.0%} of the perplexity gap that rounding opens; its KL divergence to the float model is {kl['lr_qat'] / kl['rtn']:.2f} of rounding's.
+LR-QAT closes {closed:.0%} of the perplexity gap that rounding opens; its KL divergence to the float model is {kl['lr_qat'] / kl['rtn']:.2f} of rounding's
+and {kl['lr_qat'] / kl['gptq']:.2f} of GPTQ's, whose integers it starts from.
 
 - trained in {report['seconds']['train']:.0f} s at {report['tokens_per_second']:.0f} tokens/s, peak memory {report['peak_memory_bytes'] / 2**20:.0f} MiB
 - {Path(e['path']).name}: {e['bit_exact_tensors']} of {e['tensors']} tensors bit-exact with the trained integers and scales
@@ -143,12 +145,14 @@ def main() -> None:
         seconds[name] = round(time.monotonic() - begin, 1)
         return result
 
-    rtn = timed("round to nearest", round_to_nearest, model, out)
+    rtn = timed("round to nearest", without_training, model, out, "range")
+    gptq = timed("GPTQ", without_training, model, out, "gptq")
     trained = timed("train", train, model, out, options)
     converted = out / "converted"
     timed("convert", lambda: lrqat("convert", "--run", out / "run", "--out", converted, "--force"))
     exported = timed("export", export, converted, out)
     rounded_result = timed("measure rounding", measure, rtn, model, options.windows)
+    gptq_result = timed("measure GPTQ", measure, gptq, model, options.windows)
     trained_result = timed("measure LR-QAT", measure, converted, model, options.windows)
     sample = timed("generate", lambda: lrqat("generate", "--model", converted, "--prompt", PROMPT, "--max-tokens", 48))
     seconds["train"] = trained["seconds"]
@@ -158,8 +162,9 @@ def main() -> None:
         "text": "data/novels.txt",
         "tokens": trained_result["tokens"],
         "perplexity": {"float": trained_result["reference_perplexity"], "rtn": rounded_result["perplexity"],
-                       "lr_qat": trained_result["perplexity"]},
-        "kl_to_float": {"rtn": rounded_result["kl_to_reference"], "lr_qat": trained_result["kl_to_reference"]},
+                       "gptq": gptq_result["perplexity"], "lr_qat": trained_result["perplexity"]},
+        "kl_to_float": {"rtn": rounded_result["kl_to_reference"], "gptq": gptq_result["kl_to_reference"],
+                        "lr_qat": trained_result["kl_to_reference"]},
         "bytes": {"float": 2 * PARAMETERS, "quantized": exported["bytes"]},
         "exports": [exported],
         "tokens_per_second": trained["tokens_per_second"],

@@ -25,7 +25,7 @@ from pathlib import Path
 from tools import study_report
 from tools.demo import ROOT, model_file
 
-RECIPE = ["--config", "recipes/demo.toml", "--save-every", "0"]
+RECIPE = ["--config", "recipes/study.toml"]
 DOCUMENT_END = "<|endoftext|>\n"
 WINDOWS = 6  # of 512 tokens, spread over the text
 STRIDES = {"held_out": 7, "novels": 9}
@@ -45,7 +45,7 @@ class Method:
     steps: int = 40  # of 2 × 512 tokens
 
 
-# Learning rates: docs/results.md, "Learning rates". lora-alpha = rank as in recipes/demo.toml.
+# Learning rates: docs/results.md, "Learning rates". lora-alpha = rank as in recipes/study.toml.
 METHODS = [
     Method("rtn", "rounding to nearest", "--method rtn", steps=0),
     Method("gptq", "GPTQ", "--method rtn --init gptq", steps=0),
@@ -54,6 +54,10 @@ METHODS = [
     Method("l4q", "L4Q", "--method l4q --lr 2e-3 --scale-lr 1e-4 --weight-decay 0", "--learn-offset true"),
     Method("peqa", "PEQA", "--method peqa --scale-domain log --scale-lr 3e-3"),
     Method("lr-qat-gptq", "LR-QAT, fixed_point8, from GPTQ", "--init gptq"),
+    Method("l4q-gptq", "L4Q, from GPTQ", "--method l4q --lr 2e-3 --scale-lr 1e-4 --weight-decay 0 --init gptq",
+           "--learn-offset true"),
+    Method("lsq-gptq", "LSQ, full model, from GPTQ",
+           "--method lsq --lr 5e-4 --scale-lr 1e-4 --weight-decay 0 --init gptq"),
     Method("qlora", "QLoRA, merged by rounding", "--method qlora --lr 5e-4", convert="--round-adapters"),
     Method("lr-qat-int4", "LR-QAT, int4, start by decomposition", "--phi int4 --init svd"),
     Method("lr-qat-bfloat16", "LR-QAT, bfloat16", "--phi bfloat16"),

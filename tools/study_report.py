@@ -92,9 +92,9 @@ def draw(figure_of: str, rows: list[dict], value, label: str, path: Path, error=
             x = [widths.index(row["bits"]) + (index + 0.5) / len(labels) * 0.8 - 0.4 for row in found]
             y = [value(row) for row in found]
             if error:
-                axis.errorbar(x, y, [error(row) for row in found], fmt="o", capsize=4, label=name, color=f"C{index}")
+                axis.errorbar(x, y, [error(row) for row in found], fmt="o", capsize=4, label=name, color=plt.cm.tab20(index))
             else:
-                axis.bar(x, y, 0.75 / len(labels), label=name, color=f"C{index}")
+                axis.bar(x, y, 0.75 / len(labels), label=name, color=plt.cm.tab20(index))
         axis.set_xticks(range(len(widths)), [f"{bits} bits" for bits in widths])
         axis.set_xlim(-0.5, len(widths) - 0.5)
         axis.set_ylabel(label)
