@@ -7,6 +7,7 @@ LRQAT_TOKENIZER_STRINGS: how many strings (default 100000).
 """
 
 import base64
+import functools
 import json
 import os
 import random
@@ -190,6 +191,7 @@ def tekken(folder):
     return path, tokenizer, ["[INST]", "[/INST]", "<s>", "<SPECIAL_999>"]
 
 
+@functools.cache
 def byte_characters():
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
