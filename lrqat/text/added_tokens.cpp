@@ -1,19 +1,17 @@
 #include "lrqat/text/added_tokens.h"
 
 #include "lrqat/base/error.h"
+#include "lrqat/text/pattern.h"
 #include "lrqat/text/unicode.h"
-#include "lrqat/text/unicode_versions.h"
 
 namespace lrqat::text {
 namespace {
 
 bool starts_with_word_character(std::string_view text) {
   // \w of Rust's regex crate.
-  static const Regex kWord(R"(\A[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}])", "word character");
-  if (text.empty()) return false;
-  const std::string_view character = text.substr(0, utf8_length(text[0]));
-  const std::optional<std::string> older = with_older_characters(character);
-  return kWord.find(older ? *older : character, 0).has_value();
+  static const Pattern kWord(
+      Regex(R"(\A[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D}])", "word character"));
+  return !text.empty() && MatchIterator(kWord, text.substr(0, utf8_length(text[0]))).next().has_value();
 }
 
 bool ends_with_word_character(std::string_view text) {

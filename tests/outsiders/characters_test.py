@@ -4,8 +4,6 @@ Each kind is a normalizer, pre-tokenizer or property of regular expressions. The
 show all that a normalizer did; a pre-tokenizer's cuts show by the mark that Metaspace puts in front of each part.
 """
 
-import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -85,18 +83,10 @@ KINDS = {
 }
 
 
-def ours(path, texts):
-    command = [str(support.BUILD / "lrqat"), "tokenize", "--tokenizer", str(path), "--no-special", "--json"]
-    result = subprocess.run(command, input="".join(json.dumps(text) + "\n" for text in texts), text=True,
-                            capture_output=True, env=support.ENVIRONMENT)
-    assert result.returncode == 0, f"{' '.join(command)}\nended with {result.returncode}\n{result.stderr}"
-    return [json.loads(line) for line in result.stdout.splitlines()]
-
-
 def differing(path, theirs, texts):
     """Of `texts`, those with other ids, and how many ids there are."""
     expected = [encoding.ids for encoding in theirs.encode_batch(texts, add_special_tokens=False)]
-    found = ours(path, texts)
+    found = support.tokenize(path, texts)
     assert len(found) == len(texts)
     return [text for text, a, b in zip(texts, found, expected) if a != b], sum(map(len, found))
 

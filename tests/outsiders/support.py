@@ -55,6 +55,16 @@ def lrqat_error(*arguments):
     return result.stderr
 
 
+def tokenize(path, texts):
+    """Ids of every text by a tokenizer's file or a GGUF model."""
+    flag = "--model" if path.suffix == ".gguf" else "--tokenizer"
+    command = [str(BUILD / "lrqat"), "tokenize", flag, str(path), "--no-special", "--json"]
+    lines = "".join(json.dumps(text) + "\n" for text in texts)
+    result = subprocess.run(command, input=lines, text=True, capture_output=True, env=ENVIRONMENT)
+    assert result.returncode == 0, f"{' '.join(command)}\nended with {result.returncode}\n{result.stderr}"
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
 def gtest(executable, test, **environment):
     """Runs a test executable that writes files for outsiders where the environment asks for them."""
     command = [str(BUILD / "tests" / executable), f"--gtest_filter={test}"]

@@ -11,7 +11,6 @@ import functools
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -367,20 +366,11 @@ KINDS = {
 }
 
 
-def ours(path, texts):
-    flag = "--model" if path.suffix == ".gguf" else "--tokenizer"
-    command = [str(support.BUILD / "lrqat"), "tokenize", flag, str(path), "--no-special", "--json"]
-    lines = "".join(json.dumps(text) + "\n" for text in texts)
-    result = subprocess.run(command, input=lines, text=True, capture_output=True, env=support.ENVIRONMENT)
-    assert result.returncode == 0, f"{' '.join(command)}\nended with {result.returncode}\n{result.stderr}"
-    return [json.loads(line) for line in result.stdout.splitlines()]
-
-
 def compare(name, folder):
     path, tokenizer, specials = KINDS[name](folder)
     texts = list(strings(name, specials))
     theirs = [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
-    found = ours(path, texts)
+    found = support.tokenize(path, texts)
     assert len(found) == len(theirs) == STRINGS, (len(found), len(theirs))
     differing = [i for i in range(STRINGS) if found[i] != theirs[i]]
     if differing:
