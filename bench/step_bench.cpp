@@ -26,6 +26,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
 #include "lrqat/model/build.h"
+#include "lrqat/model/device.h"
 #include "lrqat/model/tensor_pool.h"
 #include "lrqat/quant/block_product.h"
 #include "lrqat/quant/float_weight.h"
@@ -177,7 +178,7 @@ int run(int argc, char** argv) {
       compute_name == "bfloat16" ? quant::ComputeType::bfloat16 : quant::ComputeType::float32;
   const std::int64_t batch = arguments.number("--batch", 4), sequence = arguments.number("--sequence", 512);
   const std::int64_t steps = arguments.number("--steps", 3);
-  const at::Device device(arguments.text("--device", "cpu"));
+  const at::Device device = model::open_device(arguments.text("--device", "cpu"));
   quant::LrQatOptions options;
   options.grid = quant::Grid::signed_symmetric(4);
   options.granularity = quant::Granularity::parse(arguments.text("--granularity", "channel"));

@@ -1,24 +1,30 @@
 #!/usr/bin/env bash
 # Installs what is missing, and only that: Debian packages (through sudo where not root) and the virtual environment
-# .venv with the pinned packages of requirements.txt.
+# .venv with the pinned packages of requirements.txt. Where everything is there it needs no network.
 #   tools/setup.sh           what building and running need
 #   tools/setup.sh --tests   also requirements-test.txt: the outsiders that the tests compare with
 #   tools/setup.sh --demo    also requirements-demo.txt: the model of the demo
 #   tools/setup.sh --study   also requirements-study.txt: what draws the plots of the study
 #   tools/setup.sh --lint    also clang-format and clang-tidy
+# CPU_ONLY=1 leaves out NVIDIA's libraries, which only `--device cuda` and Python's `import torch` with torch's CUDA
+# wheel need. LRQAT_TORCH is what pip is given in place of requirements.txt: LRQAT_TORCH=torch===2.13.0 is the CUDA
+# wheel, LRQAT_TORCH="torch===2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu" the CPU wheel.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+say() { echo "tools/setup.sh: $*" >&2; }
+
 packages=(g++ cmake make ninja-build ccache pkg-config python3-venv nlohmann-json3-dev libcli11-dev libpcre2-dev
           libutf8proc-dev libgtest-dev libbenchmark-dev xz-utils)
-requirements=(requirements.txt)
+requirements=()
+tests=
 for argument in "$@"; do
   case "$argument" in
-    --tests) requirements+=(requirements-test.txt requirements-gptqmodel.txt) ;;
+    --tests) tests=1; requirements+=(requirements-test.txt requirements-gptqmodel.txt) ;;
     --demo) requirements+=(requirements-demo.txt) ;;
     --study) requirements+=(requirements-study.txt) ;;
     --lint) packages+=(clang-format clang-tidy) ;;
-    *) echo "tools/setup.sh: unknown argument $argument (known: --tests, --demo, --study, --lint)" >&2; exit 2 ;;
+    *) say "unknown argument $argument (known: --tests, --demo, --study, --lint)"; exit 2 ;;
   esac
 done
 
@@ -35,31 +41,72 @@ for package in "${packages[@]}"; do
   missing+=("$package")
 done
 if [ ${#missing[@]} -gt 0 ]; then
-  echo "installing Debian packages: ${missing[*]}" >&2
   sudo=()
+  command -v apt-get >/dev/null || { say "no apt-get here; needed are the Debian packages ${missing[*]}"; exit 1; }
   if [ "$(id -u)" != 0 ]; then
-    command -v sudo >/dev/null || { echo "tools/setup.sh: not root and no sudo; install: ${missing[*]}" >&2; exit 1; }
+    command -v sudo >/dev/null || { say "not root and no sudo; have these installed: ${missing[*]}"; exit 1; }
     sudo=(sudo)
   fi
+  say "installing Debian packages: ${missing[*]}"
   "${sudo[@]}" apt-get update -qq
   "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-[ -x .venv/bin/python ] || python3 -m venv .venv
-for file in "${requirements[@]}"; do
-  stamp=".venv/$(basename "$file").installed"
-  cmp -s "$file" "$stamp" && continue
-  echo "installing $file into .venv" >&2
-  # --no-deps: the files pin everything, so no package can pull in another torch.
-  install=(.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps)
+python=python3
+[ -x .venv/bin/python ] && python=.venv/bin/python
+if ! "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))'; then
+  say "$python is $("$python" --version 2>&1), and the pinned packages are for Python 3.11 to 3.14. Make the virtual" \
+      "environment with one of those, then go on as before: rm -rf .venv && python3.12 -m venv .venv"
+  exit 1
+fi
+[ -x .venv/bin/python ] || python3 -m venv --clear .venv
+
+# --no-deps: the files pin everything, so no package can pull in another torch.
+install=(.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps)
+# Installs a requirements file once; $2, where given, says why.
+install_file() {
+  local file=$1 stamp=.venv/$1.installed
+  cmp -s "$file" "$stamp" && return
+  say "installing $file into .venv$(sed -n 's/^# Download: /, a download of /p' "$file")${2:+ ($2)}"
   if [ "$file" = requirements-gptqmodel.txt ]; then  # beside the others, and only where it installs
     rm -rf .venv/gptqmodel
     if ! "${install[@]}" --no-build-isolation --target .venv/gptqmodel -r "$file"; then
-      echo "gptqmodel does not install here: tests/outsiders/gptqmodel_test.py is skipped" >&2
-      continue
+      say "gptqmodel does not install here: tests/outsiders/gptqmodel_test.py is skipped"
+      return
     fi
+  elif [ "$file" = requirements.txt ] && [ -n "${LRQAT_TORCH:-}" ]; then
+    # shellcheck disable=SC2086  # may hold options of pip beside the requirement
+    "${install[@]}" $LRQAT_TORCH
   else
     "${install[@]}" -r "$file"
   fi
   cp "$file" "$stamp"
-done
+}
+
+has_gpu() { [ -e /dev/nvidia0 ] || nvidia-smi -L >/dev/null 2>&1; }
+
+# Another wheel than before is asked for: torch is installed anew.
+choice=.venv/torch-wheel
+if [ -n "${LRQAT_TORCH:-}" ] && [ "$LRQAT_TORCH" != "$(cat $choice 2>/dev/null)" ]; then
+  rm -f .venv/requirements.txt.installed
+fi
+new_torch=
+cmp -s requirements.txt .venv/requirements.txt.installed || new_torch=1
+install_file requirements.txt
+[ -z "${LRQAT_TORCH:-}" ] || echo "$LRQAT_TORCH" > $choice
+
+if compgen -G '.venv/lib/python3*/site-packages/torch/lib/libtorch_cuda.so' >/dev/null; then
+  install_file requirements-cudart.txt "torch is the CUDA wheel"
+  if [ "${CPU_ONLY:-0}" = 1 ]; then
+    :
+  elif has_gpu; then
+    install_file requirements-cuda.txt "for --device cuda on this machine's NVIDIA GPU; CPU_ONLY=1 leaves it out"
+  elif [ -n "$tests" ]; then
+    install_file requirements-cuda.txt \
+      "the tests' import torch needs it with the CUDA wheel; CPU_ONLY=1 leaves it out and skips those tests"
+  fi
+elif [ -n "$new_torch" ] && [ "${CPU_ONLY:-0}" != 1 ] && has_gpu; then
+  say "this machine has an NVIDIA GPU, but the torch installed is the CPU wheel, so --device cuda cannot work;" \
+      "LRQAT_TORCH=torch===2.13.0 make setup installs the CUDA wheel"
+fi
+for file in ${requirements[@]+"${requirements[@]}"}; do install_file "$file"; done

@@ -1,6 +1,5 @@
 #include "lrqat/cli/cli.h"
 
-#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 
 #include <CLI/CLI.hpp>
@@ -10,6 +9,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/cli/progress_bar.h"
+#include "lrqat/model/device.h"
 #include "lrqat/model/tensor_pool.h"
 #include "lrqat/train/run.h"
 
@@ -49,12 +49,7 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
 void print_json(const Json& document) { std::cout << document.dump(2) << std::endl; }
 
 void execute(const Action& action, const CommonOptions& options) {
-  if (options.device != "cpu" && options.device.rfind("cuda", 0) != 0) {
-    throw UsageError(concat("--device ", options.device, " is not known: use cpu or cuda"));
-  }
-  if (options.device != "cpu" && !at::hasCUDA()) {
-    fail("--device ", options.device, ": this LibTorch sees no CUDA device; use --device cpu");
-  }
+  model::open_device(options.device);
   if (options.threads > 0) at::set_num_threads(options.threads);
   ProgressBar progress;
   Context context{options, progress, print_json};

@@ -136,7 +136,7 @@ def refusals(folder):
         (1, ["perplexity", "--model", folder / "nothing", "--data", folder / "short.txt"], "nothing"),
         (1, ["perplexity", "--model", run, "--data", folder / "short.txt"], "fewer than one window"),
         (1, ["convert", "--run", folder / "tiny", "--out", folder / "c"], "nothing to convert"),
-        (2, ["perplexity", "--model", run, "--data", folder / "short.txt", "--device", "tpu"], "use cpu or cuda"),
+        (2, ["perplexity", "--model", run, "--data", folder / "short.txt", "--device", "tpu"], "use cpu, cuda or cuda:N"),
         (2, ["export", "--model", run, "--format", "zip", "--out", folder / "m"], "gguf"),
     ]
     for code, command, message in cases:

@@ -20,8 +20,18 @@ class Skipped(Exception):
     """What a check compares with is not installed."""
 
 
+def torch_lacks_nvidia():
+    """Whether torch is the CUDA wheel and NVIDIA's libraries, which its Python module loads, were left out."""
+    spec = importlib.util.find_spec("torch")
+    return (spec is not None and (Path(spec.origin).parent / "lib" / "libtorch_cuda.so").exists()
+            and not (Path(spec.origin).parents[1] / "nvidia" / "cudnn").exists())
+
+
 def require(*names):
     """The modules; ends with 77 where one is not installed. One that is installed and broken is a failure."""
+    if "torch" in names and torch_lacks_nvidia():
+        print("skipped: import torch needs requirements-cuda.txt with the CUDA wheel (tools/setup.sh without CPU_ONLY)")
+        sys.exit(SKIPPED)
     for name in names:
         if importlib.util.find_spec(name) is None:
             print(f"skipped: {name} is not installed (tools/setup.sh --tests)")

@@ -1,0 +1,127 @@
+"""What tools/setup.sh installs on which machine, with stand-ins for pip, dpkg, nvidia-smi and the wheel of torch: nothing
+is downloaded. The stand-in for .venv's Python writes what pip is asked for to stderr, between the script's own lines."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support import ROOT, main
+
+TOOLS = ["bash", "cat", "cmp", "cp", "dirname", "env", "rm", "sed"]  # all that the script may find in PATH
+PYTHON = f"""#!/bin/bash
+if [ "$1" = -m ]; then echo "PIP ${{@:7}}" >&2; else exec {sys.executable} "$@"; fi
+"""
+
+
+def script(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def machine(folder, wheel="cpu", gpu=False, packages=True):
+    """A clone with a .venv that holds a wheel of torch, on a machine with or without a GPU."""
+    clone, binaries = folder / "clone", folder / "bin"
+    (clone / "tools").mkdir(parents=True)
+    shutil.copy(ROOT / "tools" / "setup.sh", clone / "tools")
+    for file in ROOT.glob("requirements*.txt"):
+        shutil.copy(file, clone)
+    script(clone / ".venv" / "bin" / "python", PYTHON)
+    libraries = clone / ".venv" / "lib" / "python3.11" / "site-packages" / "torch" / "lib"
+    libraries.mkdir(parents=True)
+    for name in ["libtorch_cpu.so", *(["libtorch_cuda.so"] if wheel == "cuda" else [])]:
+        (libraries / name).touch()
+    binaries.mkdir()
+    for tool in TOOLS:
+        (binaries / tool).symlink_to(shutil.which(tool))
+    script(binaries / "dpkg-query", f"#!/bin/bash\nprintf {'installed' if packages else 'config-files'}\n")
+    script(binaries / "apt-get", "#!/bin/bash\necho \"APT $*\" >&2\n")
+    script(binaries / "id", "#!/bin/bash\necho 1000\n")
+    script(binaries / "nvidia-smi", f"#!/bin/bash\nexit {0 if gpu else 9}\n")
+    return clone
+
+
+def setup(clone, *arguments, expect=0, **environment):
+    """The lines on stderr."""
+    result = subprocess.run(["bash", clone / "tools" / "setup.sh", *arguments], capture_output=True, text=True,
+                            env={"PATH": str(clone.parent / "bin"), **environment})
+    assert result.returncode == expect, (result.returncode, result.stderr)
+    return result.stderr.splitlines()
+
+
+def pip(lines):
+    return [line.removeprefix("PIP ") for line in lines if line.startswith("PIP ")]
+
+
+def cpu_wheel_needs_nothing_of_nvidia(folder):
+    clone = machine(folder)
+    assert pip(setup(clone)) == ["-r requirements.txt"]
+    assert setup(clone) == [], "a second run has nothing to do"
+    assert pip(setup(clone, "--demo")) == ["-r requirements-demo.txt"]
+
+
+def cuda_wheel_needs_the_runtime(folder):
+    clone = machine(folder, wheel="cuda")
+    assert pip(setup(clone)) == ["-r requirements.txt", "-r requirements-cudart.txt"]
+    assert setup(clone) == []
+    lines = setup(clone, "--tests", CPU_ONLY="1")
+    assert "-r requirements-cuda.txt" not in pip(lines), lines
+    lines = setup(clone, "--tests")
+    assert pip(lines) == ["-r requirements-cuda.txt"] and "import torch" in lines[0], lines
+
+
+def gpu_needs_everything(folder):
+    clone = machine(folder, wheel="cuda", gpu=True)
+    lines = setup(clone, CPU_ONLY="1")
+    assert pip(lines) == ["-r requirements.txt", "-r requirements-cudart.txt"], lines
+    lines = setup(clone)
+    assert "1.98 GB" in lines[0] and "CPU_ONLY=1" in lines[0], lines
+    assert lines[1:] == ["PIP -r requirements-cuda.txt"], "the size is said before the download"
+
+
+def gpu_with_the_cpu_wheel_is_told(folder):
+    clone = machine(folder, gpu=True)
+    lines = setup(clone)
+    assert pip(lines) == ["-r requirements.txt"] and "LRQAT_TORCH=torch===2.13.0" in lines[-1], lines
+    assert setup(clone) == [], "it is said once"
+
+
+def the_wheel_can_be_chosen(folder):
+    clone = machine(folder)
+    index = "torch===2.13.0+cpu --extra-index-url https://example.invalid/whl"
+    assert pip(setup(clone, LRQAT_TORCH=index)) == [index]
+    assert setup(clone, LRQAT_TORCH=index) == [] and setup(clone) == [], "the choice stays"
+    assert pip(setup(clone, LRQAT_TORCH="torch===2.13.0")) == ["torch===2.13.0"]
+
+
+def old_python_is_named(folder):
+    clone = machine(folder)
+    shutil.rmtree(clone / ".venv")
+    script(folder / "bin" / "python3", "#!/bin/bash\n[ $1 = --version ] && echo Python 3.9.2\nexit 1\n")
+    lines = setup(clone, expect=1)
+    assert "Python 3.9.2" in lines[-1] and "3.11 to 3.14" in lines[-1], lines
+    assert not (clone / ".venv").exists()
+
+
+def without_sudo_the_packages_are_named(folder):
+    lines = setup(machine(folder, packages=False), expect=1)
+    assert "no sudo" in lines[-1] and "libcli11-dev" in lines[-1] and "APT" not in "".join(lines), lines
+
+
+def pins_are_complete(_):
+    """Every line of the files is a pin, and no package is in two of the CUDA files."""
+    names = []
+    for file in ["requirements-cudart.txt", "requirements-cuda.txt"]:
+        lines = [line for line in (ROOT / file).read_text().splitlines() if not line.startswith("#")]
+        assert all(line.count("==") == 1 for line in lines), lines
+        names += [line.split("==")[0] for line in lines]
+    assert len(names) == len(set(names)) == 15, names
+
+
+if __name__ == "__main__":
+    on_gpu_machine = os.path.exists("/dev/nvidia0")  # there the machines without one cannot be played
+    main([gpu_needs_everything, the_wheel_can_be_chosen, old_python_is_named, without_sudo_the_packages_are_named,
+          pins_are_complete, *([] if on_gpu_machine else [cpu_wheel_needs_nothing_of_nvidia, cuda_wheel_needs_the_runtime,
+                                                          gpu_with_the_cpu_wheel_is_told])])
