@@ -7,10 +7,8 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <vector>
 
 #include "lrqat/base/error.h"
 
@@ -21,21 +19,11 @@ namespace {
 
 std::string system_message() { return std::strerror(errno); }
 
-// A name beside `target` that no other process or thread uses; on the same file system, so rename is atomic.
-fs::path temporary_beside(const fs::path& target) {
-  static std::atomic<unsigned> counter{0};
-  fs::path name = target;
-  if (!name.has_filename()) name = name.parent_path();  // "out/" names the same folder as "out"
-  name += concat(".tmp-", ::getpid(), "-", counter++);
-  return name;
-}
-
-void create_parent(const fs::path& target) {
-  const fs::path parent = target.parent_path();
-  if (parent.empty()) return;
-  std::error_code code;
-  fs::create_directories(parent, code);
-  if (code) fail("cannot create folder ", parent.string(), ": ", code.message());
+fs::path new_target(const fs::path& target, bool replace) {
+  if (!replace && fs::exists(target)) {
+    fail("output ", target.string(), " exists already: name another folder or remove it first");
+  }
+  return target;
 }
 
 }  // namespace
@@ -77,25 +65,17 @@ void MappedFile::release(std::span<const std::byte> part) const {
               MADV_DONTNEED);  // NOLINT(performance-no-int-to-ptr)
 }
 
-AtomicFile::AtomicFile(fs::path target) : target_(std::move(target)), temporary_(temporary_beside(target_)) {
-  create_parent(target_);
-  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-  if (descriptor_ < 0) fail("cannot create ", temporary_.string(), ": ", system_message());
-}
-
-AtomicFile::~AtomicFile() {
-  if (descriptor_ < 0) return;
-  ::close(descriptor_);
-  ::unlink(temporary_.c_str());
-}
+AtomicFile::AtomicFile(fs::path target) : temporary_(std::move(target), Temporary::Kind::file) {}
 
 void AtomicFile::write(std::span<const std::byte> data) {
-  LRQAT_CHECK(descriptor_ >= 0, "write after commit");
+  LRQAT_CHECK(!committed_, "write after commit");
   while (!data.empty()) {
-    const ssize_t written = ::write(descriptor_, data.data(), std::min<std::size_t>(data.size(), 1U << 30));
+    const ssize_t written =
+        ::write(temporary_.descriptor(), data.data(), std::min<std::size_t>(data.size(), 1U << 30));
     if (written < 0) {
-      if (errno == EINTR) continue;
-      fail("cannot write ", target_.string(), ": ", system_message());
+      const int error = errno;
+      if (error == EINTR) continue;
+      fail("cannot write ", temporary_.target().string(), ": ", std::strerror(error));
     }
     data = data.subspan(static_cast<std::size_t>(written));
     offset_ += static_cast<std::uint64_t>(written);
@@ -112,50 +92,24 @@ void AtomicFile::pad_to(std::uint64_t offset) {
   }
 }
 
-void AtomicFile::commit() {
-  LRQAT_CHECK(descriptor_ >= 0, "committed twice");
-  const bool synced = ::fsync(descriptor_) == 0;
-  const std::string reason = system_message();
-  ::close(descriptor_);
-  descriptor_ = -1;
-  if (!synced || ::rename(temporary_.c_str(), target_.c_str()) != 0) {
-    const std::string why = synced ? system_message() : reason;
-    ::unlink(temporary_.c_str());
-    fail("cannot write ", target_.string(), ": ", why);
+void AtomicFile::commit(const std::function<void(const fs::path&)>& verify) {
+  LRQAT_CHECK(!committed_, "committed twice");
+  if (::fsync(temporary_.descriptor()) != 0) {
+    const int error = errno;
+    fail("cannot write ", temporary_.target().string(), ": ", std::strerror(error));
   }
+  if (verify) verify(temporary_.path());
+  temporary_.take_name(/*replace=*/true);
+  committed_ = true;
 }
 
-AtomicDirectory::AtomicDirectory(fs::path target, bool replace)
-    : target_(std::move(target)), temporary_(temporary_beside(target_)), replace_(replace) {
-  if (!replace_ && fs::exists(target_)) {
-    fail("output ", target_.string(), " exists already: name another folder or remove it first");
-  }
-  create_parent(target_);
-  std::error_code code;
-  if (!fs::create_directory(temporary_, code)) {
-    fail("cannot create folder ", temporary_.string(), ": ", code.message());
-  }
-}
-
-AtomicDirectory::~AtomicDirectory() {
-  if (committed_) return;
-  std::error_code ignored;
-  fs::remove_all(temporary_, ignored);
-}
+AtomicDirectory::AtomicDirectory(const fs::path& target, bool replace)
+    : temporary_(new_target(target, replace), Temporary::Kind::folder), replace_(replace) {}
 
 void AtomicDirectory::commit() {
   LRQAT_CHECK(!committed_, "committed twice");
-  fs::path old;
-  if (replace_ && fs::exists(target_)) {
-    old = temporary_beside(target_);
-    fs::rename(target_, old);
-  }
-  std::error_code code;
-  fs::rename(temporary_, target_, code);
-  if (code) fail("cannot write folder ", target_.string(), ": ", code.message());
+  temporary_.take_name(replace_);
   committed_ = true;
-  std::error_code ignored;
-  if (!old.empty()) fs::remove_all(old, ignored);
 }
 
 std::string read_text_file(const fs::path& path) {

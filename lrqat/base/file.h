@@ -5,10 +5,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+
+#include "lrqat/base/temporary.h"
 
 namespace lrqat {
 
@@ -35,11 +38,10 @@ class MappedFile {
 };
 
 // Writes a file under a temporary name; commit() syncs and renames it to the target. Destroyed without
-// commit(), it leaves nothing behind.
+// commit(), it leaves nothing behind; killed, something that the next writer of the target removes.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path target);
-  ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
@@ -47,30 +49,28 @@ class AtomicFile {
   void write(std::string_view text);
   void pad_to(std::uint64_t offset);  // zero bytes up to `offset` from the file's start
   std::uint64_t offset() const { return offset_; }
-  void commit();
+  // `verify` gets the name of the complete file before it has the target's; what it throws leaves nothing.
+  void commit(const std::function<void(const std::filesystem::path&)>& verify = {});
 
  private:
-  std::filesystem::path target_;
-  std::filesystem::path temporary_;
-  int descriptor_ = -1;
+  Temporary temporary_;
+  bool committed_ = false;
   std::uint64_t offset_ = 0;
 };
 
 // A folder that appears whole or not at all: fill path(), then commit() renames it to the target. An existing
-// target is an Error at construction unless `replace` (then it is swapped out at commit and removed).
+// target is an Error at construction unless `replace` (then it is exchanged at commit and removed).
 class AtomicDirectory {
  public:
-  AtomicDirectory(std::filesystem::path target, bool replace);
-  ~AtomicDirectory();
+  AtomicDirectory(const std::filesystem::path& target, bool replace);
   AtomicDirectory(const AtomicDirectory&) = delete;
   AtomicDirectory& operator=(const AtomicDirectory&) = delete;
 
-  const std::filesystem::path& path() const { return temporary_; }
+  const std::filesystem::path& path() const { return temporary_.path(); }
   void commit();
 
  private:
-  std::filesystem::path target_;
-  std::filesystem::path temporary_;
+  Temporary temporary_;
   bool replace_;
   bool committed_ = false;
 };

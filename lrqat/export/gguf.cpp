@@ -219,24 +219,15 @@ ExportReport export_gguf(const model::OpenedModel& model, const fs::path& out, c
   check_target(out);
   check_model(model.decoder->config());
   const std::vector<ExportTensor> tensors = gguf_tensors(*model.decoder, options);
-  // Under this name until it is verified.
-  fs::path unverified = out;
-  unverified += ".unverified";
   ExportReport report{.format = "gguf", .path = out};
-  try {
-    formats::GgufWriter writer(unverified);
-    report.warnings = set_metadata(model, tensors, writer);
-    for (const ExportTensor& tensor : tensors) writer.declare(tensor.name, tensor.type, tensor.shape);
-    write_tensors(tensors, writer, progress);
-    writer.finish();
+  formats::GgufWriter writer(out);
+  report.warnings = set_metadata(model, tensors, writer);
+  for (const ExportTensor& tensor : tensors) writer.declare(tensor.name, tensor.type, tensor.shape);
+  write_tensors(tensors, writer, progress);
+  writer.finish([&](const fs::path& unverified) {
     read_back_gguf(unverified, tensors, report, progress);
     report.bytes = static_cast<std::int64_t>(fs::file_size(unverified));
-    fs::rename(unverified, out);
-  } catch (...) {
-    std::error_code ignored;
-    fs::remove(unverified, ignored);
-    throw;
-  }
+  });
   add_model_warnings(model.decoder->config(), report);
   add_warnings(tensors, options, report);
   return report;

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -122,7 +123,8 @@ class GgufFile {
 };
 
 // Writes a version 3 file: set() the metadata, declare() the tensors, then write() their data in declared
-// order (in one or more pieces), then finish(). Without finish() nothing appears.
+// order (in one or more pieces), then finish(). Without finish() nothing appears, nor where `verify`, which gets
+// the name of the complete file, throws.
 class GgufWriter {
  public:
   explicit GgufWriter(const std::filesystem::path& path, std::uint64_t alignment = 32);
@@ -130,7 +132,7 @@ class GgufWriter {
   void set(const std::string& key, GgufValue value);  // Error where the key was set before
   void declare(const std::string& name, GgmlType type, std::vector<std::int64_t> shape);  // row-major shape
   void write(std::string_view name, std::span<const std::byte> data);
-  void finish();
+  void finish(const std::function<void(const std::filesystem::path&)>& verify = {});
 
  private:
   struct Declared {

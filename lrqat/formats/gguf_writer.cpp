@@ -144,11 +144,11 @@ void GgufWriter::write(std::string_view name, std::span<const std::byte> data) {
   }
 }
 
-void GgufWriter::finish() {
+void GgufWriter::finish(const std::function<void(const std::filesystem::path&)>& verify) {
   if (!header_written_) write_header();
   LRQAT_CHECK(current_ == tensors_.size(), "finish before ", tensors_[current_].name, " was complete");
   file_.pad_to(align_up(file_.offset(), alignment_));  // readers expect the last tensor padded as well
-  file_.commit();
+  file_.commit(verify);
 }
 
 }  // namespace lrqat::formats
