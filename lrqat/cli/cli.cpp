@@ -46,7 +46,7 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
   command.add_option("--device", options.device, "cpu or cuda")->capture_default_str();
 }
 
-void print_json(const Json& document) { std::cout << document.dump(2) << std::endl; }
+void print_json(const Json& document) { std::cout << json_text(document, 2) << std::endl; }
 
 void execute(const Action& action, const CommonOptions& options) {
   model::open_device(options.device);

@@ -33,11 +33,7 @@ Ids parse_ids(const std::string& line, bool json, const std::string& where) {
   if (json) {
     const Json list = parse_json(line, where);
     if (!list.is_array()) fail(where, ": expected a JSON list of ids");
-    try {
-      return list.get<Ids>();
-    } catch (const nlohmann::json::exception&) {
-      fail(where, ": expected a JSON list of ids");
-    }
+    return json_get<Ids>({{"ids", list}}, "ids", where);
   }
   Ids ids;
   std::istringstream words(line);
@@ -65,13 +61,14 @@ void tokenize_line(const TokenizeFlags& flags, const text::Tokenizer& tokenizer,
                    const std::string& where, bool json) {
   if (flags.decode) {
     const std::string text = tokenizer.decode(parse_ids(line, json, where), flags.no_special);
-    std::cout << (json ? Json(text).dump() : text) << "\n";
+    std::cout << (json ? json_text(Json(text)) : text) << "\n";
     return;
   }
   std::string text = line;
   if (json) {
     const Json string = parse_json(line, where);
     if (!string.is_string()) fail(where, ": expected a JSON string");
+    check_json_value(string, "the text", where);
     text = string.get<std::string>();
   }
   const Ids ids = tokenizer.encode(text, !flags.no_special);

@@ -25,20 +25,20 @@ void ResultsFile::read(const std::string& text) {
     ++number;
     if (line.empty()) continue;
     const std::string where = concat(path_.string(), ":", number);
-    if (!Json::accept(line)) {
+    const auto json = try_parse_json(line);
+    if (!json) {
       // The line that an interrupted run did not finish; a later run has begun a new line behind it.
       if (!known_.empty() || begin == text.size()) continue;
       fail(where, ": not a line of evaluation results; give --results another file");
     }
-    const Json json = Json::parse(line);
-    if (!json.is_object()) fail(where, ": not a line of evaluation results; give --results another file");
+    if (!json->is_object()) fail(where, ": not a line of evaluation results; give --results another file");
     PromptResult result;
-    result.tokens = json_get<std::int64_t>(json, "tokens", where);
-    const auto values = json_get<std::vector<double>>(json, "log_likelihoods", where);
-    const auto greedy = json_get<std::vector<bool>>(json, "greedy", where);
+    result.tokens = json_get<std::int64_t>(*json, "tokens", where);
+    const auto values = json_get<std::vector<double>>(*json, "log_likelihoods", where);
+    const auto greedy = json_get<std::vector<bool>>(*json, "greedy", where);
     if (values.size() != greedy.size() || values.empty()) fail(where, ": not a line of evaluation results");
     for (std::size_t i = 0; i < values.size(); ++i) result.scores.push_back({values[i], greedy[i]});
-    known_[json_get<std::string>(json, "digest", where)] = std::move(result);
+    known_[json_get<std::string>(*json, "digest", where)] = std::move(result);
   }
 }
 
@@ -55,14 +55,14 @@ void ResultsFile::add(const std::string& digest, const std::string& task, std::s
     json["log_likelihoods"].push_back(score.log_likelihood);
     json["greedy"].push_back(score.greedy);
   }
-  out_ << json.dump() << '\n';
+  out_ << json_text(json) << '\n';
   if (!out_.flush()) fail("--results ", path_.string(), ": cannot be written");
 }
 
 std::string prompt_digest(const std::string& model, const std::string& settings, const TaskPrompt& prompt) {
   Json parts = Json::array({model, settings});
   for (const PromptPair& pair : prompt.pairs) parts.push_back({pair.context, pair.continuation});
-  const std::string text = parts.dump();
+  const std::string text = json_text(parts);
   return sha256_hex(std::as_bytes(std::span(text.data(), text.size()))).substr(0, 32);
 }
 

@@ -23,7 +23,7 @@ std::vector<std::string> render_list(const std::vector<Template>& templates, con
     if (value.is_null()) fail(where, ": no \"", missing, "\" in this row");
     if (value.is_array()) {
       for (const Json& element : value) {
-        if (element.is_structured()) fail(where, ": ", element.dump(), " is no text");
+        if (element.is_structured()) fail(where, ": ", json_excerpt(element), " is no text");
         out.push_back(text_of(element));
       }
       return out;
@@ -95,7 +95,7 @@ class Sample {
     if (value.is_null()) fail(where_, ": no \"", missing, "\" in this row");
     const std::int64_t index = index_of(value);
     if (index < 0 || index >= static_cast<std::int64_t>(choices_.size())) {
-      fail(where_, ": the answer ", value.dump(), " is none of the ", choices_.size(), " choices");
+      fail(where_, ": the answer ", json_excerpt(value), " is none of the ", choices_.size(), " choices");
     }
     return index;
   }

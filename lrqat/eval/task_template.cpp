@@ -10,7 +10,7 @@ namespace lrqat::eval {
 std::string text_of(const Json& value) {
   if (value.is_string()) return value.get<std::string>();
   if (value.is_boolean()) return value.get<bool>() ? "True" : "False";
-  return value.dump();
+  return json_text(value);
 }
 
 Template::Template(std::string_view text, const std::string& where) {
@@ -133,6 +133,7 @@ std::string Template::render(const Json& row, const std::string& where) const {
     fail(where, ": ", error.what());
   }
   if (value.is_null() || value.is_structured()) fail(where, ": no text \"", missing, "\" in this row");
+  check_json_value(value, "the text", where);
   return text_of(value);
 }
 

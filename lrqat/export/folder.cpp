@@ -237,7 +237,7 @@ ExportReport write_folder(const std::string& format, const model::OpenedModel& m
   AtomicDirectory folder(out, true);
   ExportReport report{.format = format, .path = out};
   write_tensors(folder.path(), format, plan, progress);
-  write_text_file(folder.path() / "config.json", config_of(model, plan).dump(2) + "\n");
+  write_text_file(folder.path() / "config.json", json_text(config_of(model, plan), 2) + "\n");
   model::copy_tokenizer(model.tokenizer_path, folder.path());
   const fs::path from = folder_of(model);
   if (!from.empty() && fs::is_regular_file(from / kGenerationConfig)) {

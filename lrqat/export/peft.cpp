@@ -129,7 +129,7 @@ ExportReport export_peft(const model::OpenedModel& model, const fs::path& out, c
   }
   const auto tensors = peft_tensors(adapters);
   write_adapters(folder.path() / kAdapterFile, tensors);
-  write_text_file(folder.path() / "adapter_config.json", config_of(adapters).dump(2) + "\n");
+  write_text_file(folder.path() / "adapter_config.json", json_text(config_of(adapters), 2) + "\n");
   read_back(folder.path() / kAdapterFile, tensors);
   report.format = "peft";
   report.path = out;

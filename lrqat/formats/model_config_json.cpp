@@ -13,10 +13,9 @@ std::optional<std::int64_t> optional_integer(const Json& json, const std::string
                                              const std::string& where) {
   const auto it = json.find(key);
   if (it == json.end() || it->is_null()) return std::nullopt;
-  if (!it->is_number_integer()) {
-    fail(where, ": key \"", key, "\" is ", it->dump().substr(0, 60), ", expected a whole number");
-  }
-  return it->get<std::int64_t>();
+  const auto number = it->is_number_integer() ? detail::whole_number<std::int64_t>(*it) : std::nullopt;
+  if (!number) fail(where, ": key \"", key, "\" is ", json_excerpt(*it), ", expected a whole number");
+  return number;
 }
 
 std::int64_t integer(const Json& json, const std::string& key, const std::string& where) {
@@ -28,8 +27,8 @@ std::int64_t integer(const Json& json, const std::string& key, const std::string
 double number_or(const Json& json, const std::string& key, double fallback, const std::string& where) {
   const auto it = json.find(key);
   if (it == json.end() || it->is_null()) return fallback;
-  if (!it->is_number())
-    fail(where, ": key \"", key, "\" is ", it->dump().substr(0, 60), ", expected a number");
+  if (!it->is_number()) fail(where, ": key \"", key, "\" is ", json_excerpt(*it), ", expected a number");
+  check_json_value(*it, "key \"" + key + "\"", where);
   return it->get<double>();
 }
 
@@ -41,7 +40,7 @@ std::vector<std::int64_t> integer_list(const Json& json, const std::string& key,
   std::vector<std::int64_t> values;
   for (const Json& value : *it) {
     if (!value.is_number_integer()) {
-      fail(where, ": key \"", key, "\" holds ", value.dump().substr(0, 60), ", expected whole numbers");
+      fail(where, ": key \"", key, "\" holds ", json_excerpt(value), ", expected whole numbers");
     }
     values.push_back(value.get<std::int64_t>());
   }
@@ -51,8 +50,7 @@ std::vector<std::int64_t> integer_list(const Json& json, const std::string& key,
 const Json* optional_object(const Json& json, const std::string& key, const std::string& where) {
   const auto it = json.find(key);
   if (it == json.end() || it->is_null()) return nullptr;
-  if (!it->is_object())
-    fail(where, ": key \"", key, "\" must be an object, found ", it->dump().substr(0, 60));
+  if (!it->is_object()) fail(where, ": key \"", key, "\" must be an object, found ", json_excerpt(*it));
   return &*it;
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <unordered_set>
 #include <utility>
 
 #include "lrqat/base/error.h"
@@ -44,21 +43,11 @@ std::string_view header_text(std::span<const std::byte> bytes, const std::string
 // Parses the header; refuses a name that stands twice (JSON parsers keep the last one silently) and nesting
 // deeper than the format has.
 Json parse_header(std::string_view text, const std::string& where) {
-  constexpr int kDeepest = 4;
-  std::unordered_set<std::string> seen;
-  const auto check = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    if (depth > kDeepest) fail(where, ": safetensors header nested deeper than ", kDeepest, " levels");
-    if (event == Json::parse_event_t::key && depth == 1 && !seen.insert(parsed.get<std::string>()).second) {
-      fail(tensor_in(where, parsed.get<std::string>()), ": name stands twice in the header, expected once");
-    }
-    return true;
+  const auto twice = [&](const std::string& key, int depth) {
+    fail(depth == 1 ? tensor_in(where, key) : concat(where, ": ", quoted_name(key)),
+         ": name stands twice in the header, expected once");
   };
-  Json header;
-  try {
-    header = Json::parse(text, check);
-  } catch (const nlohmann::json::exception& error) {
-    fail(where, ": the safetensors header is not valid JSON (", error.what(), ")", kDamaged);
-  }
+  const Json header = parse_json(text, where + ": the safetensors header", {.deepest = 4, .repeated_key = twice});
   if (!header.is_object())
     fail(where, ": the safetensors header must be a JSON object, found ", header.type_name());
   return header;
@@ -71,11 +60,11 @@ const Json& member(const Json& object, const char* key, const std::string& where
 }
 
 std::vector<std::int64_t> parse_shape(const Json& json, const std::string& where) {
-  if (!json.is_array()) fail(where, ": shape must be a list of sizes, found ", json.dump().substr(0, 60));
+  if (!json.is_array()) fail(where, ": shape must be a list of sizes, found ", json_excerpt(json));
   std::vector<std::int64_t> shape;
   for (const Json& size : json) {
     if (!size.is_number_unsigned() || size.get<std::uint64_t>() > INT64_MAX) {
-      fail(where, ": shape has size ", size.dump().substr(0, 60), ", expected a whole number of at least 0");
+      fail(where, ": shape has size ", json_excerpt(size), ", expected a whole number of at least 0");
     }
     shape.push_back(size.get<std::int64_t>());
   }
@@ -83,7 +72,7 @@ std::vector<std::int64_t> parse_shape(const Json& json, const std::string& where
 }
 
 DType parse_stored_dtype(const Json& json, const std::string& where) {
-  if (!json.is_string()) fail(where, ": dtype must be a string, found ", json.dump().substr(0, 60));
+  if (!json.is_string()) fail(where, ": dtype must be a string, found ", json_excerpt(json));
   const auto name = json.get<std::string>();
   const auto dtype = parse_dtype(name);
   if (!dtype) fail(where, ": unknown dtype ", quoted_name(name), ", known are ", known_dtype_names());
@@ -112,7 +101,7 @@ Entry parse_entry(const std::string& name, const Json& json, std::span<const std
   const Json& offsets = member(json, "data_offsets", where);
   if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
       !offsets[1].is_number_unsigned()) {
-    fail(where, ": data_offsets must be [begin, end], found ", offsets.dump().substr(0, 60));
+    fail(where, ": data_offsets must be [begin, end], found ", json_excerpt(offsets));
   }
   Entry entry;
   entry.begin = offsets[0].get<std::uint64_t>();

@@ -70,7 +70,7 @@ void ShardedSafetensors::open_index(const fs::path& index_path) {
   std::map<std::string, std::size_t> shard_number;
   for (const auto& [name, file] : index["weight_map"].items()) {
     if (!file.is_string())
-      fail(where, ": tensor ", quoted_name(name), " must name a file, found ", file.dump());
+      fail(where, ": tensor ", quoted_name(name), " must name a file, found ", json_excerpt(file));
     check_plain_name(file.get<std::string>(), where);
     shard_number.emplace(file.get<std::string>(), 0);
   }
@@ -164,7 +164,7 @@ void ShardedSafetensorsWriter::finish() {
   Json index;
   index["metadata"]["total_size"] = total_bytes_;
   for (const auto& [name, shard] : shard_of_) index["weight_map"][name] = file_names_[shard];
-  write_text_file(folder_ / kIndexFile, index.dump(2) + "\n");
+  write_text_file(folder_ / kIndexFile, json_text(index, 2) + "\n");
 }
 
 }  // namespace lrqat::formats

@@ -38,7 +38,7 @@ PackedScheme scheme_from_weights(const Json& weights, const std::string& where) 
     fail(where, ": strategy \"", strategy, "\" is not supported: channel and group are");
   }
   if (is_set(weights, "actorder") && weights["actorder"] != "static" && weights["actorder"] != "weight") {
-    fail(where, ": actorder ", weights["actorder"].dump(), " scatters groups and is not supported");
+    fail(where, ": actorder ", json_excerpt(weights["actorder"]), " scatters groups and is not supported");
   }
   return scheme;
 }

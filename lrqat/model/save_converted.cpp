@@ -258,7 +258,7 @@ ConvertedSummary save_converted(const Decoder& decoder, const formats::WeightSou
   config.activations = stored_activations(decoder);
   Json json = base_config(source);
   json["quantization_config"] = to_json(config);
-  write_text_file(folder.path() / "config.json", json.dump(2) + "\n");
+  write_text_file(folder.path() / "config.json", json_text(json, 2) + "\n");
   copy_tokenizer(source.path(), folder.path());
   folder.commit();
   return config.converted;

@@ -36,7 +36,7 @@ std::string single_character(const std::string& text, const std::string& option,
 
 std::string component_type(const Json& json, const std::string& where) {
   if (!json.is_object())
-    fail(where, ": found ", json.dump().substr(0, 80), ", expected an object with a \"type\"");
+    fail(where, ": found ", json_excerpt(json), ", expected an object with a \"type\"");
   return json_get<std::string>(json, "type", where);
 }
 

@@ -101,7 +101,7 @@ std::shared_ptr<Pipeline> gpt2_pipeline(const fs::path& vocabulary, const fs::pa
   for (const auto& [token, id] : json.items()) {
     if (!id.is_number_integer() || id.get<std::int64_t>() < 0 ||
         id.get<std::int64_t>() >= static_cast<std::int64_t>(json.size())) {
-      fail(vocabulary.string(), ": token \"", token, "\" has id ", id.dump(), ", expected 0 to ",
+      fail(vocabulary.string(), ": token \"", token, "\" has id ", json_excerpt(id), ", expected 0 to ",
            json.size() - 1);
     }
     out.tokens[id.get<std::size_t>()] = token;

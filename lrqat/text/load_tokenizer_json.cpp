@@ -76,7 +76,7 @@ std::vector<std::pair<std::string, std::string>> read_merges(const Json& model, 
     } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
       out.emplace_back(merge[0].get<std::string>(), merge[1].get<std::string>());
     } else {
-      fail(where, ": merge ", merge.dump().substr(0, 80),
+      fail(where, ": merge ", json_excerpt(merge),
            " is neither \"left right\" nor [\"left\", \"right\"]");
     }
   }
@@ -88,7 +88,7 @@ void refuse_option(const Json& model, const char* key, const std::string& where)
   const bool off = it == model.end() || it->is_null() ||
                    (it->is_string() && it->get<std::string>().empty()) ||
                    (it->is_number() && it->get<double>() == 0.0);
-  if (!off) fail(where, ": option \"", key, "\" is ", it->dump(), ", which is not supported");
+  if (!off) fail(where, ": option \"", key, "\" is ", json_excerpt(*it), ", which is not supported");
 }
 
 MergeBpeOptions read_options(const Json& model, const Vocabulary& vocabulary, const std::string& where) {

@@ -95,7 +95,7 @@ Pattern Pattern::from_json(const Json& json, const std::string& where) {
     if (json.begin().key() == "String") return Pattern(value);
     if (json.begin().key() == "Regex") return Pattern(Regex(oniguruma_to_pcre2(value, where), where));
   }
-  fail(where, ": pattern is ", json.dump().substr(0, 80),
+  fail(where, ": pattern is ", json_excerpt(json),
        ", expected {\"String\": \"...\"} or {\"Regex\": \"...\"}");
 }
 

@@ -39,7 +39,7 @@ void apply_bert(const Json& json, const std::string& where, Pipeline& pipeline) 
   const auto id = [&](const char* key) {
     const Json pair = json_get<Json>(json, key, where);
     if (!pair.is_array() || pair.size() != 2 || !pair[1].is_number_integer()) {
-      fail(where, ": ", key, " is ", pair.dump().substr(0, 80), ", expected [token, id]");
+      fail(where, ": ", key, " is ", json_excerpt(pair), ", expected [token, id]");
     }
     return pair[1].get<std::int32_t>();
   };

@@ -24,9 +24,10 @@ std::string kept_lines(const fs::path& path, std::int64_t last) {
   std::istringstream lines(read_text_file(path));
   std::string kept;
   for (std::string line; std::getline(lines, line);) {
-    const Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!object.is_object() || !object.contains("step") || !object["step"].is_number_integer()) continue;
-    if (object["step"].get<std::int64_t>() <= last) kept += line + "\n";
+    const auto object = try_parse_json(line);
+    if (!object || !object->is_object() || !object->contains("step") || !(*object)["step"].is_number_integer())
+      continue;
+    if ((*object)["step"].get<std::int64_t>() <= last) kept += line + "\n";
   }
   return kept;
 }
