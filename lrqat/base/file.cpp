@@ -7,15 +7,45 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <mutex>
 
 #include "lrqat/base/error.h"
 
 namespace lrqat {
 namespace fs = std::filesystem;
 
+// An entry of the list of mapped files. Entries are used again and never freed, so that a signal handler can
+// walk the list at any time.
+struct Mapping {
+  std::atomic<const std::byte*> begin{nullptr};  // nullptr: the entry is free
+  std::size_t size = 0;
+  std::string path;
+  Mapping* next = nullptr;
+};
+
 namespace {
+
+std::atomic<Mapping*> first_mapping{nullptr};
+
+Mapping* add_mapping(const fs::path& path, const std::byte* data, std::size_t size) {
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
+  Mapping* mapping = first_mapping.load();
+  while (mapping != nullptr && mapping->begin.load() != nullptr) mapping = mapping->next;
+  const bool is_new = mapping == nullptr;
+  if (is_new) mapping = new Mapping;
+  mapping->path = path.string();
+  mapping->size = size;
+  mapping->begin.store(data);
+  if (is_new) {
+    mapping->next = first_mapping.load();
+    first_mapping.store(mapping);
+  }
+  return mapping;
+}
 
 std::string system_message() { return std::strerror(errno); }
 
@@ -46,12 +76,23 @@ MappedFile::MappedFile(const fs::path& path) : path_(path) {
       fail("cannot map ", path.string(), " (", size_, " bytes): ", reason);
     }
     data_ = static_cast<std::byte*>(address);
+    mapping_ = add_mapping(path_, data_, size_);
   }
   ::close(descriptor);
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(data_, size_);
+  if (data_ == nullptr) return;
+  mapping_->begin.store(nullptr);
+  ::munmap(data_, size_);
+}
+
+const char* mapped_file_at(const void* address) {
+  for (const Mapping* mapping = first_mapping.load(); mapping != nullptr; mapping = mapping->next) {
+    const std::byte* begin = mapping->begin.load();
+    if (begin != nullptr && address >= begin && address < begin + mapping->size) return mapping->path.c_str();
+  }
+  return nullptr;
 }
 
 void MappedFile::release(std::span<const std::byte> part) const {
@@ -75,6 +116,8 @@ void AtomicFile::write(std::span<const std::byte> data) {
     if (written < 0) {
       const int error = errno;
       if (error == EINTR) continue;
+      const char* source = error == EFAULT ? mapped_file_at(data.data()) : nullptr;
+      if (source != nullptr) fail(source, kCutShort);
       fail("cannot write ", temporary_.target().string(), ": ", std::strerror(error));
     }
     data = data.subspan(static_cast<std::size_t>(written));

@@ -35,7 +35,16 @@ class MappedFile {
   std::filesystem::path path_;
   std::byte* data_ = nullptr;
   std::size_t size_ = 0;
+  struct Mapping* mapping_ = nullptr;  // its entry in the list behind mapped_file_at
 };
+
+// The path of the mapped file that holds the address; nullptr: none does. For handlers of SIGBUS, which is what
+// a file that became shorter ends in: takes no lock and allocates nothing.
+const char* mapped_file_at(const void* address);
+// What to say of it.
+inline constexpr const char* kCutShort =
+    ": the file became shorter, or could not be read any more, while it was in use; leave it as it is while "
+    "lrqat runs";
 
 // Writes a file under a temporary name; commit() syncs and renames it to the target. Destroyed without
 // commit(), it leaves nothing behind; killed, something that the next writer of the target removes.

@@ -8,7 +8,9 @@
 #include <vector>
 
 #include "lrqat/base/error.h"
+#include "lrqat/cli/mapped_file_guard.h"
 #include "lrqat/cli/progress_bar.h"
+#include "lrqat/cli/standard_output.h"
 #include "lrqat/model/device.h"
 #include "lrqat/model/tensor_pool.h"
 #include "lrqat/train/run.h"
@@ -46,7 +48,7 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
   command.add_option("--device", options.device, "cpu or cuda")->capture_default_str();
 }
 
-void print_json(const Json& document) { std::cout << json_text(document, 2) << std::endl; }
+void print_json(const Json& document) { std::cout << json_text(document, 2) << "\n"; }
 
 void execute(const Action& action, const CommonOptions& options) {
   model::open_device(options.device);
@@ -56,9 +58,7 @@ void execute(const Action& action, const CommonOptions& options) {
   action(context);
 }
 
-}  // namespace
-
-int run(int argc, char** argv) {
+int parse_and_act(int argc, char** argv) {
   model::pool_large_tensors();
   train::register_run_opener();
   CLI::App app("lrqat trains a language model's low-bit integers (LR-QAT) and ships exactly those.");
@@ -85,6 +85,21 @@ int run(int argc, char** argv) {
     std::cerr << "lrqat: " << error.what() << "\n";
     return 2;
   } catch (const std::exception& error) {
+    std::cerr << "lrqat: " << error.what() << "\n";
+    return 1;
+  }
+}
+
+}  // namespace
+
+int run(int argc, char** argv) {
+  guard_mapped_files();
+  const int code = parse_and_act(argc, argv);
+  if (code != 0) return code;
+  try {
+    flush_standard_output();
+    return 0;
+  } catch (const Error& error) {
     std::cerr << "lrqat: " << error.what() << "\n";
     return 1;
   }

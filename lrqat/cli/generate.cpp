@@ -6,6 +6,7 @@
 
 #include "lrqat/base/memory.h"
 #include "lrqat/cli/cli.h"
+#include "lrqat/cli/standard_output.h"
 #include "lrqat/eval/generation.h"
 #include "lrqat/model/open.h"
 
@@ -33,7 +34,9 @@ void run_generate(const GenerateFlags& flags, Context& context) {
   std::string text;
   const auto write = [&](const std::string& part) {
     text += part;
-    if (!context.options.json) std::cout << part << std::flush;
+    if (context.options.json) return;
+    std::cout << part;
+    flush_standard_output();
   };
   const auto begin = std::chrono::steady_clock::now();
   const auto tokens = eval::generate(*model.decoder, prompt, options, [&](std::int32_t token) {

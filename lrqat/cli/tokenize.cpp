@@ -6,6 +6,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/cli/cli.h"
+#include "lrqat/cli/standard_output.h"
 #include "lrqat/model/tokenizer_files.h"
 
 namespace lrqat::cli {
@@ -94,6 +95,7 @@ Action declare_tokenize(CLI::App& command) {
     std::int64_t number = 0;
     for (std::string line; std::getline(std::cin, line);) {
       tokenize_line(*flags, tokenizer, line, concat("line ", ++number), context.options.json);
+      check_standard_output();
     }
   };
 }
