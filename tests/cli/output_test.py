@@ -124,7 +124,8 @@ def json_as_python_writes_it(folder):
     assert "rms_norm_eps" in stderr and "NaN" in stderr, stderr
     (model / "config.json").write_text(json.dumps(config))
     rows = folder / "rows.jsonl"
-    train = ("train", "--model", model, "--method", "rtn", "--steps", 0, "--granularity", "channel")
+    train = ("train", "--model", model, "--steps", 1, "--granularity", "channel", "--rank", 2, "--sequence-length", 16,
+             "--batch-size", 1)
     words = "the text goes on and on and on so that it has enough tokens to train on. "
     rows.write_text(json.dumps({"text": words, "score": float("nan"), "title": "\ud83d"}) + "\n")
     lrqat_json(*train, "--data", rows, "--out", folder / "fine")
