@@ -16,6 +16,7 @@
 #include "lrqat/formats/weight_source.h"
 #include "lrqat/model/integer_source.h"
 #include "lrqat/model/load.h"
+#include "lrqat/train/fit_to_model.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/prepare_student.h"
@@ -51,8 +52,8 @@ Shapes shapes_of(model::Decoder& decoder, const formats::WeightSource& source, c
     out.weights += n * k;
     const auto own = train::layer_recipe(recipe, linear->name());
     if (!own) continue;  // stays float, in the file's pages
-    own->granularity.check(linear->name(), linear->in_features());
-    const auto scale = own->granularity.scale_shape(linear->out_features(), linear->in_features());
+    own->grid_granularity().check(linear->name(), linear->in_features());
+    const auto scale = own->grid_granularity().scale_shape(linear->out_features(), linear->in_features());
     if (method.frozen_bytes != nullptr) out.frozen += method.frozen_bytes(*own) * n * k;
     if (method.trains_weight) out.trained_weights += n * k;
     if (method.has_adapters) out.adapters += static_cast<double>(own->rank) * (n + k);
@@ -124,6 +125,7 @@ void print_text(const Json& json, const train::Recipe& recipe) {
     line(name, bytes.get<std::int64_t>() / (1 << 20), " MiB");
   line("peak memory", json["peak_memory_bytes"].get<std::int64_t>() / (1 << 20), " MiB (estimated)");
   line("setting", json["setting"].get<std::string>());
+  line("granularity", json["granularity"].get<std::string>());
   line("KV cache", json["kv_cache_bytes_per_token"].get<double>(), " bytes a token at inference");
   if (json["prepare_seconds"].is_null()) {
     line("preparing", "not estimated: it starts from calibration text");
@@ -156,9 +158,10 @@ void add_time(Json& json, const train::Recipe& recipe, model::Decoder& decoder,
 }
 
 void run_plan(const RecipeFlags& flags, Context& context) {
-  const train::Recipe recipe = resolve_recipe(flags, context.options);
-  train::validate(recipe, /*needs_data=*/false);
-  const model::SharedSource source(model::open_source(recipe.model));
+  const train::Recipe given = resolve_recipe(flags, context.options);
+  train::validate(given, /*needs_data=*/false);
+  const model::SharedSource source(model::open_source(given.model));
+  const train::Recipe recipe = train::fit_to_model(given, source, context.progress);
   const auto decoder = model::load_float_model(source, {recipe.compute(), at::kCPU});
   const Shapes shapes = shapes_of(*decoder, *source, recipe);
   decoder->set_activations(recipe.activations);  // what a block keeps depends on them
@@ -170,6 +173,7 @@ void run_plan(const RecipeFlags& flags, Context& context) {
             {"peak_memory_bytes", total},
             {"kept_blocks", kept.blocks},
             {"kept_products", kept.products},
+            {"granularity", recipe.grid_granularity().name()},
             {"setting", concat("W", recipe.bits, quant::activation_setting_name(recipe.activations))},
             {"kv_cache_bytes_per_token", cache_bytes_per_token(decoder->config(), recipe.activations)}};
   add_time(json, recipe, *decoder, *source, kept);

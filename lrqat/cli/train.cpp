@@ -134,6 +134,7 @@ void run_train(const TrainFlags& flags, Context& context) {
   std::signal(SIGINT, SIG_DFL);
   std::signal(SIGTERM, SIG_DFL);
   Json json = describe(result, flags.out);
+  recipe = train::Run::open(flags.out).recipe();  // as it was fitted to the model
   if (!recipe.eval_data.empty()) add_comparison(json, flags.out, recipe, context.options, context.progress);
   train::Run::open(flags.out).save_result(json);
   context.options.json ? context.print_json(json) : print_text(json);

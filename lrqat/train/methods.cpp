@@ -87,7 +87,7 @@ WeightPtr restore_lr_qat(const Recipe& recipe, const SavedLayer& saved) {
 quant::L4qOptions l4q_options(const Recipe& recipe) {
   quant::L4qOptions options;
   options.grid = grid_of(recipe);
-  options.granularity = recipe.granularity;
+  options.granularity = recipe.grid_granularity();
   options.storage = recipe.weight_dtype;
   options.rank = recipe.rank;
   options.lora_alpha = recipe.lora_alpha;
@@ -134,7 +134,7 @@ void l4q_defaults(Recipe& recipe) {
 quant::LsqOptions lsq_options(const Recipe& recipe) {
   quant::LsqOptions options;
   options.grid = grid_of(recipe);
-  options.granularity = recipe.granularity;
+  options.granularity = recipe.grid_granularity();
   options.scale = recipe.scale_options();
   options.symmetric = recipe.symmetric;
   options.gradient_scaling = recipe.gradient_scaling;
@@ -164,7 +164,7 @@ void lsq_defaults(Recipe& recipe) {
 // --- peqa
 
 quant::PeqaOptions peqa_options(const Recipe& recipe) {
-  return {grid_of(recipe), recipe.granularity, recipe.scale_options(), recipe.symmetric};
+  return {grid_of(recipe), recipe.grid_granularity(), recipe.scale_options(), recipe.symmetric};
 }
 
 std::shared_ptr<quant::PeqaWeight> restore_codes(const quant::PeqaOptions& options, const SavedLayer& saved) {
@@ -264,7 +264,7 @@ void lora_defaults(Recipe& recipe) {
 WeightPtr prepare_rtn(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
   const auto round = recipe.symmetric ? quant::round_to_nearest : quant::round_to_nearest_asymmetric;
   return std::make_shared<quant::IntegerWeight>(
-      layer, round(layer, weight, grid_of(recipe), recipe.granularity, recipe.range, recipe.scale_options()));
+      layer, round(layer, weight, grid_of(recipe), recipe.grid_granularity(), recipe.range, recipe.scale_options()));
 }
 
 WeightPtr start_rtn(const Recipe&, const std::string& layer, const quant::RoundedStart& start) {
@@ -275,7 +275,7 @@ WeightPtr start_rtn(const Recipe&, const std::string& layer, const quant::Rounde
 WeightPtr restore_rtn(const Recipe& recipe, const SavedLayer& saved) {
   const quant::Grid grid = grid_of(recipe);
   const quant::Phi0 codes(saved.at("codes"), saved.in_features, quant::Downcast::integer, grid, saved.name);
-  quant::QuantizedWeight weight{grid, recipe.granularity, codes.decode(0, codes.out_features()).to(at::kChar),
+  quant::QuantizedWeight weight{grid, recipe.grid_granularity(), codes.decode(0, codes.out_features()).to(at::kChar),
                                 saved.at("scale"), saved.at("clipped_fraction").item<double>()};
   if (!recipe.symmetric) weight.zero_point = saved.at("zero_point");
   return std::make_shared<quant::IntegerWeight>(saved.name, weight);
@@ -303,11 +303,11 @@ std::optional<quant::QuantizedWeight> taken_over(const Recipe& own, const std::s
   std::string obstacle = "it is float";
   std::optional<quant::QuantizedWeight> start;
   if (stored != nullptr) {
-    start = quant::on_grid(*stored, grid_of(own), own.granularity, own.symmetric, obstacle);
+    start = quant::on_grid(*stored, grid_of(own), own.grid_granularity(), own.symmetric, obstacle);
   }
   if (!start && own.init == "stored") {
     fail(layer, ": --init stored does not find its integers on the grid of --bits ", own.bits,
-         " --granularity ", own.granularity.name(), " --symmetric ", own.symmetric ? "true" : "false", ": ",
+         " --granularity ", own.grid_granularity().name(), " --symmetric ", own.symmetric ? "true" : "false", ": ",
          obstacle, "; --init auto starts such linears from their values");
   }
   return start;
@@ -410,7 +410,7 @@ void prepare_linears(const Method& method, const Recipe& recipe, model::Decoder&
 WeightPtr prepare_gptq(const Method& method, const Recipe& recipe, const std::string& layer,
                        const at::Tensor& weight, const quant::GptqFactor& factor) {
   check_init(method, "gptq");
-  const quant::GptqOptions options{grid_of(recipe), recipe.granularity, recipe.scale_options(),
+  const quant::GptqOptions options{grid_of(recipe), recipe.grid_granularity(), recipe.scale_options(),
                                    recipe.symmetric};
   return method.start(recipe, layer, quant::gptq(layer, weight, factor, options, recipe.range));
 }

@@ -149,7 +149,7 @@ class LayerPreparation {
     return [own, grid, layer](const at::Tensor& weight) {
       const auto round = own.symmetric ? quant::round_to_nearest : quant::round_to_nearest_asymmetric;
       const quant::IntegerWeight rounded(
-          layer, round(layer, weight, grid, own.granularity, {}, own.scale_options()));
+          layer, round(layer, weight, grid, own.grid_granularity(), {}, own.scale_options()));
       return quant::values_of(rounded);
     };
   }

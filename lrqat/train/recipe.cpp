@@ -17,6 +17,11 @@ std::int64_t Recipe::warmup_steps() const {
   return warmup < 1.0 ? std::llround(warmup * static_cast<double>(steps)) : std::llround(warmup);
 }
 
+const quant::Granularity& Recipe::grid_granularity() const {
+  LRQAT_CHECK(granularity.has_value(), "fit_to_model was not called");
+  return *granularity;
+}
+
 quant::ComputeType Recipe::compute() const {
   const bool half = compute_dtype == "bfloat16" || (compute_dtype == "auto" && has_fast_bfloat16());
   return half ? quant::ComputeType::bfloat16 : quant::ComputeType::float32;
@@ -33,7 +38,7 @@ quant::ScaleOptions Recipe::scale_options() const {
 quant::LrQatOptions Recipe::lr_qat_options() const {
   quant::LrQatOptions options;
   options.grid = quant::Grid::signed_symmetric(bits);
-  options.granularity = granularity;
+  options.granularity = grid_granularity();
   options.downcast = phi;
   options.rank = rank;
   options.lora_alpha = lora_alpha;

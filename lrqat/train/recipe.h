@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -32,7 +33,8 @@ struct Recipe {
 
   std::string method = "lr-qat";
   int bits = 4;
-  quant::Granularity granularity;
+  std::string target = "gguf";                    // `for`: the format that the integers will go into (target.h)
+  std::optional<quant::Granularity> granularity;  // none: by target and model (fit_to_model.h)
   quant::Downcast phi = quant::Downcast::fixed_point8;
   std::int64_t rank = 32;
   double lora_alpha = 1.0;  // γ = lora_alpha / rank
@@ -85,7 +87,8 @@ struct Recipe {
   std::uint64_t seed = 0;
 
   std::int64_t warmup_steps() const;
-  quant::ComputeType compute() const;  // what "auto" means on this machine
+  const quant::Granularity& grid_granularity() const;  // of a recipe that was fitted to its model
+  quant::ComputeType compute() const;                  // what "auto" means on this machine
   quant::ScaleOptions scale_options() const;
   quant::LrQatOptions lr_qat_options() const;
 };

@@ -6,6 +6,7 @@
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/recipe.h"
+#include "lrqat/train/target.h"
 
 namespace lrqat::train {
 namespace {
@@ -139,6 +140,15 @@ std::string checkpointing_name(Checkpointing value) {
   return value == Checkpointing::none ? "none" : value == Checkpointing::block ? "block" : "auto";
 }
 
+std::optional<quant::Granularity> parse_granularity(const std::string& text) {
+  if (text == "auto") return std::nullopt;
+  return quant::Granularity::parse(text);
+}
+
+std::string granularity_name(const std::optional<quant::Granularity>& value) {
+  return value ? value->name() : "auto";
+}
+
 std::vector<RecipeField> input_fields() {
   return {
       text_field("model", &Recipe::model, "the float model: a Hugging Face folder or a GGUF file"),
@@ -161,9 +171,11 @@ std::vector<RecipeField> method_fields() {
          r.bits = quant::Grid::signed_symmetric(number_from<int>("bits", v.at(0), "2, 3, 4 or 8")).num_bits;
        }},
       word_field(
-          "granularity", &Recipe::granularity, quant::Granularity::parse,
-          [](const quant::Granularity& g) { return g.name(); },
-          "weights that share a scale: tensor, channel or group:SIZE"),
+          "for", &Recipe::target, parse_target, [](const std::string& t) { return t; },
+          "what the integers are for, which decides granularity auto: " + known_targets()),
+      word_field("granularity", &Recipe::granularity, parse_granularity, granularity_name,
+                 "weights that share a scale: tensor, channel, group:SIZE or auto (what suits --for, or what "
+                 "the model's integers have)"),
       word_field("phi", &Recipe::phi, quant::parse_downcast, quant::downcast_name,
                  "how the frozen term is stored: float32, bfloat16, float16, fixed_point8, int4 or integer"),
       integer_field("rank", &Recipe::rank, 1, "rank of the adapters"),

@@ -60,10 +60,10 @@ void scale_recipe(Recipe& recipe, const std::string& name) {
 
 void fit_groups(Recipe& recipe, const formats::ModelConfig& config) {
   constexpr std::int64_t kSmallest = 8;
-  if (recipe.granularity.kind != quant::Granularity::Kind::group) return;
-  while (!divides_all(recipe.granularity.group_size, config)) {
-    recipe.granularity.group_size /= 2;
-    if (recipe.granularity.group_size >= kSmallest) continue;
+  if (!recipe.granularity || recipe.granularity->kind != quant::Granularity::Kind::group) return;
+  while (!divides_all(recipe.granularity->group_size, config)) {
+    recipe.granularity->group_size /= 2;
+    if (recipe.granularity->group_size >= kSmallest) continue;
     recipe.granularity = quant::Granularity::parse("channel");
     return;
   }

@@ -15,6 +15,7 @@
 #include "lrqat/model/integer_source.h"
 #include "lrqat/model/load.h"
 #include "lrqat/model/tokenizer_files.h"
+#include "lrqat/train/fit_to_model.h"
 #include "lrqat/train/layer_report.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/metrics.h"
@@ -263,12 +264,13 @@ TrainResult make_untrained_run(const Recipe& recipe, const TrainOptions& options
 }  // namespace
 
 TrainResult train(const Recipe& given, const TrainOptions& options, ProgressReporter& progress) {
-  const Recipe recipe = options.resume ? Run::open(options.run).recipe() : given;
-  validate(recipe);
+  const Recipe asked = options.resume ? Run::open(options.run).recipe() : given;
+  validate(asked);
   if (!options.resume && std::filesystem::exists(options.run)) {
     fail(options.run.string(), " exists: give another --out, or continue a run there with --resume");
   }
-  model::SharedSource source(model::open_source(recipe.model));
+  model::SharedSource source(model::open_source(asked.model));
+  const Recipe recipe = options.resume ? asked : fit_to_model(asked, source, progress);
   if (!find_method(recipe.method).trains) return make_untrained_run(recipe, options, source, progress);
   const text::Tokenizer tokenizer = model::load_model_tokenizer(recipe.model);
   auto dataset = open_data(recipe, tokenizer, progress);

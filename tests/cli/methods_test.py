@@ -206,7 +206,7 @@ def awq_is_a_baseline(folder):
 
 def overrides_per_layer(folder):
     run = folder / "run"
-    flags = [*ADAPTERS, "--overrides", "*.down_proj bits=8 granularity=group:32", "*.layers.0.self_attn.* skip",
+    flags = [*ADAPTERS, "--granularity", "channel", "--overrides", "*.down_proj bits=8 granularity=group:32", "*.layers.0.self_attn.* skip",
              "model.layers.1.self_attn.q_proj rank=2 phi=float16 bits=3"]
     lrqat("train", *base(folder, flags), "--out", run)
     converted, document = check_converted(folder, "overrides", run)

@@ -27,7 +27,7 @@ def parts_are_what_the_shapes_say(folder):
     shapes = linears(model)
     weights = sum(n * k for n, k in shapes)
     adapters = sum(4 * (n + k) for n, k in shapes)  # rank 4
-    scales = sum(n for n, _ in shapes)
+    scales = sum(n * k // 32 for n, k in shapes)  # group:32, for gguf
     parts = found["parts"]
     assert parts["phi_0"] == weights  # fixed_point8: a byte each
     assert parts["adapters"] == 4 * adapters and parts["scales"] == 4 * scales

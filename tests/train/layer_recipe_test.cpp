@@ -28,17 +28,18 @@ TEST(LayerRecipe, Patterns) {
 
 TEST(LayerRecipe, LaterOverridesWin) {
   Recipe recipe;
+  recipe.granularity = quant::Granularity::parse("channel");
   recipe.overrides = {"* bits=3 rank=8", "*.down_proj bits=8 granularity=group:32", "*.k_proj skip",
                       "*.layers.0.* range=minmax", "model.layers.0.k_proj phi=float16"};
   const auto up = layer_recipe(recipe, "model.layers.1.up_proj");
   ASSERT_TRUE(up.has_value());
   EXPECT_EQ(up->bits, 3);
   EXPECT_EQ(up->rank, 8);
-  EXPECT_EQ(up->granularity.name(), "channel");
+  EXPECT_EQ(up->granularity->name(), "channel");
   const auto down = layer_recipe(recipe, "model.layers.0.down_proj");
   ASSERT_TRUE(down.has_value());
   EXPECT_EQ(down->bits, 8);
-  EXPECT_EQ(down->granularity.name(), "group:32");
+  EXPECT_EQ(down->granularity->name(), "group:32");
   EXPECT_EQ(down->range.name(), "minmax");
   EXPECT_FALSE(layer_recipe(recipe, "model.layers.1.k_proj").has_value());
   const auto first = layer_recipe(recipe, "model.layers.0.k_proj");  // named again after it was skipped

@@ -1,0 +1,15 @@
+// What a recipe leaves to the model: "auto" becomes a value before anything is prepared or saved.
+#pragma once
+
+#include "lrqat/base/progress.h"
+#include "lrqat/model/source_weight.h"
+#include "lrqat/train/recipe.h"
+
+namespace lrqat::train {
+
+// The recipe with a granularity for every linear of the model: of the integers that it has, where training
+// starts from them, else what the target (`for`) is best with. Linears that need another one than most get it
+// as an override. Says what was chosen. Error, before any work, where the target holds no such linear.
+Recipe fit_to_model(const Recipe& recipe, const model::SharedSource& source, ProgressReporter& progress);
+
+}  // namespace lrqat::train

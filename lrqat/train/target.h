@@ -1,0 +1,34 @@
+// What a run's integers are for (`for`): the file that they will go into, and which groups of weights may
+// share a scale there. K in_features, N out_features.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "lrqat/quant/grid.h"
+
+namespace lrqat::train {
+
+// The integers of one linear as a recipe makes them.
+struct LinearGrid {
+  std::int64_t out_features = 0, in_features = 0;
+  quant::Grid grid;
+  bool symmetric = true;
+};
+
+struct Target {
+  std::string name;      // as in `lrqat export --format`
+  bool one_grid = false;  // one width and one granularity for all linears
+  // What shares a scale, best first: the finest that costs no more bytes and that programs are fast with.
+  std::function<std::vector<quant::Granularity>(const LinearGrid&)> granularities;
+  // Why the file does not hold such integers; empty: it does. Of zero points only what holds for all of them.
+  std::function<std::string(const LinearGrid&, const quant::Granularity&)> obstacle;
+};
+
+const Target& find_target(const std::string& name);  // UsageError that lists the names
+std::string parse_target(const std::string& name);   // the name itself, checked
+std::string known_targets();                         // "gguf, compressed-tensors, …"
+
+}  // namespace lrqat::train
