@@ -84,8 +84,11 @@ void run_compare(const CompareFlags& flags, Context& context) {
          " give different tokens for this text; token by token only models with one vocabulary can be "
          "compared");
   }
-  const Json json =
-      describe(eval::divergence(*reference.decoder, *model.decoder, tokens, flags.windows, context.progress));
+  const auto result =
+      eval::divergence(*reference.decoder, *model.decoder, tokens, flags.windows, context.progress);
+  eval::check_finite(result.reference, flags.reference);
+  eval::check_finite(result.model, flags.model);
+  const Json json = describe(result);
   context.options.json ? context.print_json(json) : print_text(json);
 }
 

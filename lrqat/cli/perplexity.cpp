@@ -54,11 +54,15 @@ void run_perplexity(const PerplexityFlags& flags, Context& context) {
   const bool bos = starts_with_bos(model.tokenizer(), tokens);
   Json json;
   if (flags.reference.empty()) {
-    json = describe(eval::perplexity(*model.decoder, tokens, flags.windows, context.progress), bos);
+    const auto result = eval::perplexity(*model.decoder, tokens, flags.windows, context.progress);
+    eval::check_finite(result, flags.model);
+    json = describe(result, bos);
   } else {
     const model::OpenedModel reference = model::open_model(flags.reference, load);
     const auto result =
         eval::divergence(*reference.decoder, *model.decoder, tokens, flags.windows, context.progress);
+    eval::check_finite(result.reference, flags.reference);
+    eval::check_finite(result.model, flags.model);
     json = describe(result.model, bos);
     json["reference_perplexity"] = result.reference.perplexity;
     json["kl_to_reference"] = result.mean_kl;

@@ -116,6 +116,12 @@ class TaskRun {
   }
 
   void take(std::size_t index, const std::vector<Request>& requests, std::vector<Score> scores) {
+    for (const Score& score : scores) {
+      if (std::isfinite(score.log_likelihood)) continue;
+      fail(task_.name, ", sample ", index, ": the model's log-likelihood is ", score.log_likelihood,
+           ", not a finite number: it computes values that are none, as after training that diverged or from a "
+           "damaged file");
+    }
     PromptResult& result = prompt_results_[index];
     for (const Request& request : requests) {
       result.tokens += static_cast<std::int64_t>(request.continuation.size());

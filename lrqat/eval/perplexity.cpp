@@ -32,4 +32,11 @@ PerplexityResult perplexity(const model::Decoder& decoder, std::span<const std::
   return {std::exp(nll), nll, windows.scored_tokens(), windows.context(), windows.count(), elapsed.count()};
 }
 
+void check_finite(const PerplexityResult& result, const std::string& model) {
+  if (std::isfinite(result.perplexity)) return;
+  fail(model, ": its perplexity on this text is ", result.perplexity, " (", result.nll,
+       " nats a token), not a finite number: the model computes values that are none, as after training that "
+       "diverged or from a damaged file");
+}
+
 }  // namespace lrqat::eval

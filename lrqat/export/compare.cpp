@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <limits>
 #include <map>
 
 #include "lrqat/base/error.h"
@@ -20,11 +21,16 @@ at::Tensor rows_of(const quant::WeightParametrization& weight, std::int64_t begi
   return (tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1) : tile.values).cpu();
 }
 
-// Adds what differs between rows of the same shape. Zero of either sign is the same value.
+// Adds what differs between rows of the same shape. Zero of either sign is the same value, and so is NaN.
 void add_difference(const at::Tensor& a, const at::Tensor& b, TensorDifference& difference) {
   if (at::equal(a, b)) return;
-  difference.elements += a.ne(b).sum().item<std::int64_t>();
-  difference.largest_difference = std::max(difference.largest_difference, (a - b).abs().max().item<double>());
+  const at::Tensor differs = a.ne(b).logical_and(a.isnan().logical_and(b.isnan()).logical_not());
+  const auto elements = differs.sum().item<std::int64_t>();
+  if (elements == 0) return;
+  difference.elements += elements;
+  const at::Tensor by = (a - b).abs().masked_select(differs);
+  const double largest = at::nan_to_num(by, std::numeric_limits<double>::infinity()).max().item<double>();
+  difference.largest_difference = std::max(difference.largest_difference, largest);
 }
 
 struct Tensors {

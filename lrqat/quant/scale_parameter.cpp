@@ -7,6 +7,11 @@
 #include "lrqat/base/error.h"
 
 namespace lrqat::quant {
+namespace {
+
+constexpr float kLargestFloat16 = 65504.0F;  // a scale that training drives beyond it stays there, finite
+
+}  // namespace
 
 ScaleDomain parse_scale_domain(std::string_view name) {
   if (name == "linear") return ScaleDomain::linear;
@@ -39,7 +44,7 @@ ScaleParameter::ScaleParameter(const at::Tensor& scale, const ScaleOptions& opti
   LRQAT_CHECK(scale.dim() == 2 && scale.scalar_type() == at::kFloat);
   value_ = options.domain == ScaleDomain::log ? scale.log() : scale.clone();
   value_.set_requires_grad(options.learn);
-  if (options.type == ScaleType::float16 && effective().max().item<float>() > 65504.0F) {
+  if (options.type == ScaleType::float16 && scale.max().item<float>() > kLargestFloat16) {
     fail("a scale of ", scale.max().item<float>(),
          " does not fit float16: use --scale-type bfloat16 or float32");
   }
@@ -62,7 +67,7 @@ at::Tensor ScaleParameter::effective() const {
   const at::Tensor value = value_.detach();
   at::Tensor scale = options_.domain == ScaleDomain::log ? value.exp() : value;
   if (floor() > 0.0F) scale = scale.clamp_min(floor());
-  if (options_.type == ScaleType::float16) return scale.to(at::kHalf).to(at::kFloat);
+  if (options_.type == ScaleType::float16) return scale.clamp_max(kLargestFloat16).to(at::kHalf).to(at::kFloat);
   if (options_.type == ScaleType::bfloat16) return scale.to(at::kBFloat16).to(at::kFloat);
   return scale;
 }
