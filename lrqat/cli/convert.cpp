@@ -7,6 +7,7 @@
 #include "lrqat/cli/cli.h"
 #include "lrqat/model/converted.h"
 #include "lrqat/model/open.h"
+#include "lrqat/model/output.h"
 #include "lrqat/quant/lora_weight.h"
 
 namespace lrqat::cli {
@@ -20,6 +21,7 @@ struct ConvertFlags {
 };
 
 void run_convert(const ConvertFlags& flags, Context& context) {
+  model::check_output(flags.out, model::OutputKind::folder, flags.force, {flags.run});
   const model::OpenedModel model = model::open_model(flags.run);
   if (model.source == nullptr)
     fail(flags.run, ": is a ", model.kind, " model already; --run takes a training run");
@@ -46,7 +48,7 @@ Action declare_convert(CLI::App& command) {
       ->required();
   command.add_flag("--round-adapters", flags->round_adapters,
                    "--method qlora: round the sum of integers and adapters to the grid (another model)");
-  command.add_flag("--force", flags->force, "replace an existing folder");
+  command.add_flag("--force", flags->force, "replace a folder that lrqat wrote before");
   return [flags](Context& context) { run_convert(*flags, context); };
 }
 

@@ -3,7 +3,6 @@
 #include <iostream>
 #include <memory>
 
-#include "lrqat/base/error.h"
 #include "lrqat/cli/cli.h"
 #include "lrqat/export/exporter.h"
 #include "lrqat/formats/ggml_codes.h"
@@ -15,15 +14,12 @@ struct ExportFlags {
   std::string model;
   std::string format;
   std::string out;
-  bool force = false;
   exporting::ExportOptions options;
 };
 
 void run_export(const ExportFlags& flags, Context& context) {
   const exporting::Exporter& exporter = exporting::find_exporter(flags.format);
-  if (std::filesystem::exists(flags.out) && !flags.force) {
-    fail(flags.out, " exists: give another --out, or --force to replace it");
-  }
+  model::check_output(flags.out, exporter.output, flags.options.replace, {flags.model});
   const model::OpenedModel model = model::open_model(flags.model);
   const auto report = exporting::export_model(exporter, model, flags.out, flags.options, context.progress);
   for (const std::string& warning : report.warnings) context.progress.message("warning: " + warning);
@@ -43,7 +39,8 @@ Action declare_export(CLI::App& command) {
       ->required();
   command.add_option("--format", flags->format, "file format: " + exporting::known_exporters())->required();
   command.add_option("--out", flags->out, "the file (gguf) or folder to write")->required();
-  command.add_flag("--force", flags->force, "replace an existing file or exported folder");
+  flags->options.replace = false;
+  command.add_flag("--force", flags->options.replace, "replace a file or folder that lrqat wrote before");
   command
       .add_option("--linear-type", flags->options.linear_type,
                   "gguf: quantized linears as auto (the smallest type that is exact) or " +
@@ -51,7 +48,8 @@ Action declare_export(CLI::App& command) {
       ->capture_default_str();
   command
       .add_option("--rest-type", flags->options.rest_type,
-                  "gguf: other matrices as keep (what the model has), f32, f16, bf16, q8_0 or q6_k")
+                  "gguf: other matrices as auto (embedding and head as llama.cpp's quantizer does), keep (what the "
+                  "model has, exactly), f32, f16, bf16, q8_0 or q6_k")
       ->capture_default_str();
   command.add_option("--matrices", flags->options.matrices,
                      "gguf: f32 writes every matrix as float32 of its exact value, to compare programs");

@@ -8,6 +8,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/model/converted.h"
+#include "lrqat/model/output.h"
 #include "lrqat/model/packed_layout.h"
 #include "lrqat/quant/integer_weight.h"
 
@@ -57,6 +58,10 @@ double round_scales(nn::Linear& linear, quant::QuantizedWeight weight, at::Scala
     fail(linear.name(), ": a scale is beyond the range of ", type_name(type),
          ", so it cannot be rounded to it");
   }
+  if (rounded.eq(0).logical_and(weight.scale.ne(0)).any().item<bool>()) {
+    fail(linear.name(), ": a scale of ", weight.scale.masked_select(rounded.eq(0)).max().item<float>(),
+         " is too small for ", type_name(type), ": rounded to it, the weights of that scale would all be zero");
+  }
   const std::int64_t per_scale = weight.weight_int.size(1) / weight.scale.size(1);
   const at::Tensor step = (rounded - weight.scale).abs().repeat_interleave(per_scale, 1);
   const double change = (model::signed_codes(weight).abs() * step).max().item<double>();
@@ -86,6 +91,7 @@ double make_exact(const Exporter& exporter, model::Decoder& decoder, const Expor
   double change = 0;
   for (nn::Linear* linear : decoder.linears()) {
     if (!linear->weight()->is_quantized()) continue;
+    model::check_trained(*linear);
     quant::QuantizedWeight weight = linear->weight()->convert();
     if (options.allow_inexact && exporter.obstacle(weight, options).empty() &&
         !all_fit(weight.scale, types)) {
@@ -123,6 +129,7 @@ Json to_json(const ExportReport& report) {
           {"bits_per_weight", report.bits_per_weight},
           {"tensors", report.tensors},
           {"bit_exact_tensors", report.bit_exact_tensors},
+          {"rounded", report.rounded},
           {"largest_change", report.largest_change},
           {"warnings", report.warnings}};
 }
@@ -170,6 +177,7 @@ ExportReport export_model(const Exporter& exporter, const model::OpenedModel& mo
                           ProgressReporter& progress) {
   const at::NoGradGuard no_grad;
   check_activations(exporter.name, *model.decoder, options);
+  model::check_output(out, exporter.output, options.replace, model::inputs_of(model));
   if (model.kind == "converted") model::check_converted(model.path, *model.decoder);
   if (exporter.name != "gguf" || options.linear_type != "auto") take_blocks_as_integers(*model.decoder);
   const double change = make_exact(exporter, *model.decoder, options);

@@ -13,17 +13,20 @@
 #include "lrqat/base/json.h"
 #include "lrqat/base/progress.h"
 #include "lrqat/model/open.h"
+#include "lrqat/model/output.h"
 
 namespace lrqat::exporting {
 
 struct ExportOptions {
   std::string linear_type = "auto";  // gguf: quantized linears as auto (smallest exact type) or a type's name
-  std::string rest_type =
-      "keep";            // gguf: other matrices as keep (as the model has them), f32, f16, bf16, q8_0, q6_k
-  std::string matrices;  // gguf: "f32": every matrix as float32 of its exact value
+  // gguf: other matrices as keep (as the model has them), f32, f16, bf16, q8_0, q6_k; auto: embedding and head
+  // as llama.cpp's own quantizer would write them, the rest as keep.
+  std::string rest_type = "auto";
+  std::string matrices;        // gguf: "f32": every matrix as float32 of its exact value
   std::string dtype = "auto";  // folders: auto, float16, bfloat16 or float32
   bool weights_only = false;   // of a model whose activations are quantized: leave that out
   bool allow_inexact = false;  // round what does not fit, and report the largest change of a weight
+  bool replace = true;         // an output that lrqat wrote; anything else is never replaced
 };
 
 struct ExportReport {
@@ -33,6 +36,7 @@ struct ExportReport {
   double bits_per_weight = 0;
   std::int64_t tensors = 0;
   std::int64_t bit_exact_tensors = 0;  // read back and equal to the model's own values, bit for bit
+  std::vector<std::string> rounded;    // gguf: the others, "token_embd.weight to Q6_K"
   double largest_change = 0;           // of a weight of a quantized linear, by allow_inexact
   std::vector<std::string> warnings;
 };
@@ -40,6 +44,7 @@ Json to_json(const ExportReport& report);
 
 struct Exporter {
   std::string name;  // as in --format
+  model::OutputKind output;
   // Writes, reads back and compares. Expects a model without obstacles: call export_model.
   std::function<ExportReport(const model::OpenedModel& model, const std::filesystem::path& out,
                              const ExportOptions& options, ProgressReporter& progress)>
@@ -57,7 +62,8 @@ std::string known_exporters();
 
 // The whole way: checks that the converted folder is whole and that the format holds every linear exactly
 // (Error naming the first one that it does not, why, and the formats that do), then runs the exporter. With
-// allow_inexact, scales that do not fit are rounded first, in the model. No format holds how activations are
+// allow_inexact, scales that do not fit are rounded first, in the model. What may stand at `out` is said in
+// model/output.h. No format holds how activations are
 // quantized: an Error for models where they are, unless weights_only.
 ExportReport export_model(const Exporter& exporter, const model::OpenedModel& model,
                           const std::filesystem::path& out, const ExportOptions& options,

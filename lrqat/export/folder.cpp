@@ -10,6 +10,8 @@
 #include "lrqat/formats/fused_projections.h"
 #include "lrqat/formats/safetensors.h"
 #include "lrqat/model/converted_format.h"
+#include "lrqat/model/general_metadata.h"
+#include "lrqat/model/output.h"
 #include "lrqat/model/tokenizer_files.h"
 #include "lrqat/quant/float_weight.h"
 
@@ -19,8 +21,6 @@ namespace {
 namespace fs = std::filesystem;
 using WeightPtr = std::shared_ptr<quant::WeightParametrization>;
 
-constexpr const char* kMark = "lrqat_export";  // metadata of the safetensors file: a folder that we made
-constexpr const char* kGenerationConfig = "generation_config.json";
 
 at::Tensor values_of_rows(const quant::WeightParametrization& weight, std::int64_t begin, std::int64_t end) {
   const quant::WeightTile tile = weight.make_tile(begin, end, quant::ComputeType::float32);
@@ -53,17 +53,6 @@ at::ScalarType kept_type(const Matrices& weights) {
   return smallest_exact(half, bfloat16);
 }
 
-// --force must not cost anybody a folder of something else.
-void check_replaceable(const fs::path& out) {
-  if (!fs::exists(out)) return;
-  if (!fs::is_directory(out)) fail(out.string(), " is a file: --out takes the name of a folder");
-  if (fs::is_empty(out)) return;
-  const bool has_tensors =
-      fs::exists(out / "model.safetensors") || fs::exists(out / "model.safetensors.index.json");
-  if (has_tensors && formats::ShardedSafetensors(out).metadata().contains(kMark)) return;
-  fail(out.string(), ": is not a folder that lrqat export made, so it is not replaced; give another --out");
-}
-
 // The config.json that the model comes from, where there is one: it may hold keys that ModelConfig does not.
 fs::path folder_of(const model::OpenedModel& model) {
   const fs::path path = model.source != nullptr ? fs::path(model.source->path()) : model.path;
@@ -80,12 +69,12 @@ Json config_of(const model::OpenedModel& model, const FolderPlan& plan) {
   return json;
 }
 
-void write_tensors(const fs::path& folder, const std::string& format, const FolderPlan& plan,
+void write_tensors(const fs::path& folder, const formats::Metadata& metadata, const FolderPlan& plan,
                    ProgressReporter& progress) {
   std::vector<formats::TensorDeclaration> declared;
   for (const FolderTensor& tensor : plan.tensors)
     declared.push_back({tensor.name, tensor.dtype, tensor.shape});
-  formats::ShardedSafetensorsWriter writer(folder, declared, {{"format", "pt"}, {kMark, format}});
+  formats::ShardedSafetensorsWriter writer(folder, declared, metadata);
   progress.start("export", static_cast<std::int64_t>(plan.tensors.size()));
   std::int64_t count = 0;
   for (const FolderTensor& tensor : plan.tensors) {
@@ -233,16 +222,15 @@ void for_each_file_tensor(const model::Decoder& decoder,
 
 ExportReport write_folder(const std::string& format, const model::OpenedModel& model, const FolderPlan& plan,
                           const fs::path& out, ProgressReporter& progress) {
-  check_replaceable(out);
   AtomicDirectory folder(out, true);
   ExportReport report{.format = format, .path = out};
-  write_tensors(folder.path(), format, plan, progress);
+  write_tensors(folder.path(),
+                {{"format", "pt"},
+                 {model::kExportMark, format},
+                 {model::kGeneralMetadata, model::to_text(model::general_metadata(model))}},
+                plan, progress);
   write_text_file(folder.path() / "config.json", json_text(config_of(model, plan), 2) + "\n");
   model::copy_tokenizer(model.tokenizer_path, folder.path());
-  const fs::path from = folder_of(model);
-  if (!from.empty() && fs::is_regular_file(from / kGenerationConfig)) {
-    fs::copy_file(from / kGenerationConfig, folder.path() / kGenerationConfig);
-  }
   {
     const model::OpenedModel written = model::open_model(folder.path());
     const Comparison comparison = compare_models(*model.decoder, *written.decoder, progress);

@@ -12,6 +12,8 @@
 #include "lrqat/export/gguf_read_back.h"
 #include "lrqat/export/gguf_tensors.h"
 #include "lrqat/formats/gguf_names.h"
+#include "lrqat/model/general_metadata.h"
+#include "lrqat/model/output.h"
 #include "lrqat/model/tokenizer_files.h"
 
 namespace lrqat::exporting {
@@ -37,11 +39,6 @@ std::uint32_t file_type(const std::vector<ExportTensor>& tensors) {
                                      [](const auto& a, const auto& b) { return a.second < b.second; });
   const auto found = kFileTypes.find(most->first);
   return found == kFileTypes.end() ? 0 : found->second;
-}
-
-std::string model_name(const fs::path& path) {
-  const fs::path plain = fs::absolute(path).lexically_normal();
-  return (plain.has_filename() ? plain : plain.parent_path()).filename().string();
 }
 
 void set_rope(const formats::ModelConfig& config, const std::string& prefix, formats::GgufWriter& writer) {
@@ -103,9 +100,12 @@ std::vector<std::string> set_metadata(const model::OpenedModel& model,
   const formats::ModelConfig& config = model.decoder->config();
   writer.set("general.architecture", std::string(formats::family_of(config).gguf_architecture));
   writer.set("general.type", std::string("model"));
-  writer.set("general.name", model_name(model.path));
+  for (const auto& [key, value] : model::general_metadata(model)) writer.set(key, value);
   writer.set("general.file_type", file_type(tensors));
   writer.set("general.quantization_version", std::uint32_t{2});
+  model::GgufMark mark;
+  for (const ExportTensor& tensor : tensors) mark.add(tensor.name, tensor.type, tensor.shape);
+  writer.set(model::kGgufMark, mark.value());
   set_model_keys(config, writer);
   return model::write_model_vocabulary(model.tokenizer_path, config.vocab_size, writer);
 }
@@ -118,6 +118,17 @@ void write_tensors(const std::vector<ExportTensor>& tensors, formats::GgufWriter
     progress.update(static_cast<std::int64_t>(i) + 1, tensors[i].name);
   }
   progress.finish();
+}
+
+std::string rounded_warning(const ExportReport& report, const ExportOptions& options) {
+  std::string names;
+  for (const std::string& tensor : report.rounded) names += (names.empty() ? "" : ", ") + tensor;
+  if (options.rest_type == "auto") {
+    return concat("rounded as llama.cpp's own quantizer does, to keep the file small: ", names,
+                  " (--rest-type keep writes them exactly)");
+  }
+  return concat("tensors that were not trained are rounded to ", options.rest_type,
+                ", as --rest-type asks (q6_k: to q8_0 where rows are no multiple of 256): ", names);
 }
 
 // Things that a user who expected something else wants to know.
@@ -134,10 +145,17 @@ void add_warnings(const std::vector<ExportTensor>& tensors, const ExportOptions&
         "Q2_0 blocks need llama.cpp of August 2026 or later (commit fcfe6389); --linear-type q4_0 is what "
         "older builds read");
   }
-  if (report.bit_exact_tensors < report.tensors) {
-    report.warnings.push_back(
-        concat(report.tensors - report.bit_exact_tensors, " tensors that were not trained are rounded to ",
-               options.rest_type, ", as --rest-type asks (q6_k: to q8_0 where rows are no multiple of 256)"));
+  if (report.bit_exact_tensors < report.tensors) report.warnings.push_back(rounded_warning(report, options));
+  const auto wide = std::find_if(tensors.begin(), tensors.end(),
+                                 [](const ExportTensor& tensor) { return !tensor.smaller.empty(); });
+  if (wide != tensors.end()) {
+    const double bits = formats::bits_per_weight(wide->type);
+    report.warnings.push_back(concat(
+        wide->name, " and those like it: integers of fewer than 4 bits lie in blocks of ",
+        formats::ggml_type_name(wide->type), ", ", bits,
+        " bits a weight, so the file is as large as one of 4-bit integers, which would be nearer to the float "
+        "model. Smaller: ",
+        wide->smaller, "; compressed-tensors and gptq store them in their own bits"));
   }
 }
 
@@ -145,8 +163,6 @@ void check_target(const fs::path& out) {
   const fs::path parent = out.has_parent_path() ? out.parent_path() : fs::path(".");
   if (!fs::is_directory(parent))
     fail(out.string(), ": there is no folder ", parent.string(), " to write it to");
-  if (fs::is_directory(out))
-    fail(out.string(), " is a folder: --out takes the name of a file, like model.gguf");
 }
 
 // What llama.cpp has fixed in its code for Gemma 2 and 3.
@@ -237,7 +253,7 @@ ExportReport export_gguf(const model::OpenedModel& model, const fs::path& out, c
 
 Exporter gguf_exporter() {
   const auto is_float = [](const ExportOptions& options) { return !options.matrices.empty(); };
-  return {"gguf", export_gguf,
+  return {"gguf", model::OutputKind::file, export_gguf,
           [is_float](const quant::QuantizedWeight& weight, const ExportOptions& options) {
             return is_float(options) ? std::string() : block_obstacle(weight, options.linear_type);
           },

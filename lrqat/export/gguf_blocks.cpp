@@ -119,6 +119,20 @@ const CodeBlockType& choose_block_type(const QuantizedWeight& weight, const std:
   return *best;
 }
 
+std::string smaller_types(const QuantizedWeight& weight, const CodeBlockType& chosen) {
+  const bool holds_four_bits = chosen.holds(-8, 7);
+  if (weight.grid.num_bits >= 4 || !holds_four_bits) return {};
+  std::string text;
+  for (const CodeBlockType& type : formats::code_block_types()) {
+    const auto& info = formats::ggml_type_info(type.type);
+    if (type.holds(-8, 7) || !grids_fit(weight, type)) continue;
+    text += concat(text.empty() ? "" : ", ", info.name, " (", formats::bits_per_weight(type.type),
+                   " bits a weight, where in_features is a multiple of ", info.block_elements,
+                   " and a scale stands for a row or a multiple of ", info.block_elements, " weights)");
+  }
+  return text;
+}
+
 BlockRows::BlockRows(const QuantizedWeight& weight)
     : codes_(model::signed_codes(weight).to(at::kChar)),
       scale_(weight.scale.cpu().contiguous()),

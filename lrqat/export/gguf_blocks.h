@@ -18,6 +18,10 @@ std::string block_obstacle(const quant::QuantizedWeight& weight, const std::stri
 const formats::CodeBlockType& choose_block_type(const quant::QuantizedWeight& weight,
                                                 const std::string& linear_type);
 
+// Where codes of fewer than 4 bits lie in a type that holds 4-bit codes as well: the smaller types that hold
+// them, and what those ask for; else empty.
+std::string smaller_types(const quant::QuantizedWeight& weight, const formats::CodeBlockType& chosen);
+
 // Codes, scales and grids of a weight as the block codecs take them, row by row.
 class BlockRows {
  public:

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "lrqat/base/error.h"
@@ -24,11 +25,22 @@ bool same_values(const float* decoded, const float* expected, std::int64_t n, bo
   return std::memcmp(decoded, expected, static_cast<std::size_t>(n) * sizeof(float)) == 0;
 }
 
+// Rounding may lose digits, but not the order of magnitude: float16 has nothing beyond 65504.
+void check_stays_finite(const ExportTensor& tensor, std::int64_t row, const float* decoded, const float* expected,
+                        std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    if (std::isfinite(decoded[i]) || !std::isfinite(expected[i])) continue;
+    fail(tensor.name, ", row ", row, ": ", expected[i], " is beyond the range of ",
+         formats::ggml_type_name(tensor.type), "; give another --rest-type: keep, f32 or bf16 hold it");
+  }
+}
+
 // The first row whose values differ; -1: none.
 std::int64_t row_of_other_values(const formats::GgufTensor& stored, const ExportTensor& tensor) {
   const std::int64_t rows = tensor.shape.size() == 1 ? 1 : tensor.shape.front(), cols = tensor.shape.back();
   const std::size_t row_bytes = formats::ggml_row_bytes(tensor.type, cols);
   std::vector<float> decoded(static_cast<std::size_t>(cols));
+  std::int64_t first = -1;
   for (std::int64_t begin = 0; begin < rows; begin += kRowsAtOnce) {
     const std::int64_t end = std::min(begin + kRowsAtOnce, rows);
     const at::Tensor values = tensor.values(begin, end);
@@ -36,10 +48,13 @@ std::int64_t row_of_other_values(const formats::GgufTensor& stored, const Export
       formats::dequantize_row(stored.type, stored.data.data() + static_cast<std::size_t>(row) * row_bytes,
                               decoded.data(), cols);
       const float* expected = values.const_data_ptr<float>() + (row - begin) * cols;
-      if (!same_values(decoded.data(), expected, cols, tensor.from_integers)) return row;
+      if (same_values(decoded.data(), expected, cols, tensor.from_integers)) continue;
+      if (!tensor.may_round) return row;
+      check_stays_finite(tensor, row, decoded.data(), expected, cols);
+      if (first < 0) first = row;
     }
   }
-  return -1;
+  return first;
 }
 
 // The first row whose codes or scales differ; -1: none. Values alone would not see a code whose scale is 0.
@@ -83,7 +98,11 @@ void read_back_gguf(const fs::path& path, const std::vector<ExportTensor>& tenso
   progress.start("read back", static_cast<std::int64_t>(tensors.size()));
   for (const ExportTensor& tensor : tensors) {
     const formats::GgufTensor& stored = file.at(tensor.name);
-    report.bit_exact_tensors += is_exact(path, stored, tensor) ? 1 : 0;
+    if (is_exact(path, stored, tensor)) {
+      ++report.bit_exact_tensors;
+    } else {
+      report.rounded.push_back(concat(tensor.name, " to ", formats::ggml_type_name(tensor.type)));
+    }
     weights += stored.elements();
     bytes += stored.data.size();
     file.release(stored);

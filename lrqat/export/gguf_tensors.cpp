@@ -22,19 +22,23 @@ using WeightPtr = std::shared_ptr<quant::WeightParametrization>;
 
 constexpr std::int64_t kRowsAtOnce = 256;  // of values that are made to be written or compared
 
+bool is_outside_layers(const std::string& module) {
+  return module == "model.embed_tokens" || module == "lm_head";
+}
+
 GgmlType parse_rest_type(const std::string& name) {
   if (name == "f32") return GgmlType::F32;
   if (name == "f16") return GgmlType::F16;
   if (name == "bf16") return GgmlType::BF16;
   if (name == "q8_0") return GgmlType::Q8_0;
   if (name == "q6_k") return GgmlType::Q6_K;
-  throw UsageError(concat("--rest-type \"", name, "\" is not known: use keep, f32, f16, bf16, q8_0 or q6_k"));
+  throw UsageError(concat("--rest-type \"", name, "\" is not known: use auto, keep, f32, f16, bf16, q8_0 or q6_k"));
 }
 
 // Also those values that this model has no tensor for.
 void check_options(const ExportOptions& options) {
   if (options.linear_type != "auto") choose_block_type({}, options.linear_type);
-  if (options.rest_type != "keep") parse_rest_type(options.rest_type);
+  if (options.rest_type != "keep" && options.rest_type != "auto") parse_rest_type(options.rest_type);
   if (!options.matrices.empty() && options.matrices != "f32") {
     throw UsageError(concat("--matrices \"", options.matrices, "\" is not known: f32 is"));
   }
@@ -84,7 +88,11 @@ void write_values(const ExportTensor& tensor, const ByteSink& sink) {
     for (std::int64_t r = 0; r < end - begin; ++r) {
       const std::span<const float> row(values.const_data_ptr<float>() + r * cols,
                                        static_cast<std::size_t>(cols));
-      encode_row(tensor.type, row, bytes.data());
+      try {
+        encode_row(tensor.type, row, bytes.data());
+      } catch (const Error& error) {  // which knows numbers, not their tensor
+        fail(tensor.name, ", row ", begin + r, ": ", error.what());
+      }
       sink(bytes);
     }
   }
@@ -127,6 +135,10 @@ class Planner {
   Planner(const model::Decoder& decoder, const ExportOptions& options)
       : decoder_(decoder), options_(options) {
     check_options(options);
+    for (const nn::Linear* linear : decoder.linears()) {
+      if (!linear->weight()->is_quantized()) continue;
+      most_bits_ = std::max(most_bits_, linear->weight()->convert().grid.num_bits);
+    }
   }
 
   std::vector<ExportTensor> plan() {
@@ -175,12 +187,12 @@ class Planner {
 
   void matrix(const std::string& module, const WeightPtr& weight) {
     if (options_.matrices == "f32") return values(module, weight, GgmlType::F32);
-    const bool is_rest = module == "model.embed_tokens" || module == "lm_head" || !weight->is_quantized();
-    if (is_rest && options_.rest_type != "keep") {
-      GgmlType type = parse_rest_type(options_.rest_type);
+    const bool is_rest = is_outside_layers(module) || !weight->is_quantized();
+    const std::string rest_type = options_.rest_type == "auto" ? automatic_type(module, *weight) : options_.rest_type;
+    if (is_rest && rest_type != "keep") {
+      GgmlType type = parse_rest_type(rest_type);
       // As llama.cpp's quantizer does for rows that are no whole blocks of 256.
-      const bool narrow = weight->in_features() % formats::ggml_type_info(type).block_elements != 0;
-      if (type == GgmlType::Q6_K && narrow) type = GgmlType::Q8_0;
+      if (type == GgmlType::Q6_K && !has_whole_blocks(*weight, type)) type = GgmlType::Q8_0;
       if (type == GgmlType::Q8_0 && weight->is_quantized()) return codes(module, weight, "q8_0");
       values(module, weight, type);
       tensors_.back().may_round = true;
@@ -189,6 +201,20 @@ class Planner {
     // Embeddings that are quantized are blocks of the source file, which keep their own type.
     if (weight->is_quantized()) return codes(module, weight, is_rest ? "auto" : options_.linear_type);
     kept(module, weight);
+  }
+
+  static bool has_whole_blocks(const quant::WeightParametrization& weight, GgmlType type) {
+    return weight.in_features() % formats::ggml_type_info(type).block_elements == 0;
+  }
+
+  // What llama.cpp's own quantizer gives the head: Q6_K, or Q8_0 beside 8-bit linears; the embedding too. Kept
+  // are blocks of the source, linears left alone, and everything in a model that is not quantized.
+  std::string automatic_type(const std::string& module, const quant::WeightParametrization& weight) const {
+    if (most_bits_ == 0 || !is_outside_layers(module) || weight.is_quantized()) return "keep";
+    const GgmlType kept = kept_type(weight);
+    const bool is_float = kept == GgmlType::F32 || kept == GgmlType::F16 || kept == GgmlType::BF16;
+    if (!is_float || !has_whole_blocks(weight, GgmlType::Q8_0)) return "keep";
+    return most_bits_ > 6 ? "q8_0" : "q6_k";
   }
 
   void kept(const std::string& module, const WeightPtr& weight) {
@@ -224,8 +250,9 @@ class Planner {
     const QuantizedWeight quantized = weight->convert();
     const std::string obstacle = block_obstacle(quantized, linear_type);
     if (!obstacle.empty()) fail(module, ": ", obstacle);
-    const GgmlType type = choose_block_type(quantized, linear_type).type;
-    ExportTensor& tensor = values_tensor(module, weight, type);
+    const formats::CodeBlockType& blocks = choose_block_type(quantized, linear_type);
+    ExportTensor& tensor = values_tensor(module, weight, blocks.type);
+    if (linear_type == "auto") tensor.smaller = smaller_types(quantized, blocks);
     tensor.codes = [weight] { return weight->convert(); };
     tensor.write = [copy = tensor](const ByteSink& sink) { write_codes(copy, sink); };
   }
@@ -258,6 +285,7 @@ class Planner {
 
   const model::Decoder& decoder_;
   const ExportOptions& options_;
+  int most_bits_ = 0;  // of a quantized linear; 0: there is none
   std::vector<ExportTensor> tensors_;
 };
 

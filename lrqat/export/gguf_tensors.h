@@ -24,6 +24,8 @@ struct ExportTensor {
   std::vector<std::int64_t> shape;
   bool from_integers = false;  // the values are products of a scale and an integer
   bool may_round = false;      // --rest-type asked for a type that need not hold the values exactly
+  // Of integers that lie in wider blocks than their bits need: what would be smaller, a sentence; else empty.
+  std::string smaller;
   // Row order of the file: row r is the model's row `row_of(r)`.
   std::function<std::int64_t(std::int64_t)> row_of;
   std::function<void(const ByteSink&)> write;

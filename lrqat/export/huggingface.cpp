@@ -15,13 +15,16 @@ using WeightPtr = std::shared_ptr<quant::WeightParametrization>;
 
 constexpr std::array kTypes{at::kHalf, at::kBFloat16, at::kFloat};  // smallest first
 
-// The tensors that each type does not hold; names of the first ones.
+// The tensors that each type does not hold, and those with values beyond its range; names of the first ones.
 struct Exactness {
-  std::array<std::string, kTypes.size()> first_inexact;
+  std::array<std::string, kTypes.size()> first_inexact, first_beyond;
 
   void add(const std::string& name, const at::Tensor& values) {
     for (std::size_t i = 0; i < kTypes.size(); ++i) {
-      if (first_inexact[i].empty() && !is_exact_in(values, kTypes[i])) first_inexact[i] = name;
+      if (is_exact_in(values, kTypes[i])) continue;
+      if (first_inexact[i].empty()) first_inexact[i] = name;
+      const bool fits = values.to(kTypes[i]).isfinite().equal(values.isfinite());
+      if (first_beyond[i].empty() && !fits) first_beyond[i] = name;
     }
   }
   at::ScalarType smallest() const {
@@ -43,14 +46,17 @@ Exactness exactness_of(const model::Decoder& decoder) {
 }
 
 at::ScalarType choose_type(const model::Decoder& decoder, const ExportOptions& options) {
-  if (options.allow_inexact && options.dtype != "auto") return parse_dtype_option(options.dtype);
   const bool automatic = options.dtype == "auto";
   const at::ScalarType asked = automatic ? at::kFloat : parse_dtype_option(options.dtype);
   const Exactness exactness = exactness_of(decoder);
   if (automatic) return exactness.smallest();
   const auto index =
       static_cast<std::size_t>(std::find(kTypes.begin(), kTypes.end(), asked) - kTypes.begin());
-  if (!exactness.first_inexact.at(index).empty()) {
+  if (const std::string& beyond = exactness.first_beyond.at(index); !beyond.empty()) {
+    fail(beyond, ": has values beyond the range of ", options.dtype,
+         ", which would become infinite; --dtype bfloat16 or float32 has room for them");
+  }
+  if (!options.allow_inexact && !exactness.first_inexact.at(index).empty()) {
     fail(exactness.first_inexact.at(index), ": is not exact in ", options.dtype, "; --dtype ",
          dtype_option_name(exactness.smallest()),
          " holds this model exactly, compressed-tensors, gguf and the converted folder (lrqat convert) hold "
@@ -79,7 +85,7 @@ ExportReport export_floats(const model::OpenedModel& model, const fs::path& out,
 }  // namespace
 
 Exporter float_exporter() {
-  return {"hf", export_floats,
+  return {"hf", model::OutputKind::folder, export_floats,
           [](const quant::QuantizedWeight&, const ExportOptions&) { return std::string(); },
           [](const ExportOptions&) { return std::vector<at::ScalarType>{}; }};
 }

@@ -144,7 +144,7 @@ class Planner {
 
 Exporter packed_exporter(const std::string& name) {
   const PackedLayout& layout = model::packed_layout(name);
-  return {name,
+  return {name, model::OutputKind::folder,
           [&layout](const model::OpenedModel& model, const fs::path& out, const ExportOptions& options,
                     ProgressReporter& progress) {
             const at::NoGradGuard no_grad;

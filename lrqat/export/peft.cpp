@@ -108,19 +108,9 @@ void read_back(const fs::path& path, const std::vector<std::pair<std::string, at
   }
 }
 
-// --force must not cost anybody a folder of something else.
-void check_replaceable(const fs::path& out) {
-  if (!fs::exists(out) || (fs::is_directory(out) && fs::is_empty(out))) return;
-  if (fs::is_regular_file(out / kAdapterFile) && fs::is_directory(out / kBaseFolder)) return;
-  fail(out.string(),
-       ": is not a folder that lrqat export --format peft made, so it is not replaced; give "
-       "another --out");
-}
-
 ExportReport export_peft(const model::OpenedModel& model, const fs::path& out, const ExportOptions& options,
                          ProgressReporter& progress) {
   const Adapters adapters = adapters_of(*model.decoder);
-  check_replaceable(out);
   AtomicDirectory folder(out, true);
   ExportReport report;
   {
@@ -143,7 +133,7 @@ ExportReport export_peft(const model::OpenedModel& model, const fs::path& out, c
 }  // namespace
 
 Exporter peft_exporter() {
-  return {"peft", export_peft,
+  return {"peft", model::OutputKind::folder, export_peft,
           [](const quant::QuantizedWeight&, const ExportOptions&) {
             return std::string("--format peft is for adapters that stay in float (--method qlora, lora)");
           },

@@ -52,6 +52,10 @@ ConvertedSummary summarize(const Decoder& decoder);
 ConvertedSummary save_converted(const Decoder& decoder, const formats::WeightSource& source,
                                 const std::filesystem::path& out, bool replace = false);
 
+// Error naming the linear where what was trained, or the integers that it comes to, are no finite numbers:
+// codes of such weights look like any others.
+void check_trained(const nn::Linear& linear);
+
 bool is_converted_folder(const std::filesystem::path& path);
 
 // Error naming the tensor where the folder does not hold what its config says.

@@ -10,6 +10,8 @@
 #include "lrqat/formats/ggml_blocks.h"
 #include "lrqat/formats/safetensors.h"
 #include "lrqat/model/converted_format.h"
+#include "lrqat/model/general_metadata.h"
+#include "lrqat/model/output.h"
 #include "lrqat/model/tokenizer_files.h"
 
 namespace lrqat::model {
@@ -30,6 +32,14 @@ std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
     if (!obstacle.empty()) fail("nothing to convert: ", linear->name(), ": ", obstacle);
   }
   fail("nothing to convert: no linear of this model is quantized");
+}
+
+void require_finite(const at::Tensor& values, const std::string& name, const std::string& what) {
+  if (!values.defined() || values.isfinite().all().item<bool>()) return;
+  const at::Tensor bad = values.detach().masked_select(values.isfinite().logical_not());
+  fail(name, ": ", what, " holds ", bad[0].item<float>(), " (", bad.numel(), " of ", values.numel(),
+       " numbers are not finite), so there are no integers to make of it: the training diverged; take another run, "
+       "or train with a smaller --lr or --scale-lr");
 }
 
 // Feeds the layers' integers to one checksum, layer after layer.
@@ -107,14 +117,18 @@ class ConvertedWriter {
   ConvertedWriter(const Decoder& decoder, const formats::WeightSource& source)
       : source_(source), replaced_(decoder.replaced()) {
     for (const nn::Linear* linear : decoder.linears()) {
-      if (linear->weight()->is_quantized()) quantized_.emplace(linear->name(), linear);
+      if (!linear->weight()->is_quantized()) continue;
+      check_trained(*linear);
+      quantized_.emplace(linear->name(), linear);
     }
     if (quantized_.empty()) fail_nothing_quantized(decoder);
     for (const auto& tensor : formats::expected_tensors(source.config())) add(tensor.name);
   }
 
   QuantizationConfig write(const fs::path& folder) {
-    formats::ShardedSafetensorsWriter writer(folder, declarations_, {{"format", "pt"}});
+    formats::ShardedSafetensorsWriter writer(
+        folder, declarations_,
+        {{"format", "pt"}, {kGeneralMetadata, to_text(general_metadata(fs::path(source_.path())))}});
     for (const auto& write_tensor : actions_) write_tensor(writer);
     writer.finish();
     config_.converted.sha256 = checksum_.hex_digest();
@@ -190,6 +204,7 @@ class ConvertedWriter {
   // A norm, embedding or head of the model's own, in float32 as it was trained.
   void add_own(const std::string& name, const at::Tensor& value) {
     const at::Tensor plain = value.detach().cpu().contiguous();
+    require_finite(plain, name, "it");
     declare(name, plain);
     actions_.push_back([name, plain](Writer& writer) { writer.write(name, bytes_of(plain)); });
   }
@@ -213,14 +228,16 @@ Json base_config(const formats::WeightSource& source) {
   return fs::is_regular_file(path) ? read_json_file(path) : formats::config_to_json(source.config());
 }
 
-// --force must not cost anybody a folder of something else.
-void check_replaceable(const fs::path& out) {
-  if (!fs::exists(out) || is_converted_folder(out)) return;
-  if (fs::is_directory(out) && fs::is_empty(out)) return;
-  fail(out.string(), ": is not a converted folder, so it is not replaced; give another --out");
-}
-
 }  // namespace
+
+void check_trained(const nn::Linear& linear) {
+  for (const quant::Parameter& parameter : linear.weight()->parameters()) {
+    require_finite(parameter.value, linear.name(), parameter.name);
+  }
+  const quant::QuantizedWeight weight = linear.weight()->convert();
+  require_finite(weight.scale, linear.name(), "the scale");
+  require_finite(weight.offset, linear.name(), "the offset");
+}
 
 std::string checksum(const Decoder& decoder, const std::vector<ConvertedLayer>& layers) {
   std::unordered_map<std::string, const nn::Linear*> linears;
@@ -251,7 +268,7 @@ ConvertedSummary summarize(const Decoder& decoder) {
 ConvertedSummary save_converted(const Decoder& decoder, const formats::WeightSource& source,
                                 const fs::path& out, bool replace) {
   const at::NoGradGuard no_grad;
-  if (replace) check_replaceable(out);
+  check_output(out, OutputKind::folder, replace, {source.path()});
   AtomicDirectory folder(out, replace);
   ConvertedWriter writer(decoder, source);
   QuantizationConfig config = writer.write(folder.path());

@@ -12,6 +12,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kVocabularyFile = "tokenizer.gguf";
+constexpr const char* kGenerationConfig = "generation_config.json";
 constexpr std::array<const char*, 12> kTokenizerFiles = {"tokenizer.json",
                                                          "tekken.json",
                                                          "tokenizer_config.json",
@@ -75,6 +76,10 @@ void set_list(formats::GgufWriter& writer, const std::string& key, const std::ve
   if (!values.empty()) writer.set(key, formats::GgufArray(values));
 }
 
+void carry_file(const fs::path& file, const fs::path& folder) {
+  write_text_file(folder / file.filename(), read_text_file(file));
+}
+
 }  // namespace
 
 text::GgufVocabulary read_gguf_vocabulary(const formats::GgufFile& file) {
@@ -136,7 +141,13 @@ std::vector<std::string> write_model_vocabulary(const fs::path& model, std::int6
   return {"the model has no tokenizer, so the file has no vocabulary and llama.cpp cannot load it"};
 }
 
+bool is_carried_file(const std::string& name) {
+  return name == kVocabularyFile || name == kGenerationConfig ||
+         std::find(kTokenizerFiles.begin(), kTokenizerFiles.end(), name) != kTokenizerFiles.end();
+}
+
 void copy_tokenizer(const fs::path& model, const fs::path& folder) {
+  if (fs::is_regular_file(model / kGenerationConfig)) carry_file(model / kGenerationConfig, folder);
   const fs::path gguf = vocabulary_file(model);
   if (!gguf.empty()) {
     const formats::GgufFile file(gguf);
@@ -148,7 +159,7 @@ void copy_tokenizer(const fs::path& model, const fs::path& folder) {
     return;
   }
   for (const char* name : kTokenizerFiles) {
-    if (fs::is_regular_file(model / name)) fs::copy_file(model / name, folder / name);
+    if (fs::is_regular_file(model / name)) carry_file(model / name, folder);
   }
 }
 

@@ -26,7 +26,10 @@ std::vector<std::string> write_model_vocabulary(const std::filesystem::path& mod
                                                 formats::GgufWriter& writer);
 
 // Copies a model's tokenizer into `folder`: the files as they are, or tokenizer.gguf with nothing but the
-// vocabulary where the model is a GGUF file. A model without a tokenizer leaves nothing.
+// vocabulary where the model is a GGUF file. A model without a tokenizer leaves nothing. How text is generated
+// (generation_config.json) goes along.
 void copy_tokenizer(const std::filesystem::path& model, const std::filesystem::path& folder);
+// Whether it is the name of a file that copy_tokenizer makes.
+bool is_carried_file(const std::string& name);
 
 }  // namespace lrqat::model

@@ -143,12 +143,12 @@ def exports_refuse_them_by_name(folder):
         _, stderr = lrqat("export", "--model", folder / "converted", "--format", name, "--out", out, expect=1)
         assert name in stderr and "A8KV8" in stderr and "--weights-only" in stderr and not out.exists(), stderr
     document = lrqat_json("export", "--model", folder / "converted", "--format", "gguf", "--out", folder / "m.gguf",
-                          "--weights-only")
+                          "--weights-only", "--rest-type", "keep")
     assert document["bit_exact_tensors"] == document["tensors"], document
     assert any("weights only" in warning for warning in document["warnings"]), document
     assert nll(folder, folder / "m.gguf") != nll(folder, folder / "converted")
     plain = trained(folder, "plain", ["--steps", 1])  # control: without the setting nothing is refused or warned of
-    document = lrqat_json("export", "--model", plain, "--format", "gguf", "--out", folder / "p.gguf")
+    document = lrqat_json("export", "--model", plain, "--format", "gguf", "--out", folder / "p.gguf", "--rest-type", "keep")
     assert not document["warnings"], document
 
 

@@ -20,7 +20,7 @@ def check(folder, model, text, phi, bits, granularity):
     convert = lrqat_json("convert", "--run", run, "--out", converted)
     assert {layer["num_bits"] for layer in convert["layers"]} == {bits}, where
     assert lrqat_json("inspect", converted)["sha256"] == convert["sha256"], where
-    export = lrqat_json("export", "--model", converted, "--format", "gguf", "--out", gguf)
+    export = lrqat_json("export", "--model", converted, "--format", "gguf", "--out", gguf, "--rest-type", "keep")
     assert export["bit_exact_tensors"] == export["tensors"] == 21, (where, export)
     for path in (run, converted):
         shutil.rmtree(path)

@@ -61,7 +61,7 @@ def takes_every_kind_of_model(folder):
     lrqat("train", "--model", model, "--data", text_file(folder, 4000), "--method", "rtn", "--bits", 4, "--out", run)
     lrqat("convert", "--run", run, "--out", converted)
     kinds = {"float": model, "run": run, "converted": converted}
-    for name, flags in (("gguf", []), ("gguf f32", ["--matrices", "f32"]), ("compressed-tensors", []), ("gptq", []),
+    for name, flags in (("gguf", ["--rest-type", "keep"]), ("gguf f32", ["--matrices", "f32"]), ("compressed-tensors", []), ("gptq", []),
                         ("awq", []), ("hf", [])):
         kinds[name] = folder / (name.replace(" ", "-") + (".gguf" if "gguf" in name else ""))
         lrqat("export", "--model", converted, "--format", name.split()[0], "--out", kinds[name], *flags)

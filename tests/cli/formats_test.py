@@ -18,6 +18,8 @@ def converted(folder, bits=4, granularity="group:32"):
 
 
 def export(model, name, out, *options):
+    if name == "gguf":
+        options = ("--rest-type", "keep", *options)
     return lrqat_json("export", "--model", model, "--format", name, "--out", out, *options)
 
 

@@ -55,7 +55,8 @@ def every_format_starts_from_its_integers(folder):
             out = model if kind == "converted" else folder / f"out-{i}"
             if kind != "converted":
                 shutil.rmtree(out, ignore_errors=True) if out.is_dir() else out.unlink(missing_ok=True)
-                lrqat_json("export", "--model", model, "--format", kind, "--out", out, *options)
+                lrqat_json("export", "--model", model, "--format", kind, "--out", out, *options,
+                           *(["--rest-type", "keep"] if kind == "gguf" else []))
             back = converted(folder, out, text, grid, "lr-qat", "--init", "stored")
             expect_same(model, back, (name, kind, options))
             if kind != "gguf":  # blocks say nothing of the channels that share a scale
@@ -105,7 +106,7 @@ def scales_that_are_not_float16(folder):
 # Blocks of other programs' making: negative scales, offsets. Peeled as integers for other formats as well.
 def gguf_models_are_models_of_integers(folder):
     model, text = original(folder, (4, "group:32", "true"))
-    lrqat_json("export", "--model", model, "--format", "gguf", "--out", folder / "m.gguf")
+    lrqat_json("export", "--model", model, "--format", "gguf", "--out", folder / "m.gguf", "--rest-type", "keep")
     lrqat_json("export", "--model", folder / "m.gguf", "--format", "gptq", "--out", folder / "gptq")
     expect_same(model, folder / "gptq", "gguf to gptq")
     rows = {row["name"]: row for row in lrqat_json("inspect", folder / "m.gguf")["tensors"]}
@@ -117,7 +118,7 @@ def gguf_models_are_models_of_integers(folder):
 def training_goes_on(folder):
     grid = (4, "group:32", "true")
     model, text = original(folder, grid)
-    lrqat_json("export", "--model", model, "--format", "gguf", "--out", folder / "m.gguf")
+    lrqat_json("export", "--model", model, "--format", "gguf", "--out", folder / "m.gguf", "--rest-type", "keep")
     before = lrqat_json("perplexity", "--model", model, "--data", text, "--context", 64, "--max-windows", 8)["nll"]
     result = lrqat_json("train", "--model", folder / "m.gguf", "--data", text, *flags(grid), "--steps", 20, "--batch-size", 4,
                         "--sequence-length", 64, "--lr", 1e-2, "--lora-alpha", 32, "--out", folder / "further",

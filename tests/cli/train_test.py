@@ -83,7 +83,7 @@ def json_documents(folder):
     convert = lrqat_json("convert", "--run", run, "--out", converted)
     assert len(convert["layers"]) == 14 and len(convert["sha256"]) == 64
     assert set(convert["layers"][0]) == {"name", "num_bits", "granularity", "group_size", "clipped_fraction"}
-    export = lrqat_json("export", "--model", converted, "--format", "gguf", "--out", folder / "m.gguf")
+    export = lrqat_json("export", "--model", converted, "--format", "gguf", "--out", folder / "m.gguf", "--rest-type", "keep")
     assert export["bit_exact_tensors"] == export["tensors"] == 21, export
     for model in (run, converted, folder / "m.gguf"):
         perplexity = lrqat_json("perplexity", "--model", model, "--data", text, "--context", 64)

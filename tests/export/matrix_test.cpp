@@ -56,7 +56,7 @@ class Matrix : public ::testing::Test {
   std::string cell(const Exporter& exporter, const model::OpenedModel& model) {
     const fs::path out = folder_.path() / (exporter.name + std::to_string(++count_));
     try {
-      const ExportReport report = export_model(exporter, model, out, {}, progress_);
+      const ExportReport report = export_model(exporter, model, out, {.rest_type = "keep"}, progress_);
       EXPECT_EQ(report.bit_exact_tensors, report.tensors) << exporter.name;
       EXPECT_EQ(report.largest_change, 0) << exporter.name;
       expect_same(model, out, exporter.name);
@@ -184,7 +184,7 @@ TEST_F(Matrix, ScalesAreRoundedOnlyWhenAsked) {
     const bool takes_float32 = format == std::string("compressed-tensors");
     EXPECT_EQ(cell(find_exporter(format), model) == "no", !takes_float32) << format;
     const ExportReport report =
-        export_model(find_exporter(format), model, out, {.allow_inexact = true}, progress_);
+        export_model(find_exporter(format), model, out, {.rest_type = "keep", .allow_inexact = true}, progress_);
     EXPECT_EQ(report.bit_exact_tensors, report.tensors) << format;  // of the rounded model
     EXPECT_NEAR(report.largest_change, takes_float32 ? 0.0 : 8 * (0.1 - 0.0999755859375), 1e-7) << format;
     refusals_.clear();

@@ -67,7 +67,7 @@ TEST_F(TrainedExport, HoldsEveryDowncastWidthAndGranularity) {
                                         .lora_alpha = 4},
                                        0.5);
         const auto before = model::summarize(*model.decoder).sha256;
-        const ExportReport report = export_model(find_exporter("gguf"), model, out_, {}, progress_);
+        const ExportReport report = export_model(find_exporter("gguf"), model, out_, {.rest_type = "keep"}, progress_);
         EXPECT_EQ(report.bit_exact_tensors, report.tensors);
         expect_products(out_, *model.decoder);
         const fs::path converted = folder_.path() / "converted";
@@ -83,7 +83,7 @@ TEST_F(TrainedExport, DependsOnTheParameters) {
   const quant::LrQatOptions options{.rank = 4, .lora_alpha = 4};
   const auto still = in_training(options, 0.0), moved = in_training(options, 0.5);
   EXPECT_NE(model::summarize(*still.decoder).sha256, model::summarize(*moved.decoder).sha256);
-  export_model(find_exporter("gguf"), moved, out_, {}, progress_);
+  export_model(find_exporter("gguf"), moved, out_, {.rest_type = "keep"}, progress_);
   const auto source = formats::open_weight_source(out_);
   const std::string name = "model.layers.0.mlp.up_proj";
   EXPECT_FALSE(at::equal(model::read_tensor(*source, name + ".weight"),
@@ -97,12 +97,12 @@ TEST_F(TrainedExport, RefusesScalesTrainedInAnotherType) {
     const auto model = in_training(options, 0.5);
     // bfloat16 numbers of the size of these scales lie between float16 ones only where they are subnormal.
     if (type == quant::ScaleType::bfloat16) {
-      export_model(find_exporter("gguf"), model, out_, {}, progress_);
+      export_model(find_exporter("gguf"), model, out_, {.rest_type = "keep"}, progress_);
       expect_products(out_, *model.decoder);
       continue;
     }
     quant::testing::expect_error<Error>(
-        [&] { export_model(find_exporter("gguf"), model, out_, {}, progress_); },
+        [&] { export_model(find_exporter("gguf"), model, out_, {.rest_type = "keep"}, progress_); },
         {"model.layers.0.self_attn.q_proj", "float16", "--scale-type float16"});
     EXPECT_FALSE(fs::exists(out_));
   }

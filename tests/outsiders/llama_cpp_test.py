@@ -71,7 +71,7 @@ def mean_kl(ours, top):
 
 
 def export(model, out, *options):
-    report = support.lrqat("export", "--model", model, "--format", "gguf", "--out", out, *options)
+    report = support.lrqat("export", "--model", model, "--format", "gguf", "--out", out, "--rest-type", "keep", *options)
     assert report["bit_exact_tensors"] == report["tensors"] > 0, report
     return out
 
