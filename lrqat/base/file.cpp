@@ -49,6 +49,15 @@ Mapping* add_mapping(const fs::path& path, const std::byte* data, std::size_t si
 
 std::string system_message() { return std::strerror(errno); }
 
+// What a clone without git-lfs has in a large file's place: a few lines that name the content.
+bool is_lfs_pointer(int descriptor, std::size_t size) {
+  constexpr std::string_view kBegin = "version https://git-lfs.github.com/spec/";
+  constexpr std::size_t kLongest = 1023;  // by git-lfs's specification
+  std::array<char, kBegin.size()> begin{};
+  return size <= kLongest && ::pread(descriptor, begin.data(), begin.size(), 0) == std::ssize(begin) &&
+         std::string_view(begin.data(), begin.size()) == kBegin;
+}
+
 fs::path new_target(const fs::path& target, bool replace) {
   if (!replace && fs::exists(target)) {
     fail("output ", target.string(), " exists already: name another folder or remove it first");
@@ -67,6 +76,11 @@ MappedFile::MappedFile(const fs::path& path) : path_(path) {
     fail("cannot read ", path.string(), ": expected a regular file");
   }
   size_ = static_cast<std::size_t>(status.st_size);
+  if (is_lfs_pointer(descriptor, size_)) {
+    ::close(descriptor);
+    fail(path.string(), ": a git-lfs pointer of ", size_,
+         " bytes, not the file itself: run git lfs pull in that folder");
+  }
   if (size_ > 0) {
     void* address =
         ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, descriptor, 0);

@@ -17,8 +17,8 @@
 #include "lrqat/base/sha256.h"
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/inspect_compare.h"
+#include "lrqat/formats/checkpoint.h"
 #include "lrqat/formats/ggml_integers.h"
-#include "lrqat/formats/safetensors.h"
 #include "lrqat/model/activations.h"
 #include "lrqat/model/converted.h"
 #include "lrqat/model/open.h"
@@ -65,7 +65,9 @@ struct Inspection {
   model::StoredActivations activations{};
 };
 
-std::vector<Row> rows_of(const formats::ShardedSafetensors& tensors) {
+// Under the files' names, or those of a text model.
+template <typename Tensors>
+std::vector<Row> rows_of_tensors(const Tensors& tensors) {
   std::vector<Row> rows;
   for (const std::string& name : tensors.names()) {
     const formats::TensorView& view = tensors.at(name);
@@ -189,8 +191,9 @@ Inspection inspect_quantized(const model::OpenedModel& model) {
   std::unordered_map<std::string, Row> stored;
   if (model.source == nullptr) {
     if (model.kind == "converted") model::check_converted(model.path, *model.decoder);
-    for (Row& row : rows_of(formats::ShardedSafetensors(model.path)))
-      stored.emplace(row.name, std::move(row));
+    const bool has_other_parts = formats::read_folder_config(model.path).has_other_parts;
+    const formats::CheckpointTensors tensors(model.path, model.decoder->config(), has_other_parts);
+    for (Row& row : rows_of_tensors(tensors)) stored.emplace(row.name, std::move(row));
   }
   Inspection result{model.kind, model::summarize(*model.decoder).sha256, {}, {}};
   result.activations = model::stored_activations(*model.decoder);
@@ -234,9 +237,9 @@ Inspection inspect(const fs::path& path) {
     return inspection;
   }
   if (path.extension() == ".safetensors")
-    return {"safetensors", "", rows_of(formats::ShardedSafetensors(path)), {}};
+    return {"safetensors", "", rows_of_tensors(formats::ShardedSafetensors(path)), {}};
   if (fs::exists(path / "model.safetensors") || fs::exists(path / "model.safetensors.index.json")) {
-    return {"huggingface", "", rows_of(formats::ShardedSafetensors(path)), {}};
+    return {"huggingface", "", rows_of_tensors(formats::ShardedSafetensors(path)), {}};
   }
   if (fs::is_regular_file(path)) return {"gguf", "", rows_of(formats::GgufFile(path)), {}};
   // Its errors say what a model folder holds.

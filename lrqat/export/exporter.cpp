@@ -41,14 +41,20 @@ std::string scale_obstacle(const std::string& format, const at::Tensor& scale,
                 ", so that the grid of training is the one that ships, or round it with --allow-inexact");
 }
 
-std::string formats_that_hold(const quant::QuantizedWeight& weight) {
-  std::string names;
-  for (const Exporter& exporter : exporters()) {
-    if (!why_inexact(exporter, weight).empty()) continue;
-    names += (names.empty() ? "" : ", ") + exporter.name;
+// Of the whole model: one that holds the layer at fault may refuse the next one.
+std::string formats_that_hold(const model::Decoder& decoder) {
+  std::vector<std::string> names;
+  for (const Exporter& exporter : exporters()) names.push_back(exporter.name);
+  for (const nn::Linear* linear : decoder.linears()) {
+    if (!linear->weight()->is_quantized()) continue;
+    const quant::QuantizedWeight weight = linear->weight()->convert();
+    std::erase_if(names, [&](const std::string& name) {
+      return !why_inexact(find_exporter(name), weight).empty();
+    });
   }
-  return concat("formats that hold this layer exactly: ", names, names.empty() ? "" : ", ",
-                "and the converted folder (lrqat convert)");
+  std::string list;
+  for (const std::string& name : names) list += name + ", ";
+  return concat("formats that hold this model exactly: ", list, "and the converted folder (lrqat convert)");
 }
 
 // The weight with its scales rounded to the type; the largest change of a weight.
@@ -99,7 +105,7 @@ double make_exact(const Exporter& exporter, model::Decoder& decoder, const Expor
       continue;
     }
     const std::string why = why_inexact(exporter, weight, options);
-    if (!why.empty()) fail(linear->name(), ": ", why, "; ", formats_that_hold(weight));
+    if (!why.empty()) fail(linear->name(), ": ", why, "; ", formats_that_hold(decoder));
   }
   return change;
 }

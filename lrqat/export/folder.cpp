@@ -7,6 +7,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
 #include "lrqat/export/compare.h"
+#include "lrqat/formats/checkpoint.h"
 #include "lrqat/formats/fused_projections.h"
 #include "lrqat/formats/safetensors.h"
 #include "lrqat/model/converted_format.h"
@@ -62,7 +63,7 @@ fs::path folder_of(const model::OpenedModel& model) {
 Json config_of(const model::OpenedModel& model, const FolderPlan& plan) {
   const fs::path folder = folder_of(model);
   Json json = folder.empty() ? formats::config_to_json(model.decoder->config())
-                             : read_json_file(folder / "config.json");
+                             : formats::read_folder_config(folder).json;
   json.erase("quantization_config");
   if (!plan.quantization.is_null()) json["quantization_config"] = plan.quantization;
   json["dtype"] = json["torch_dtype"] = plan.dtype;

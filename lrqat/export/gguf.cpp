@@ -30,7 +30,7 @@ std::uint32_t file_type(const std::vector<ExportTensor>& tensors) {
       {GgmlType::F32, 0},   {GgmlType::F16, 1},   {GgmlType::Q4_0, 2},  {GgmlType::Q4_1, 3},
       {GgmlType::Q8_0, 7},  {GgmlType::Q5_0, 8},  {GgmlType::Q5_1, 9},  {GgmlType::Q4_K, 14},
       {GgmlType::Q2_K, 10}, {GgmlType::Q3_K, 11}, {GgmlType::Q5_K, 16}, {GgmlType::Q6_K, 18},
-      {GgmlType::BF16, 32}};
+      {GgmlType::IQ4_NL, 25}, {GgmlType::IQ4_XS, 30}, {GgmlType::BF16, 32}};
   std::map<GgmlType, std::int64_t> weights;
   for (const ExportTensor& tensor : tensors) {
     if (tensor.shape.size() == 2) weights[tensor.type] += tensor.shape[0] * tensor.shape[1];

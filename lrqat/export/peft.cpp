@@ -55,7 +55,12 @@ class WithoutAdapters {
   std::vector<std::pair<nn::Linear*, WeightPtr>> before_;
 };
 
-Json config_of(const Adapters& adapters) {
+// PEFT takes the base's path as it stands, from whatever folder Python runs in.
+std::string base_path(const fs::path& out) {
+  return (fs::absolute(out).lexically_normal() / kBaseFolder).string();
+}
+
+Json config_of(const Adapters& adapters, const fs::path& out) {
   const quant::LoraOptions& common = adapters.front().second->options();
   Json modules = Json::array(), ranks = Json::object(), alphas = Json::object();
   for (const auto& [linear, lora] : adapters) {
@@ -64,7 +69,7 @@ Json config_of(const Adapters& adapters) {
     if (lora->options().lora_alpha != common.lora_alpha) alphas[linear->name()] = lora->options().lora_alpha;
   }
   return {
-      {"peft_type", "LORA"},     {"task_type", "CAUSAL_LM"},        {"base_model_name_or_path", kBaseFolder},
+      {"peft_type", "LORA"},     {"task_type", "CAUSAL_LM"},        {"base_model_name_or_path", base_path(out)},
       {"r", common.rank},        {"lora_alpha", common.lora_alpha}, {"rank_pattern", ranks},
       {"alpha_pattern", alphas}, {"target_modules", modules},       {"lora_dropout", 0.0},
       {"bias", "none"},          {"fan_in_fan_out", false},         {"use_rslora", false},
@@ -119,8 +124,10 @@ ExportReport export_peft(const model::OpenedModel& model, const fs::path& out, c
   }
   const auto tensors = peft_tensors(adapters);
   write_adapters(folder.path() / kAdapterFile, tensors);
-  write_text_file(folder.path() / "adapter_config.json", json_text(config_of(adapters), 2) + "\n");
+  write_text_file(folder.path() / "adapter_config.json", json_text(config_of(adapters, out), 2) + "\n");
   read_back(folder.path() / kAdapterFile, tensors);
+  report.warnings.push_back(concat("adapter_config.json names the base by its path, ", base_path(out),
+                                   ": change base_model_name_or_path there when the folder moves"));
   report.format = "peft";
   report.path = out;
   report.tensors += static_cast<std::int64_t>(tensors.size());

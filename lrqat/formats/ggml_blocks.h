@@ -48,6 +48,16 @@ struct BlockQ8_0 {  // d·q
 };
 static_assert(sizeof(BlockQ8_0) == 34);
 
+struct BlockIQ4_NL {  // d·kIq4Values[q]; llama-quantize's choice for rows that are no whole K-quant blocks
+  std::uint16_t d;
+  std::array<std::uint8_t, 16> qs;
+};
+static_assert(sizeof(BlockIQ4_NL) == 18);
+
+// The values that the four bits of IQ4_NL and IQ4_XS stand for.
+inline constexpr std::array<std::int8_t, 16> kIq4Values{-127, -104, -83, -65, -49, -35, -22, -10,
+                                                        1,    13,   25,  38,  53,  69,  89,  113};
+
 struct BlockQ2_0 {  // 64 elements, d·(q - 1); element j in byte j/4, bits 2(j%4)
   std::uint16_t d;
   std::array<std::uint8_t, 16> qs;
@@ -95,6 +105,14 @@ struct BlockQ6_K {  // d·sc·(q - 32)
   std::uint16_t d;
 };
 static_assert(sizeof(BlockQ6_K) == 210);
+
+struct BlockIQ4_XS {  // d·(sc - 32)·kIq4Values[q], eight 6-bit sc; each 32 elements packed as those of IQ4_NL
+  std::uint16_t d;
+  std::uint16_t scales_h;
+  std::array<std::uint8_t, 4> scales_l;
+  std::array<std::uint8_t, 128> qs;
+};
+static_assert(sizeof(BlockIQ4_XS) == 136);
 
 // n elements (a multiple of the block) from `source` into `out`. Error for types without a decoder, with the
 // list of those that have one.

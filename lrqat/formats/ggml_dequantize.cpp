@@ -11,6 +11,7 @@
 namespace lrqat::formats {
 namespace {
 
+using numbers::scale_iq4_xs;
 using numbers::scale_min_k4;
 using numbers::scale_q3_k;
 
@@ -142,6 +143,26 @@ void decode(const BlockQ6_K& block, float* out) {
   }
 }
 
+// 32 elements: byte j holds elements j (low nibble) and j + 16 (high).
+void decode_iq4(const std::uint8_t* qs, float d, float* out) {
+  for (std::size_t j = 0; j < 16; ++j) {
+    out[j] = d * static_cast<float>(kIq4Values[low_nibble(qs[j])]);
+    out[j + 16] = d * static_cast<float>(kIq4Values[high_nibble(qs[j])]);
+  }
+}
+
+void decode(const BlockIQ4_NL& block, float* out) {
+  decode_iq4(block.qs.data(), float16_to_float(block.d), out);
+}
+
+void decode(const BlockIQ4_XS& block, float* out) {
+  const float d = float16_to_float(block.d);
+  for (std::size_t group = 0; group < 8; ++group) {
+    const float dl = d * static_cast<float>(scale_iq4_xs(block, group));
+    decode_iq4(block.qs.data() + 16 * group, dl, out + 32 * group);
+  }
+}
+
 template <typename Block>
 void decode_blocks(const std::byte* source, float* out, std::int64_t n, std::int64_t block_elements) {
   for (std::int64_t i = 0; i < n; i += block_elements, source += sizeof(Block)) {
@@ -198,6 +219,10 @@ void dequantize_row(GgmlType type, const std::byte* source, float* out, std::int
       return decode_blocks<BlockQ5_K>(source, out, n, block);
     case GgmlType::Q6_K:
       return decode_blocks<BlockQ6_K>(source, out, n, block);
+    case GgmlType::IQ4_NL:
+      return decode_blocks<BlockIQ4_NL>(source, out, n, block);
+    case GgmlType::IQ4_XS:
+      return decode_blocks<BlockIQ4_XS>(source, out, n, block);
     default:
       fail("ggml type ", ggml_type_name(type), " cannot be read as float here, known are ",
            known_ggml_types(), ": convert the model to one of these first");

@@ -53,6 +53,10 @@ Part part_of(const BlockQ6_K& block, std::size_t g) {
   return {float16_to_float(block.d) * static_cast<float>(block.scales[g])};
 }
 
+Part part_of(const BlockIQ4_XS& block, std::size_t g) {
+  return {float16_to_float(block.d) * static_cast<float>(scale_iq4_xs(block, g))};
+}
+
 // Numbers of Q8_0 are signed bytes; counted from -128 they are as those of the other types.
 template <typename Format>
 constexpr int kCountedFrom = 0;
@@ -86,6 +90,8 @@ constexpr std::array kTypes = std::to_array<IntegerBlockType>({
     {GgmlType::Q4_K, 4, 32, 0, true, read_block<Q4_K>},
     {GgmlType::Q5_K, 5, 32, 0, true, read_block<Q5_K>},
     {GgmlType::Q6_K, 6, 16, 32, false, read_block<Q6_K>},
+    {GgmlType::IQ4_NL, 8, 32, 128, false, read_block<IQ4_NL>},
+    {GgmlType::IQ4_XS, 8, 32, 128, false, read_block<IQ4_XS>},
 });
 
 }  // namespace

@@ -13,7 +13,7 @@ namespace lrqat::formats {
 
 struct IntegerBlockType {
   GgmlType type;
-  int num_bits;             // numbers are 0 to 2^num_bits - 1
+  int num_bits;             // numbers are 0 to 2^num_bits - 1; 8 for IQ4_*, whose 16 values are no even grid
   std::int64_t group_size;  // numbers that share a scale; a block is one or several groups
   int zero;                 // the number whose value is 0, where there are no offsets
   bool has_offset;

@@ -196,7 +196,27 @@ struct Q5_K {
   }
 };
 
+// The number of an element is its value counted from -128, eight bits; read only.
+struct IQ4_NL {
+  using Block = BlockIQ4_NL;
+  static int get(const Block& block, std::size_t i) {
+    return kIq4Values[block.qs[i % 16] >> (4 * (i / 16)) & 0xf] + 128;
+  }
+};
+
+struct IQ4_XS {
+  using Block = BlockIQ4_XS;
+  static int get(const Block& block, std::size_t i) {
+    return kIq4Values[block.qs[i / 32 * 16 + i % 16] >> (4 * (i / 16 % 2)) & 0xf] + 128;
+  }
+};
+
 // ---- scales of the second level
+
+inline int scale_iq4_xs(const BlockIQ4_XS& block, std::size_t g) {
+  const int low = block.scales_l[g / 2] >> (4 * (g % 2)) & 0xf;
+  return (low | (block.scales_h >> (2 * g) & 3) << 4) - 32;
+}
 
 // Scale i of Q3_K: low four bits in nibble i/8 of byte i%8, high two in bits 2·(i/4) of byte 8 + i%4.
 inline int scale_q3_k(const std::array<std::uint8_t, 12>& scales, std::size_t i) {

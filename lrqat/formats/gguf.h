@@ -1,5 +1,6 @@
 // GGUF (ggml docs/gguf.md), versions 2 and 3, little-endian: metadata as typed key-value pairs, tensors
-// memory-mapped. Shapes are row-major here, [rows, cols]: the file's `ne` reversed.
+// memory-mapped. Shapes are row-major here, [rows, cols]: the file's `ne` reversed. A split file
+// (NAME-0000i-of-0000n.gguf) is opened whole, whichever part is named.
 #pragma once
 
 #include <concepts>
@@ -78,14 +79,16 @@ struct GgufTensor {
   std::int64_t rows() const { return shape.size() < 2 ? 1 : elements() / cols(); }
 };
 
+struct GgufPart;  // gguf_part.h
+
 class GgufFile {
  public:
   explicit GgufFile(const std::filesystem::path& path);  // maps and validates everything but the data itself
 
   std::uint32_t version() const { return version_; }
   std::uint64_t alignment() const { return alignment_; }
-  const std::filesystem::path& path() const { return file_->path(); }
-  const std::shared_ptr<MappedFile>& file() const { return file_; }
+  const std::filesystem::path& path() const { return file()->path(); }
+  const std::shared_ptr<MappedFile>& file() const { return files_.front(); }  // of a split file, the first
 
   const std::vector<std::pair<std::string, GgufValue>>& metadata() const { return metadata_; }  // file order
   bool has(std::string_view key) const { return find_value(key) != nullptr; }
@@ -108,12 +111,13 @@ class GgufFile {
   const std::vector<GgufTensor>& tensors() const { return tensors_; }  // file order
   const GgufTensor* find(std::string_view name) const;
   const GgufTensor& at(std::string_view name) const;  // Error that lists near names
-  void release(const GgufTensor& tensor) const { file_->release(tensor.data); }
+  void release(const GgufTensor& tensor) const;
 
  private:
+  void take(GgufPart part);
   [[noreturn]] void fail_type(std::string_view key, const GgufValue& value) const;
 
-  std::shared_ptr<MappedFile> file_;
+  std::vector<std::shared_ptr<MappedFile>> files_;
   std::uint32_t version_ = 0;
   std::uint64_t alignment_ = 32;
   std::vector<std::pair<std::string, GgufValue>> metadata_;

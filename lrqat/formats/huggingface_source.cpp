@@ -3,9 +3,9 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/json.h"
+#include "lrqat/formats/checkpoint.h"
 #include "lrqat/formats/fused_projections.h"
 #include "lrqat/formats/messages.h"
-#include "lrqat/formats/safetensors.h"
 #include "lrqat/formats/sources.h"
 
 namespace lrqat::formats {
@@ -36,8 +36,10 @@ GgmlType ggml_type_of(const TensorView& tensor, const std::string& where) {
 
 class HuggingFaceSource final : public WeightSource {
  public:
-  HuggingFaceSource(const std::filesystem::path& folder, ModelConfig config)
-      : config_(std::move(config)), tensors_(folder), hide_head_(has_redundant_head()) {}
+  HuggingFaceSource(const std::filesystem::path& folder, ModelConfig config, bool has_other_parts)
+      : config_(std::move(config)),
+        tensors_(folder, config_, has_other_parts),
+        hide_head_(has_redundant_head()) {}
 
   const ModelConfig& config() const override { return config_; }
   std::string path() const override { return tensors_.path().string(); }
@@ -123,23 +125,37 @@ class HuggingFaceSource final : public WeightSource {
   }
 
   ModelConfig config_;
-  ShardedSafetensors tensors_;
+  CheckpointTensors tensors_;
   bool hide_head_;
 };
+
+// Folders that hold floats alone get here.
+void refuse_quantized(const Json& config, const std::string& where) {
+  constexpr const char* kInstead =
+      ": name the float model that it was made from, or a folder of quant_method lrqat, compressed-tensors, "
+      "gptq, awq or auto-round";
+  const auto quantization = config.find("quantization_config");
+  const bool has_any = quantization != config.end() && !quantization->is_null();
+  const bool has_method = has_any && quantization->is_object() && quantization->contains("quant_method");
+  if (const auto mlx = config.find("quantization"); mlx != config.end() && mlx->is_object() && !has_method) {
+    fail(where, ": the weights were quantized by MLX (", json_excerpt(*mlx, 60),
+         "), whose layout is not read here", kInstead);
+  }
+  if (!has_any) return;
+  const std::string method = has_method ? json_excerpt((*quantization)["quant_method"], 60) : "none";
+  fail(where, ": the weights are quantized (quantization_config with quant_method ", method,
+       "), which is not read here", kInstead);
+}
 
 }  // namespace
 
 std::unique_ptr<WeightSource> open_huggingface_source(const std::filesystem::path& folder) {
-  const std::filesystem::path config_path = folder / "config.json";
-  const Json json = read_json_file(config_path);
-  ModelConfig config = config_from_json(json, config_path.string());
-  if (const auto it = json.find("quantization_config"); it != json.end() && !it->is_null()) {
-    fail(config_path.string(),
-         ": has a quantization_config, so the folder holds quantized weights; expected float weights: name "
-         "the "
-         "model it was made from, or a folder of quant_method lrqat, compressed-tensors, gptq or awq");
-  }
-  auto source = std::make_unique<HuggingFaceSource>(folder, std::move(config));
+  const std::string where = (folder / "config.json").string();
+  const FolderConfig found = read_folder_config(folder);
+  ModelConfig config = config_from_json(found.json, where);
+  refuse_quantized(found.json, where);
+  auto source = std::make_unique<HuggingFaceSource>(folder, std::move(config), found.has_other_parts);
+  for (const std::string& name : source->names()) refuse_quantized_leftover(name, source->path());
   check_tensors(*source);
   return source;
 }

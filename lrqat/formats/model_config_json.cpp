@@ -310,6 +310,7 @@ std::string activation(const Json& json, const ModelConfig& config, const std::s
   const std::string usual(family_of(config).hidden_act);
   const char* key = json.contains("hidden_activation") ? "hidden_activation" : "hidden_act";
   const auto found = json_get_or<std::string>(json, key, usual, where);
+  if (found == "swish") return "silu";  // the same function
   return usual == "gelu_pytorch_tanh" && found == "gelu" ? usual : found;
 }
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "lrqat/base/file.h"
+#include "lrqat/base/json.h"
 #include "lrqat/formats/dtype.h"
 
 namespace lrqat::formats {
@@ -84,8 +85,8 @@ class SafetensorsWriter {
   std::uint64_t written_ = 0;  // of that tensor
 };
 
-// The tensors of a folder: model.safetensors, or the shards that model.safetensors.index.json names. A path
-// to one .safetensors file is taken as well.
+// The tensors of a folder: model.safetensors, or the shards that model.safetensors.index.json names, or the
+// one safetensors file of another name. A path to one .safetensors file is taken as well.
 class ShardedSafetensors {
  public:
   explicit ShardedSafetensors(const std::filesystem::path& folder);
@@ -100,7 +101,9 @@ class ShardedSafetensors {
   void release(std::string_view name) const;
 
  private:
-  void open_index(const std::filesystem::path& index_path);
+  void open_folder(const std::filesystem::path& folder);
+  void open_single(const std::filesystem::path& file);
+  void open_index(const Json& index, const std::string& where);
 
   std::filesystem::path path_;
   std::vector<std::shared_ptr<const SafetensorsFile>> files_;

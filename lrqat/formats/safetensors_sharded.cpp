@@ -3,6 +3,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/json.h"
+#include "lrqat/formats/checkpoint.h"
 #include "lrqat/formats/messages.h"
 #include "lrqat/formats/safetensors.h"
 
@@ -46,27 +47,67 @@ std::vector<std::vector<TensorDeclaration>> split_shards(std::vector<TensorDecla
   return shards;
 }
 
+// The folder's one file of another name, as AutoGPTQ and consolidated checkpoints have it; empty: none.
+fs::path other_single_file(const fs::path& folder) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (entry.is_regular_file() && name.ends_with(".safetensors") && !name.starts_with("adapter_"))
+      files.push_back(entry.path());
+  }
+  if (files.size() == 1) return files.front();
+  if (files.size() > 1) {
+    fail(folder.string(), ": holds ", files.size(), " safetensors files, but no ", kIndexFile,
+         " that says which tensor is in which: fetch it too");
+  }
+  return {};
+}
+
+// A folder that was saved twice, once in one file and once in shards: nothing says which is the newer model.
+void refuse_both(const fs::path& folder, const Json& index) {
+  std::string first;
+  for (const Json& file : index["weight_map"]) {
+    if (!file.is_string() || file == kSingleFile) return;
+    if (first.empty()) first = file.get<std::string>();
+  }
+  fail(folder.string(), ": holds ", kSingleFile, " and ", kIndexFile, " (of ", quoted_name(first),
+       ", …), two models: remove the one that is left from an earlier save");
+}
+
+Json read_index(const fs::path& path) {
+  Json index = read_json_file(path);
+  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
+    fail(path.string(), ": expected an object with \"weight_map\": {tensor: file}");
+  }
+  return index;
+}
+
 }  // namespace
 
 ShardedSafetensors::ShardedSafetensors(const fs::path& folder) : path_(folder) {
-  fs::path single = folder;
-  if (fs::is_directory(folder)) single = folder / kSingleFile;
-  if (fs::is_regular_file(single)) {
-    files_.push_back(std::make_shared<SafetensorsFile>(single));
-    for (const TensorView& tensor : files_[0]->tensors()) file_of_.emplace(tensor.name, 0);
-  } else if (fs::is_regular_file(folder / kIndexFile)) {
-    open_index(folder / kIndexFile);
-  } else {
-    fail(folder.string(), ": expected ", kSingleFile, " or ", kIndexFile, " in this folder, found neither");
-  }
+  fs::is_directory(folder) ? open_folder(folder) : open_single(folder);
 }
 
-void ShardedSafetensors::open_index(const fs::path& index_path) {
-  const std::string where = index_path.string();
-  const Json index = read_json_file(index_path);
-  if (!index.is_object() || !index.contains("weight_map") || !index["weight_map"].is_object()) {
-    fail(where, ": expected an object with \"weight_map\": {tensor: file}");
+void ShardedSafetensors::open_folder(const fs::path& folder) {
+  const bool has_single = fs::is_regular_file(folder / kSingleFile);
+  if (fs::is_regular_file(folder / kIndexFile)) {
+    const Json index = read_index(folder / kIndexFile);
+    if (has_single) refuse_both(folder, index);
+    return open_index(index, (folder / kIndexFile).string());
   }
+  if (has_single) return open_single(folder / kSingleFile);
+  const fs::path other = other_single_file(folder);
+  if (!other.empty()) return open_single(other);
+  refuse_other_checkpoints(folder);
+  fail(folder.string(), ": expected ", kSingleFile, " or ", kIndexFile, " in this folder, found neither");
+}
+
+void ShardedSafetensors::open_single(const fs::path& file) {
+  files_.push_back(std::make_shared<SafetensorsFile>(file));
+  for (const TensorView& tensor : files_[0]->tensors()) file_of_.emplace(tensor.name, 0);
+}
+
+void ShardedSafetensors::open_index(const Json& index, const std::string& where) {
   std::map<std::string, std::size_t> shard_number;
   for (const auto& [name, file] : index["weight_map"].items()) {
     if (!file.is_string())

@@ -1,6 +1,8 @@
 #include "lrqat/formats/weight_source.h"
 
 #include "lrqat/base/error.h"
+#include "lrqat/formats/checkpoint.h"
+#include "lrqat/formats/gguf_part.h"
 #include "lrqat/formats/sources.h"
 
 namespace lrqat::formats {
@@ -12,20 +14,6 @@ bool begins_with_gguf(const fs::path& path) {
   const MappedFile file(path);
   const auto bytes = file.bytes();
   return bytes.size() >= 4 && std::string_view(reinterpret_cast<const char*>(bytes.data()), 4) == "GGUF";
-}
-
-// The one GGUF file of a folder; empty where there is none.
-fs::path gguf_in(const fs::path& folder) {
-  fs::path found;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    if (!entry.is_regular_file() || entry.path().extension() != ".gguf") continue;
-    if (!found.empty()) {
-      fail(folder.string(), ": holds several GGUF files (", found.filename().string(), ", ",
-           entry.path().filename().string(), ", …): name the one to read");
-    }
-    found = entry.path();
-  }
-  return found;
 }
 
 std::string listing(const fs::path& folder) {
@@ -40,6 +28,23 @@ std::string listing(const fs::path& folder) {
 }
 
 }  // namespace
+
+fs::path gguf_in(const fs::path& folder) {
+  fs::path found;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    // mmproj: the eyes of a multimodal model, in a file of their own
+    if (!entry.is_regular_file() || !name.ends_with(".gguf") || name.starts_with("mmproj")) continue;
+    const fs::path file = first_gguf_part(entry.path());
+    if (!found.empty() && file != found) {
+      fail(folder.string(), ": holds several GGUF files (", found.filename().string(), ", ", name,
+           ", …): name the one to read");
+    }
+    found = file;
+  }
+  if (found.empty() || fs::exists(found)) return found;
+  fail(found.string(), ": is not in the folder, which has other parts of this split GGUF file: fetch all parts");
+}
 
 std::vector<float> WeightSource::read(std::string_view name) const {
   const auto sizes = shape(name);
@@ -57,9 +62,11 @@ std::unique_ptr<WeightSource> open_weight_source(const fs::path& path) {
     if (fs::is_regular_file(path / "config.json")) return open_huggingface_source(path);
     const fs::path gguf = gguf_in(path);
     if (!gguf.empty()) return open_gguf_source(gguf);
+    refuse_other_checkpoints(path);
     fail(path.string(), ": ", kExpected, ", found a folder with ", listing(path));
   }
   if (begins_with_gguf(path)) return open_gguf_source(path);
+  refuse_other_checkpoints(path);
   if (path.extension() == ".safetensors") {
     fail(path.string(),
          ": a safetensors file alone has no config; name the folder that holds it and its config.json");

@@ -56,6 +56,10 @@ class WeightSource {
   virtual std::string kind() const = 0;  // "huggingface" or "gguf"
 };
 
+// The GGUF file of a folder, of a split one the first part; empty where there is none; Error where there are
+// several.
+std::filesystem::path gguf_in(const std::filesystem::path& folder);
+
 // A Hugging Face folder (config.json and safetensors) or a GGUF file (or a folder with exactly one). The
 // names and shapes that the config asks for are checked here, so a missing or wrong tensor is one clear error
 // at the start.

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "lrqat/base/error.h"
+#include "lrqat/model/check_finite.h"
 #include "lrqat/quant/float_weight.h"
 
 namespace lrqat::model {
@@ -40,8 +41,10 @@ at::ScalarType scalar_type(const formats::TensorView& view, const std::string& w
 
 }  // namespace
 
-FolderTensors::FolderTensors(const std::filesystem::path& folder, at::Device device)
-    : tensors_(std::make_shared<formats::ShardedSafetensors>(folder)), device_(device) {}
+FolderTensors::FolderTensors(const std::filesystem::path& folder, const formats::ModelConfig& config,
+                             bool has_other_parts, at::Device device)
+    : tensors_(std::make_shared<formats::CheckpointTensors>(folder, config, has_other_parts)),
+      device_(device) {}
 
 at::Tensor FolderTensors::mapped(const std::string& name, const std::vector<std::int64_t>& shape,
                                  const std::vector<DType>& allowed) const {
@@ -68,21 +71,19 @@ at::Tensor FolderTensors::mapped(const std::string& name, const std::vector<std:
 at::Tensor FolderTensors::finite(const std::string& name, const std::vector<std::int64_t>& shape,
                                  const std::vector<DType>& allowed) const {
   at::Tensor tensor = mapped(name, shape, allowed);
-  if (!tensor.isfinite().all().item<bool>()) {
-    fail(where(), ": tensor \"", name, "\" holds numbers that are not finite");
-  }
+  check_finite(tensor, where(), name);
   return tensor;
 }
 
 std::shared_ptr<quant::WeightParametrization> FolderTensors::float_weight(
     const std::string& name, const std::vector<std::int64_t>& shape) const {
-  at::Tensor tensor = mapped(name, shape, kFloats);
+  at::Tensor tensor = finite(name, shape, kFloats);
   if (tensor.scalar_type() == at::kDouble) tensor = tensor.to(at::kFloat);
   return std::make_shared<quant::FloatWeight>(tensor.to(device_));
 }
 
 at::Tensor FolderTensors::vector(const std::string& name, const std::vector<std::int64_t>& shape) const {
-  return mapped(name, shape, kFloats).to(device_, at::kFloat, false, true);
+  return finite(name, shape, kFloats).to(device_, at::kFloat, false, true);
 }
 
 }  // namespace lrqat::model

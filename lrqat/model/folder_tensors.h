@@ -9,24 +9,25 @@
 #include <string>
 #include <vector>
 
-#include "lrqat/formats/safetensors.h"
+#include "lrqat/formats/checkpoint.h"
 #include "lrqat/quant/weight_parametrization.h"
 
 namespace lrqat::model {
 
 class FolderTensors {
  public:
-  FolderTensors(const std::filesystem::path& folder, at::Device device);
+  FolderTensors(const std::filesystem::path& folder, const formats::ModelConfig& config, bool has_other_parts,
+                at::Device device);
 
   bool has(const std::string& name) const { return tensors_->find(name) != nullptr; }
-  std::vector<std::string> names() const { return tensors_->names(); }
+  const std::vector<std::string>& names() const { return tensors_->names(); }
   std::string where() const { return tensors_->path().string(); }
   void release(const std::string& name) const { tensors_->release(name); }
 
   // The tensor on the map, or a copy of it where it is not aligned for its type.
   at::Tensor mapped(const std::string& name, const std::vector<std::int64_t>& shape,
                     const std::vector<formats::DType>& allowed) const;
-  // The same where it must hold finite numbers.
+  // The same of floats, which must be finite.
   at::Tensor finite(const std::string& name, const std::vector<std::int64_t>& shape,
                     const std::vector<formats::DType>& allowed) const;
   // Floats of any kind: a frozen weight on the device, and a float32 tensor on it.
@@ -35,7 +36,7 @@ class FolderTensors {
   at::Tensor vector(const std::string& name, const std::vector<std::int64_t>& shape) const;
 
  private:
-  std::shared_ptr<formats::ShardedSafetensors> tensors_;
+  std::shared_ptr<formats::CheckpointTensors> tensors_;
   at::Device device_;
 };
 

@@ -19,7 +19,7 @@ class ConvertedReader {
  public:
   ConvertedReader(const fs::path& folder, const formats::ModelConfig& config,
                   const QuantizationConfig& layers, at::Device device)
-      : tensors_(folder, device), device_(device) {
+      : tensors_(folder, config, /*has_other_parts=*/false, device), device_(device) {
     for (const auto& tensor : formats::expected_tensors(config)) shapes_.emplace(tensor.name, tensor.shape);
     for (const auto& layer : layers.converted.layers) add_layer(layer);
     for (const auto& layer : layers.blocks) add_layer(layer);

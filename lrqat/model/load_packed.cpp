@@ -20,10 +20,10 @@ namespace fs = std::filesystem;
 
 class PackedReader {
  public:
-  PackedReader(const fs::path& folder, const formats::ModelConfig& config, PackedConfig packed,
-               at::Device device)
+  PackedReader(const fs::path& folder, const formats::ModelConfig& config, bool has_other_parts,
+               PackedConfig packed, at::Device device)
       : config_(config),
-        tensors_(folder, device),
+        tensors_(folder, config, has_other_parts, device),
         packed_(std::move(packed)),
         layout_(packed_layout(packed_.layout)),
         device_(device) {
@@ -68,10 +68,14 @@ class PackedReader {
 
   quant::QuantizedWeight unpack(const std::string& module, const std::vector<std::int64_t>& shape) const {
     const PackedScheme& scheme = packed_.scheme_of(module, tensors_.where());
-    const TensorLookup lookup = [&](const std::string& suffix, const std::vector<std::int64_t>& expected,
-                                    const std::vector<formats::DType>& allowed) {
-      return tensors_.finite(module + suffix, expected, allowed);
-    };
+    const TensorLookup lookup{
+        [&](const std::string& suffix) { return tensors_.has(module + suffix); },
+        [&](const std::string& suffix, const std::vector<std::int64_t>& expected,
+            const std::vector<formats::DType>& allowed) {
+          const bool floats = formats::is_readable_float(allowed.front());
+          return floats ? tensors_.finite(module + suffix, expected, allowed)
+                        : tensors_.mapped(module + suffix, expected, allowed);
+        }};
     try {
       return from_unsigned(layout_.unpack(lookup, scheme, shape[0], shape[1]));
     } catch (const Error& error) {
@@ -116,11 +120,11 @@ class PackedReader {
 
 std::unique_ptr<Decoder> load_packed(const fs::path& folder, const LoadOptions& options) {
   const std::string where = (folder / "config.json").string();
-  const Json json = read_json_file(folder / "config.json");
-  const formats::ModelConfig config = formats::config_from_json(json, where);
-  auto packed = packed_config_from_json(json, where);
+  const formats::FolderConfig found = formats::read_folder_config(folder);
+  const formats::ModelConfig config = formats::config_from_json(found.json, where);
+  auto packed = packed_config_from_json(found.json, where);
   LRQAT_CHECK(packed.has_value(), where);
-  const PackedReader reader(folder, config, std::move(*packed), options.device);
+  const PackedReader reader(folder, config, found.has_other_parts, std::move(*packed), options.device);
   return build_decoder(config,
                        {[&](const std::string& module) { return reader.weight(module); },
                         [&](const std::string& tensor) { return reader.vector(tensor); }},

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lrqat/base/error.h"
+#include "lrqat/formats/checkpoint.h"
 
 namespace lrqat::model {
 namespace {
@@ -11,16 +12,19 @@ namespace fs = std::filesystem;
 
 constexpr const char* kKey = "quantization_config";
 
+bool is_set(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  return found != json.end() && !found->is_null();
+}
+
+// Older writers leave the method out; then the keys that only one of them has tell.
 std::string quant_method(const Json& config) {
   const auto found = config.find(kKey);
   if (found == config.end() || !found->is_object()) return {};
   const auto method = found->find("quant_method");
-  return method != found->end() && method->is_string() ? method->get<std::string>() : std::string();
-}
-
-bool is_set(const Json& json, const char* key) {
-  const auto found = json.find(key);
-  return found != json.end() && !found->is_null();
+  if (method != found->end()) return method->is_string() ? method->get<std::string>() : std::string();
+  if (is_set(*found, "w_bit") || is_set(*found, "zero_point")) return "awq";
+  return is_set(*found, "desc_act") ? "gptq" : "";
 }
 
 // ---- compressed-tensors
@@ -91,32 +95,88 @@ Json compressed_to_json(const PackedConfig& config, const std::vector<std::strin
 
 // -1 is one scale a row; AutoAWQ and older files may call it 0 or leave it out.
 std::int64_t group_size(const Json& json, const std::string& where) {
-  const auto size = json_get_or<std::int64_t>(json, "group_size", -1, where);
+  const char* key = is_set(json, "group_size") ? "group_size" : "q_group_size";
+  const auto size = json_get_or<std::int64_t>(json, key, -1, where);
   if (size != -1 && size <= 0) fail(where, ": group_size is ", size, ", expected -1 or a positive number");
   return size;
 }
 
+int bits_of(const Json& json, const std::string& where) {
+  return json_get<int>(json, is_set(json, "bits") ? "bits" : "w_bit", where);
+}
+
+PackedScheme gptq_scheme(const Json& json, const std::string& where) {
+  return {bits_of(json, where), group_size(json, where), json_get_or<bool>(json, "sym", true, where),
+          json_get_or<bool>(json, "desc_act", false, where)};
+}
+
+// Linears with a scheme of their own: what `own` says goes before what is said for all. Those that it leaves
+// in 16 bits have no integers that ask for a scheme.
+void add_own_scheme(const std::string& target, const Json& own, Json all, const std::string& where,
+                    PackedConfig& config) {
+  if (!own.is_object()) fail(where, ": what is said of \"", target, "\" must be an object");
+  all.update(own);
+  if (bits_of(all, where) < 16) config.groups.push_back({gptq_scheme(all, where), {target}});
+}
+
+// "dynamic" of gptqmodel: "+:PATTERN" or a pattern alone has its own scheme, "-:PATTERN" is left out.
+void add_dynamic(const Json& json, const std::string& where, PackedConfig& config) {
+  if (!is_set(json, "dynamic")) return;
+  const Json dynamic = json_get<Json>(json, "dynamic", where);
+  for (const auto& [pattern, own] : dynamic.items()) {
+    if (pattern.starts_with("-:")) continue;
+    add_own_scheme("re:" + (pattern.starts_with("+:") ? pattern.substr(2) : pattern), own, json,
+                   where + ": dynamic", config);
+  }
+}
+
 PackedConfig gptq_config(const Json& json, const std::string& where) {
-  if (json_get_or<bool>(json, "desc_act", false, where)) {
-    fail(where, ": desc_act (act-order), whose groups are scattered along in_features, is not supported");
-  }
-  const auto version = json_get_or<std::string>(json, "checkpoint_format", "gptq", where);
+  const char* key = is_set(json, "checkpoint_format") ? "checkpoint_format" : "format";
+  const auto version = json_get_or<std::string>(json, key, "gptq", where);
   if (version != "gptq" && version != "gptq_v2") {
-    fail(where, ": checkpoint_format \"", version, "\" is not supported: gptq and gptq_v2 are");
+    fail(where, ": ", key, " \"", version, "\" is not supported: gptq and gptq_v2 are");
   }
-  const PackedScheme scheme{json_get<int>(json, "bits", where), group_size(json, where),
-                            json_get_or<bool>(json, "sym", true, where)};
-  return {version == "gptq" ? "gptq" : "gptq-v2", {{scheme, {}}}};
+  PackedConfig config{version == "gptq" ? "gptq" : "gptq-v2", {}};
+  add_dynamic(json, where, config);
+  config.groups.push_back({gptq_scheme(json, where), {}});
+  return config;
 }
 
 PackedConfig awq_config(const Json& json, const std::string& where) {
-  const auto version = json_get_or<std::string>(json, "version", "gemm", where);
+  const char* key = is_set(json, "version") ? "version" : "format";
+  const auto version = json_get_or<std::string>(json, key, "gemm", where);
   if (version != "gemm" && version != "GEMM") {
-    fail(where, ": version \"", version, "\" of AWQ is not supported: gemm is");
+    fail(where, ": ", key, " \"", version, "\" of AWQ is not supported: gemm is");
   }
-  const PackedScheme scheme{json_get<int>(json, "bits", where), group_size(json, where),
+  const PackedScheme scheme{bits_of(json, where), group_size(json, where),
                             !json_get_or<bool>(json, "zero_point", true, where)};
   return {"awq", {{scheme, {}}}};
+}
+
+// AutoRound packs as GPTQ (v1: "auto_round:auto_gptq"; with zero points as they are: "auto_round") or as AWQ.
+PackedConfig auto_round_config(const Json& json, const std::string& where) {
+  const char* key = is_set(json, "packing_format") ? "packing_format" : "backend";
+  const auto packing = json_get_or<std::string>(json, key, "auto_round:auto_gptq", where);
+  const auto type = json_get_or<std::string>(json, "data_type", "int", where);
+  const auto activation_bits = json_get_or<int>(json, "act_bits", 16, where);
+  if (type != "int" || activation_bits < 16) {
+    fail(where, ": data_type \"", type, "\" with act_bits ", activation_bits,
+         " is not supported: int with activations in 16 bits is");
+  }
+  const bool awq = packing.find("awq") != std::string::npos, gptq = packing.find("gptq") != std::string::npos;
+  if (!awq && !gptq && packing.find("llm_compressor") != std::string::npos) {
+    fail(where, ": ", key, " \"", packing, "\" is not supported: auto_round, auto_gptq and auto_awq are");
+  }
+  PackedConfig config{awq ? "awq" : gptq ? "gptq" : "gptq-v2", {}};
+  if (is_set(json, "extra_config")) {
+    const Json extra = json_get<Json>(json, "extra_config", where);
+    for (const auto& [name, own] : extra.items()) {
+      const bool pattern = name.find_first_of("*+?[]()|\\^$") != std::string::npos;
+      add_own_scheme(pattern ? "re:" + name : name, own, json, where + ": extra_config", config);
+    }
+  }
+  config.groups.push_back({gptq_scheme(json, where), {}});
+  return config;
 }
 
 Json gptq_to_json(const PackedConfig& config, const std::vector<std::string>& skipped) {
@@ -154,8 +214,11 @@ struct Method {
   const char* name;  // quant_method
   PackedConfig (*read)(const Json&, const std::string&);
 };
-constexpr Method kMethods[] = {
-    {"compressed-tensors", compressed_config}, {"gptq", gptq_config}, {"awq", awq_config}};
+constexpr Method kMethods[] = {{"compressed-tensors", compressed_config},
+                              {"gptq", gptq_config},
+                              {"awq", awq_config},
+                              {"auto-round", auto_round_config},
+                              {"intel/auto-round", auto_round_config}};
 
 const Method* find_method(const std::string& name) {
   const auto* found = std::find_if(std::begin(kMethods), std::end(kMethods),
@@ -197,8 +260,8 @@ std::optional<PackedConfig> packed_config_from_json(const Json& config, const st
 }
 
 bool is_packed_folder(const fs::path& path) {
-  const fs::path config = path / "config.json";
-  return fs::is_regular_file(config) && find_method(quant_method(read_json_file(config))) != nullptr;
+  return fs::is_regular_file(path / "config.json") &&
+         find_method(quant_method(formats::read_folder_config(path).json)) != nullptr;
 }
 
 Json packed_config_to_json(const PackedConfig& config, const std::vector<std::string>& skipped) {

@@ -31,7 +31,8 @@ struct PackedConfig {
 // that is not supported (activations, act-order, other widths).
 std::optional<PackedConfig> packed_config_from_json(const Json& config, const std::string& where);
 
-// A folder of this kind, judged by quant_method alone.
+// A folder of this kind, judged by its quantization_config alone, or what stands for one
+// (formats::read_folder_config).
 bool is_packed_folder(const std::filesystem::path& path);
 
 // What the exporters write. `skipped`: linears that are not quantized.

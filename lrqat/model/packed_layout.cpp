@@ -158,13 +158,21 @@ std::vector<PackedTensor> gptq_tensors(const UnsignedCodes& codes, int zero_offs
 std::vector<PackedTensor> gptq_v1_pack(const UnsignedCodes& codes) { return gptq_tensors(codes, 1); }
 std::vector<PackedTensor> gptq_v2_pack(const UnsignedCodes& codes) { return gptq_tensors(codes, 0); }
 
-void check_group_index(const at::Tensor& index, std::int64_t group) {
-  const at::Tensor expected = at::arange(index.size(0), at::kInt).floor_divide_(group);
+// Groups must lie one after the other, which they also do in files of desc_act that were quantized with
+// static groups. Files without act-order may leave the index out.
+void check_group_index(const TensorLookup& lookup, const PackedScheme& scheme, std::int64_t in_features,
+                       std::int64_t groups) {
+  if (groups == 1) return;
+  if (!lookup.has(".g_idx")) {
+    if (scheme.act_order) fail("desc_act (act-order) is true, but there is no g_idx that says where its groups are");
+    return;
+  }
+  const at::Tensor index = lookup(".g_idx", {in_features}, {DType::I32, DType::I64});
+  const at::Tensor expected = at::arange(in_features, index.scalar_type()).floor_divide_(in_features / groups);
   if (!at::equal(index, expected)) {
     fail(
         "g_idx is not in order: a file of desc_act (act-order), whose groups are scattered along "
-        "in_features, "
-        "is not supported");
+        "in_features, is not supported");
   }
 }
 
@@ -172,7 +180,7 @@ UnsignedCodes gptq_codes(const TensorLookup& lookup, const PackedScheme& scheme,
                          std::int64_t in_features, int zero_offset) {
   const std::int64_t groups = groups_of(scheme, in_features);
   const int bits = scheme.num_bits;
-  check_group_index(lookup(".g_idx", {in_features}, {DType::I32}), in_features / groups);
+  check_group_index(lookup, scheme, in_features, groups);
   const at::Tensor words =
       lookup(".qweight", {formats::packed_word_count(in_features, bits), out_features}, {DType::I32});
   const at::Tensor zeros =

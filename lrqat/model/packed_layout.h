@@ -45,11 +45,21 @@ struct PackedScheme {
   int num_bits = 4;
   std::int64_t group_size = -1;
   bool symmetric = true;
+  bool act_order = false;  // GPTQ's desc_act: only g_idx says which weights share a scale
 };
 
-// The tensor of a linear by suffix; Error where it is missing or has another shape or type.
-using TensorLookup = std::function<at::Tensor(
-    const std::string& suffix, const std::vector<std::int64_t>& shape, const std::vector<formats::DType>&)>;
+// The tensors of a linear by suffix; Error where one is missing or has another shape or type.
+struct TensorLookup {
+  std::function<bool(const std::string& suffix)> has;
+  std::function<at::Tensor(const std::string& suffix, const std::vector<std::int64_t>& shape,
+                           const std::vector<formats::DType>& allowed)>
+      get;
+
+  at::Tensor operator()(const std::string& suffix, const std::vector<std::int64_t>& shape,
+                        const std::vector<formats::DType>& allowed) const {
+    return get(suffix, shape, allowed);
+  }
+};
 
 struct PackedLayout {
   std::string name;                   // "compressed-tensors", "gptq", "gptq-v2", "awq"

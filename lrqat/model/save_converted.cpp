@@ -7,6 +7,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
 #include "lrqat/base/sha256.h"
+#include "lrqat/formats/checkpoint.h"
 #include "lrqat/formats/ggml_blocks.h"
 #include "lrqat/formats/safetensors.h"
 #include "lrqat/model/converted_format.h"
@@ -224,8 +225,9 @@ class ConvertedWriter {
 
 // The source's own config.json where there is one: it may hold keys that ModelConfig does not.
 Json base_config(const formats::WeightSource& source) {
-  const fs::path path = fs::path(source.path()) / "config.json";
-  return fs::is_regular_file(path) ? read_json_file(path) : formats::config_to_json(source.config());
+  const fs::path folder = source.path();
+  return fs::is_regular_file(folder / "config.json") ? formats::read_folder_config(folder).json
+                                                     : formats::config_to_json(source.config());
 }
 
 }  // namespace

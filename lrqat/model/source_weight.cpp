@@ -8,6 +8,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/model/block_integers.h"
+#include "lrqat/model/check_finite.h"
 #include "lrqat/quant/float_weight.h"
 
 namespace lrqat::model {
@@ -36,6 +37,14 @@ at::Tensor mapped_tensor(const SharedSource& source, const std::string& name) {
   auto* data = const_cast<std::byte*>(raw.data.data());
   return at::from_blob(
       data, raw.shape, [source](void*) {}, at::TensorOptions(*type));
+}
+
+// Sources of integers in memory were checked when they were read.
+void check_stored(const formats::WeightSource& source, const std::string& name) {
+  const formats::SourceTensor raw = source.raw(name);
+  if (!formats::ggml_type_info(raw.type).can_dequantize) return;
+  check_finite(raw, source.path(), name);
+  source.release(name);
 }
 
 }  // namespace
@@ -87,7 +96,9 @@ at::Tensor read_rows(const formats::WeightSource& source, const std::string& nam
 }
 
 at::Tensor read_tensor(const formats::WeightSource& source, const std::string& name) {
-  return read_rows(source, name, 0, source.shape(name).at(0));
+  at::Tensor values = read_rows(source, name, 0, source.shape(name).at(0));
+  check_finite(values, source.path(), name);
+  return values;
 }
 
 std::shared_ptr<quant::WeightParametrization> frozen_weight(const SharedSource& source,
@@ -95,6 +106,7 @@ std::shared_ptr<quant::WeightParametrization> frozen_weight(const SharedSource& 
   if (const auto* held = dynamic_cast<const IntegerTensors*>(source.get()); held && device.is_cpu()) {
     if (auto weight = held->integers(name)) return weight;
   }
+  check_stored(*source, name);
   const at::Tensor mapped = mapped_tensor(source, name);
   if (device.is_cpu()) {
     if (!mapped.defined()) return std::make_shared<SourceWeight>(source, name);

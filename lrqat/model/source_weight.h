@@ -54,12 +54,13 @@ std::optional<quant::QuantizedWeight> stored_integers(const quant::WeightParamet
 // Rows [row_begin, row_end) as a new float32 tensor, read by all threads.
 at::Tensor read_rows(const formats::WeightSource& source, const std::string& name, std::int64_t row_begin,
                      std::int64_t row_end);
-// A whole tensor of any shape as a new float32 tensor.
+// A whole tensor of any shape as a new float32 tensor; Error where a number is not finite.
 at::Tensor read_tensor(const formats::WeightSource& source, const std::string& name);
 
 // The weight without a copy: the integers where the source has them, a FloatWeight on the map itself where
 // the storage is float32, bfloat16 or float16 in Hugging Face order and aligned, else a SourceWeight. On
-// another device than the CPU it is copied: in 16 bits where it is stored so, else as float32.
+// another device than the CPU it is copied: in 16 bits where it is stored so, else as float32. The stored
+// bytes are read through once: Error where they hold numbers that are not finite.
 std::shared_ptr<quant::WeightParametrization> frozen_weight(const SharedSource& source,
                                                             const std::string& name, at::Device device);
 

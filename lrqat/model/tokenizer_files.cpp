@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <string_view>
+#include <unordered_set>
 
 #include "lrqat/base/error.h"
+#include "lrqat/formats/weight_source.h"
 
 namespace lrqat::model {
 namespace {
@@ -48,10 +51,7 @@ fs::path vocabulary_file(const fs::path& model) {
   if (!fs::is_directory(model)) return model;
   if (has_tokenizer_files(model)) return {};
   if (fs::is_regular_file(model / kVocabularyFile)) return model / kVocabularyFile;
-  for (const auto& entry : fs::directory_iterator(model)) {
-    if (entry.path().extension() == ".gguf") return entry.path();
-  }
-  return {};
+  return formats::gguf_in(model);
 }
 
 // All tokenizer.* keys, also those that are not known here.
@@ -78,6 +78,34 @@ void set_list(formats::GgufWriter& writer, const std::string& key, const std::ve
 
 void carry_file(const fs::path& file, const fs::path& folder) {
   write_text_file(folder / file.filename(), read_text_file(file));
+}
+
+// llama.cpp refuses a vocabulary with more tokens than the embedding has rows: those without a row, which the
+// model could neither read nor say, are left out.
+void drop_tokens_without_rows(std::int64_t rows, text::GgufVocabulary& vocabulary) {
+  constexpr std::size_t kShown = 5;
+  const auto kept = static_cast<std::size_t>(rows);
+  if (vocabulary.tokens.size() <= kept) return;
+  std::string names;
+  for (std::size_t i = kept; i < std::min(vocabulary.tokens.size(), kept + kShown); ++i)
+    names += (names.empty() ? "" : ", ") + vocabulary.tokens[i];
+  if (vocabulary.tokens.size() > kept + kShown) names += ", …";
+  vocabulary.warnings.push_back(concat(vocabulary.tokens.size() - kept,
+                                       " tokens of the tokenizer have no row in the embedding, which has ", rows,
+                                       ", and are left out: ", names));
+  vocabulary.tokens.resize(kept);
+  if (vocabulary.scores.size() > kept) vocabulary.scores.resize(kept);
+  if (vocabulary.token_types.size() > kept) vocabulary.token_types.resize(kept);
+  const std::unordered_set<std::string_view> left(vocabulary.tokens.begin(), vocabulary.tokens.end());
+  std::erase_if(vocabulary.merges, [&](const std::string& merge) {
+    std::string token = merge;
+    std::erase(token, ' ');  // tokens have another letter for a space
+    return !left.contains(token);
+  });
+  for (auto* id : {&vocabulary.bos_token_id, &vocabulary.eos_token_id, &vocabulary.unknown_token_id,
+                   &vocabulary.padding_token_id}) {
+    if (*id && **id >= rows) id->reset();
+  }
 }
 
 }  // namespace
@@ -131,10 +159,16 @@ std::vector<std::string> write_model_vocabulary(const fs::path& model, std::int6
   const fs::path gguf = vocabulary_file(model);
   if (!gguf.empty()) {
     const formats::GgufFile file(gguf);
-    if (file.has("tokenizer.ggml.model"))
-      return copy_vocabulary_keys(file, writer), std::vector<std::string>{};
+    if (file.has("tokenizer.ggml.model")) {
+      text::GgufVocabulary vocabulary = read_gguf_vocabulary(file);
+      drop_tokens_without_rows(vocab_size, vocabulary);
+      if (vocabulary.warnings.empty()) copy_vocabulary_keys(file, writer);
+      else write_gguf_vocabulary(vocabulary, writer);
+      return vocabulary.warnings;
+    }
   } else if (has_tokenizer_files(model)) {
-    const text::GgufVocabulary vocabulary = text::load_tokenizer(model).to_gguf(vocab_size);
+    text::GgufVocabulary vocabulary = text::load_tokenizer(model).to_gguf(vocab_size);
+    drop_tokens_without_rows(vocab_size, vocabulary);
     write_gguf_vocabulary(vocabulary, writer);
     return vocabulary.warnings;
   }

@@ -19,7 +19,7 @@ void write_gguf_vocabulary(const text::GgufVocabulary& vocabulary, formats::Gguf
 text::Tokenizer load_model_tokenizer(const std::filesystem::path& model);
 
 // Puts the model's vocabulary into a GGUF file that is being written: the keys of its own GGUF file as they
-// are, else what its tokenizer comes down to, padded to vocab_size. Returns what llama.cpp will do otherwise
+// are, else what its tokenizer comes down to, padded to vocab_size, without tokens beyond it. Returns what llama.cpp will do otherwise
 // than the tokenizer (a sentence each). A model without a tokenizer leaves nothing, which is one of these
 // sentences.
 std::vector<std::string> write_model_vocabulary(const std::filesystem::path& model, std::int64_t vocab_size,

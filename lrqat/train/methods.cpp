@@ -14,6 +14,7 @@
 #include "lrqat/quant/on_grid.h"
 #include "lrqat/quant/peqa_weight.h"
 #include "lrqat/train/layer_recipe.h"
+#include "lrqat/train/scale_range.h"
 
 namespace lrqat::train {
 namespace {
@@ -328,6 +329,7 @@ Recipe start_from(const quant::QuantizedWeight& start, const Recipe& own, const 
 // By the layer's own recipe; `start`: the stored integers that it starts from, where it does.
 WeightPtr prepare_own(const Method& method, const Recipe& own, const std::string& layer,
                       const at::Tensor& weight, const std::optional<quant::QuantizedWeight>& start) {
+  if (!start && method.has_grid) check_scale_range(own, layer, weight);
   return method.prepare(start ? start_from(*start, own, layer) : own, layer, weight);
 }
 
@@ -410,6 +412,7 @@ void prepare_linears(const Method& method, const Recipe& recipe, model::Decoder&
 WeightPtr prepare_gptq(const Method& method, const Recipe& recipe, const std::string& layer,
                        const at::Tensor& weight, const quant::GptqFactor& factor) {
   check_init(method, "gptq");
+  check_scale_range(recipe, layer, weight);
   const quant::GptqOptions options{grid_of(recipe), recipe.grid_granularity(), recipe.scale_options(),
                                    recipe.symmetric};
   return method.start(recipe, layer, quant::gptq(layer, weight, factor, options, recipe.range));

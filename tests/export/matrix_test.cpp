@@ -80,7 +80,7 @@ class Matrix : public ::testing::Test {
   void expect_names_the_others(const std::vector<std::string>& cells) {
     for (const auto& [format, message] : refusals_) {
       EXPECT_NE(message.find("model.layers.0.self_attn.q_proj: "), std::string::npos) << message;
-      const auto list = message.find("formats that hold this layer exactly: ");
+      const auto list = message.find("formats that hold this model exactly: ");
       ASSERT_NE(list, std::string::npos) << message;
       std::string expected;
       for (std::size_t i = 0; i < cells.size(); ++i) {
@@ -167,7 +167,7 @@ TEST_F(Matrix, AFloatOffsetIsHeldByFloatsOnly) {
   }
   for (const auto& [format, message] : refusals_) {
     EXPECT_NE(message.find("learned float offset"), std::string::npos) << message;
-    EXPECT_NE(message.find("formats that hold this layer exactly: hf, and"), std::string::npos) << message;
+    EXPECT_NE(message.find("formats that hold this model exactly: hf, and"), std::string::npos) << message;
   }
 }
 

@@ -1,4 +1,4 @@
-// ggml_blocks.safetensors holds blocks of random bytes and what the gguf package makes of them.
+// ggml_blocks*.safetensors hold blocks of random bytes and what the gguf package makes of them.
 #include "lrqat/formats/ggml_blocks.h"
 
 #include <gtest/gtest.h>
@@ -26,8 +26,9 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 class DequantizeRow : public testing::TestWithParam<GgmlType> {};
 
 TEST_P(DequantizeRow, EqualsTheGgufPackageBitForBit) {
-  const SafetensorsFile file(fixture("ggml_blocks.safetensors"));
   const std::string name(ggml_type_name(GetParam()));
+  const SafetensorsFile file(
+      fixture(name.starts_with("IQ4") ? "ggml_blocks_iq4.safetensors" : "ggml_blocks.safetensors"));
   const TensorView& blocks = file.at(name + ".blocks");
   const auto expected = floats(file.at(name + ".values"));
   ASSERT_EQ(blocks.data.size(), ggml_row_bytes(GetParam(), static_cast<std::int64_t>(expected.size())));
@@ -49,7 +50,8 @@ TEST_P(DequantizeRow, EqualsTheGgufPackageBitForBit) {
 INSTANTIATE_TEST_SUITE_P(Types, DequantizeRow,
                          testing::Values(GgmlType::F16, GgmlType::BF16, GgmlType::Q4_0, GgmlType::Q4_1,
                                          GgmlType::Q5_0, GgmlType::Q5_1, GgmlType::Q8_0, GgmlType::Q2_K,
-                                         GgmlType::Q3_K, GgmlType::Q4_K, GgmlType::Q5_K, GgmlType::Q6_K),
+                                         GgmlType::Q3_K, GgmlType::Q4_K, GgmlType::Q5_K, GgmlType::Q6_K,
+                                         GgmlType::IQ4_NL, GgmlType::IQ4_XS),
                          [](const auto& info) { return std::string(ggml_type_name(info.param)); });
 
 TEST(DequantizeRowPlain, Float32AndFloat64AreCopied) {

@@ -210,8 +210,9 @@ TEST(OpenWeightSource, SaysWhatItFound) {
   expect_error([&] { open_weight_source(folder.path()); }, {"found a folder with nothing"});
   folder.write("pytorch_model.bin", "x");
   expect_error([&] { open_weight_source(folder.path()); }, {"pytorch_model.bin"});
-  expect_error([&] { open_weight_source(folder.path() / "pytorch_model.bin"); },
-               {"does not begin with \"GGUF\""});
+  expect_error([&] { open_weight_source(folder.path() / "pytorch_model.bin"); }, {"a pickle", "safetensors"});
+  folder.write("notes.txt", "x");
+  expect_error([&] { open_weight_source(folder.path() / "notes.txt"); }, {"does not begin with \"GGUF\""});
   folder.write("config.json", "{}");
   expect_error([&] { open_weight_source(folder.path()); }, {"config.json", "model_type"});
   expect_error([] { open_weight_source(fixture("tiny_llama/model.safetensors")); }, {"name the folder"});

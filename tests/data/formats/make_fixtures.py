@@ -62,6 +62,19 @@ def ggml_blocks():
     save_file(tensors, HERE / "ggml_blocks.safetensors", metadata={"origin": "gguf package, random blocks"})
 
 
+def iq4_blocks():
+    """The types that llama-quantize takes for rows that K-quants do not divide, and their larger sibling."""
+    generator = np.random.default_rng(3)
+    tensors = {}
+    for kind in (Type.IQ4_NL, Type.IQ4_XS):
+        _, block_bytes = gguf.GGML_QUANT_SIZES[kind]
+        blocks = generator.integers(0, 256, (NUM_BLOCKS, block_bytes)).astype(np.uint8)
+        blocks[:, :2] = random_halves(generator, NUM_BLOCKS).view(np.uint8).reshape(-1, 2)
+        tensors[f"{kind.name}.blocks"] = blocks
+        tensors[f"{kind.name}.values"] = gguf.dequantize(blocks, kind).astype(np.float32)
+    save_file(tensors, HERE / "ggml_blocks_iq4.safetensors", metadata={"origin": "gguf package, random blocks"})
+
+
 def permute(rows, heads):
     """llama.cpp, convert_hf_to_gguf.py: LlamaModel.permute."""
     return rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
@@ -157,6 +170,7 @@ def smollm2_checksums(path):
 
 if __name__ == "__main__":
     ggml_blocks()
+    iq4_blocks()
     tiny_llama()
     if len(sys.argv) > 1:
         smollm2_checksums(Path(sys.argv[1]))

@@ -1,0 +1,59 @@
+#include "lrqat/model/check_finite.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <atomic>
+
+#include "lrqat/base/error.h"
+#include "lrqat/formats/finite.h"
+
+namespace lrqat::model {
+namespace {
+
+formats::GgmlType stored_type(at::ScalarType type) {
+  switch (type) {
+    case at::kFloat:
+      return formats::GgmlType::F32;
+    case at::kHalf:
+      return formats::GgmlType::F16;
+    case at::kBFloat16:
+      return formats::GgmlType::BF16;
+    case at::kDouble:
+      return formats::GgmlType::F64;
+    default:
+      internal_error(__FILE__, __LINE__, "a tensor of floats", at::toString(type));
+  }
+}
+
+}  // namespace
+
+void check_finite(const formats::SourceTensor& stored, const std::string& where, const std::string& name) {
+  constexpr std::int64_t kElementsPerTask = 1 << 16;
+  const std::int64_t rows = stored.shape.empty() ? 1 : stored.shape.front(), cols = stored.cols();
+  const std::size_t row_bytes = formats::ggml_row_bytes(stored.type, cols);
+  std::atomic<std::int64_t> first_bad{rows};
+  const std::int64_t grain = std::max<std::int64_t>(1, kElementsPerTask / std::max<std::int64_t>(cols, 1));
+  at::parallel_for(0, rows, grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t row = begin; row < end && row < first_bad; ++row) {
+      const auto at = static_cast<std::size_t>(stored.source_row(row)) * row_bytes;
+      if (formats::all_finite(stored.type, stored.data.data() + at, cols)) continue;
+      std::int64_t before = first_bad;
+      while (row < before && !first_bad.compare_exchange_weak(before, row)) {
+      }
+    }
+  });
+  if (first_bad == rows) return;
+  fail(where, ": tensor \"", name, "\" holds NaN or an infinity in row ", first_bad.load(), " of ", rows,
+       ", expected finite numbers: the file is damaged, or training diverged before it was written; fetch or "
+       "make it again");
+}
+
+void check_finite(const at::Tensor& values, const std::string& where, const std::string& name) {
+  LRQAT_CHECK(values.is_contiguous() && values.device().is_cpu(), name);
+  const auto* data = static_cast<const std::byte*>(values.const_data_ptr());
+  check_finite({stored_type(values.scalar_type()), values.sizes().vec(), {data, values.nbytes()}, {}}, where, name);
+}
+
+}  // namespace lrqat::model

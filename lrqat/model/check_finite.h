@@ -1,0 +1,18 @@
+// NaN and infinities in a model's files are an Error when the tensor is loaded, also in rows that no token of
+// a text would ever ask for: what is made from such a model would hold them too.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+#include "lrqat/formats/weight_source.h"
+
+namespace lrqat::model {
+
+// Error naming the file (`where`), the tensor and its first bad row. Of a vector a row is one number.
+void check_finite(const formats::SourceTensor& stored, const std::string& where, const std::string& name);
+// The same of a contiguous tensor of floats on the CPU.
+void check_finite(const at::Tensor& values, const std::string& where, const std::string& name);
+
+}  // namespace lrqat::model
