@@ -27,15 +27,18 @@ formats::GgmlType stored_type(at::ScalarType type) {
   }
 }
 
-}  // namespace
+std::int64_t rows_of(const formats::SourceTensor& stored) {
+  return stored.shape.empty() ? 1 : stored.shape.front();
+}
 
-void check_finite(const formats::SourceTensor& stored, const std::string& where, const std::string& name) {
+void check_rows(const formats::SourceTensor& stored, std::int64_t row_begin, std::int64_t row_end,
+                const std::string& where, const std::string& name) {
   constexpr std::int64_t kElementsPerTask = 1 << 16;
-  const std::int64_t rows = stored.shape.empty() ? 1 : stored.shape.front(), cols = stored.cols();
+  const std::int64_t cols = stored.cols();
   const std::size_t row_bytes = formats::ggml_row_bytes(stored.type, cols);
-  std::atomic<std::int64_t> first_bad{rows};
+  std::atomic<std::int64_t> first_bad{row_end};
   const std::int64_t grain = std::max<std::int64_t>(1, kElementsPerTask / std::max<std::int64_t>(cols, 1));
-  at::parallel_for(0, rows, grain, [&](std::int64_t begin, std::int64_t end) {
+  at::parallel_for(row_begin, row_end, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end && row < first_bad; ++row) {
       const auto at = static_cast<std::size_t>(stored.source_row(row)) * row_bytes;
       if (formats::all_finite(stored.type, stored.data.data() + at, cols)) continue;
@@ -44,16 +47,29 @@ void check_finite(const formats::SourceTensor& stored, const std::string& where,
       }
     }
   });
-  if (first_bad == rows) return;
-  fail(where, ": tensor \"", name, "\" holds NaN or an infinity in row ", first_bad.load(), " of ", rows,
-       ", expected finite numbers: the file is damaged, or training diverged before it was written; fetch or "
-       "make it again");
+  if (first_bad == row_end) return;
+  fail(where, ": tensor \"", name, "\" holds a number that is not finite (NaN or infinity) in row ", first_bad.load(),
+       " of ", rows_of(stored), ": the file is damaged, or training diverged before it was written; fetch or make it again");
+}
+
+}  // namespace
+
+void check_finite(const formats::WeightSource& source, const std::string& name) {
+  constexpr std::int64_t kBytesAtOnce = std::int64_t{4} << 20;
+  const formats::SourceTensor stored = source.raw(name);
+  const auto row_bytes = static_cast<std::int64_t>(formats::ggml_row_bytes(stored.type, stored.cols()));
+  const std::int64_t rows = rows_of(stored), step = std::max<std::int64_t>(1, kBytesAtOnce / std::max<std::int64_t>(row_bytes, 1));
+  for (std::int64_t begin = 0; begin < rows; begin += step) {
+    check_rows(stored, begin, std::min(begin + step, rows), source.path(), name);
+    source.release(name);
+  }
 }
 
 void check_finite(const at::Tensor& values, const std::string& where, const std::string& name) {
   LRQAT_CHECK(values.is_contiguous() && values.device().is_cpu(), name);
   const auto* data = static_cast<const std::byte*>(values.const_data_ptr());
-  check_finite({stored_type(values.scalar_type()), values.sizes().vec(), {data, values.nbytes()}, {}}, where, name);
+  const formats::SourceTensor plain{stored_type(values.scalar_type()), values.sizes().vec(), {data, values.nbytes()}, {}};
+  check_rows(plain, 0, rows_of(plain), where, name);
 }
 
 }  // namespace lrqat::model

@@ -10,9 +10,10 @@
 
 namespace lrqat::model {
 
-// Error naming the file (`where`), the tensor and its first bad row. Of a vector a row is one number.
-void check_finite(const formats::SourceTensor& stored, const std::string& where, const std::string& name);
-// The same of a contiguous tensor of floats on the CPU.
+// A stored tensor of the source, a few MiB at a time, whose pages are released. Error naming the file, the
+// tensor and its first bad row. Of a vector a row is one number.
+void check_finite(const formats::WeightSource& source, const std::string& name);
+// The same of a contiguous tensor of floats on the CPU; `where` names the file.
 void check_finite(const at::Tensor& values, const std::string& where, const std::string& name);
 
 }  // namespace lrqat::model

@@ -102,7 +102,7 @@ std::int64_t group_size(const Json& json, const std::string& where) {
 }
 
 int bits_of(const Json& json, const std::string& where) {
-  return json_get<int>(json, is_set(json, "bits") ? "bits" : "w_bit", where);
+  return json_get<int>(json, is_set(json, "w_bit") ? "w_bit" : "bits", where);
 }
 
 PackedScheme gptq_scheme(const Json& json, const std::string& where) {

@@ -41,10 +41,7 @@ at::Tensor mapped_tensor(const SharedSource& source, const std::string& name) {
 
 // Sources of integers in memory were checked when they were read.
 void check_stored(const formats::WeightSource& source, const std::string& name) {
-  const formats::SourceTensor raw = source.raw(name);
-  if (!formats::ggml_type_info(raw.type).can_dequantize) return;
-  check_finite(raw, source.path(), name);
-  source.release(name);
+  if (formats::ggml_type_info(source.raw(name).type).can_dequantize) check_finite(source, name);
 }
 
 }  // namespace

@@ -103,7 +103,6 @@ void set_word(Stored& tensor, std::size_t index, std::int32_t value) {
 }
 
 TEST_F(PackedFolder, ConfigsThatAreNotSupportedAreNamed) {
-  expect_refused("gptq", [](Json& json) { json["desc_act"] = true; }, {"config.json", "desc_act"});
   expect_refused("gptq", [](Json& json) { json["bits"] = 9; }, {"config.json", "9-bit"});
   expect_refused("gptq", [](Json& json) { json.erase("bits"); }, {"config.json", "\"bits\" is missing"});
   expect_refused("gptq", [](Json& json) { json["group_size"] = 0; }, {"group_size is 0"});
@@ -129,7 +128,7 @@ TEST_F(PackedFolder, ConfigsThatAreNotSupportedAreNamed) {
   expect_refused(ct, [](Json& json) { json["config_groups"]["group_0"]["targets"] = {"re:("}; },
                  {"quantization_config", "\"re:(\"", "pattern"});
   expect_refused("gptq", [](Json& json) { json["quant_method"] = "hqq"; },
-                 {"quantization_config", "compressed-tensors, gptq or awq"});
+                 {"quantization_config", "hqq", "compressed-tensors, gptq, awq or auto-round"});
 }
 
 TEST_F(PackedFolder, TensorsThatAreWrongAreNamed) {
