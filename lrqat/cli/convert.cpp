@@ -25,6 +25,7 @@ void run_convert(const ConvertFlags& flags, Context& context) {
   const model::OpenedModel model = model::open_model(flags.run);
   if (model.source == nullptr)
     fail(flags.run, ": is a ", model.kind, " model already; --run takes a training run");
+  if (!model.unfinished.empty()) context.progress.message("warning: " + model.unfinished);
   if (flags.round_adapters) {
     for (nn::Linear* linear : model.decoder->linears()) {
       linear->set_weight(quant::merged_by_rounding(linear->name(), linear->weight()));

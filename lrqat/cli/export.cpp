@@ -21,6 +21,7 @@ void run_export(const ExportFlags& flags, Context& context) {
   const exporting::Exporter& exporter = exporting::find_exporter(flags.format);
   model::check_output(flags.out, exporter.output, flags.options.replace, {flags.model});
   const model::OpenedModel model = model::open_model(flags.model);
+  if (!model.unfinished.empty()) context.progress.message("warning: " + model.unfinished);
   const auto report = exporting::export_model(exporter, model, flags.out, flags.options, context.progress);
   for (const std::string& warning : report.warnings) context.progress.message("warning: " + warning);
   if (context.options.json) return context.print_json(exporting::to_json(report));

@@ -14,11 +14,10 @@
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/recipe_flags.h"
 #include "lrqat/formats/weight_source.h"
-#include "lrqat/model/integer_source.h"
 #include "lrqat/model/load.h"
-#include "lrqat/train/fit_to_model.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
+#include "lrqat/train/open_inputs.h"
 #include "lrqat/train/prepare_student.h"
 #include "lrqat/train/step_estimate.h"
 #include "lrqat/train/train_step.h"
@@ -36,7 +35,6 @@ struct Shapes {
   double largest = 0;                          // elements of the largest linear
   double head = 0;                             // elements
   double head_stored = 0, linears_stored = 0;  // bytes in the model's file: embedding and head; linears
-  std::int64_t num_layers = 0;
 };
 
 Shapes shapes_of(model::Decoder& decoder, const formats::WeightSource& source, const train::Recipe& recipe) {
@@ -67,20 +65,16 @@ Shapes shapes_of(model::Decoder& decoder, const formats::WeightSource& source, c
     out.floats += table ? out.head : static_cast<double>(decoder.float_tensor(name).numel());
   }
   out.head_stored = stored("model.embed_tokens") + stored("lm_head");
-  out.num_layers = decoder.num_layers();
   return out;
 }
 
 Json memory_parts(const train::Recipe& recipe, const Shapes& shapes, const model::Decoder& decoder,
                   const train::KeptActivations& kept) {
   const bool trains = train::find_method(recipe.method).trains;
-  const auto micro_batch = trains ? static_cast<double>(recipe.batch_size * recipe.sequence_length) : 0.0;
   const double trainables = trains ? shapes.adapters + shapes.trained_weights + shapes.floats +
                                          (recipe.learn_scale ? shapes.scales : 0.0)
                                    : 0.0;
   const auto bytes = [](double value) { return static_cast<std::int64_t>(value); };
-  const double block = static_cast<double>(train::kept_bytes_per_token(decoder)) * micro_batch;
-  const double hidden = 4.0 * static_cast<double>(decoder.config().hidden_size) * micro_batch;
   constexpr double kLossChunks = 2 * 32.0 * (1 << 20);  // logits of student and teacher (nn::LossOptions)
   constexpr double kProgram = 300e6;                    // LibTorch itself and its threads
   return {{"phi_0", bytes(shapes.frozen)},
@@ -90,9 +84,7 @@ Json memory_parts(const train::Recipe& recipe, const Shapes& shapes, const model
           {"norms_head_embedding", bytes(4 * shapes.floats)},
           {"gradients", bytes(4 * trainables)},
           {"optimizer", bytes(8 * trainables)},
-          {"activations",
-           bytes(block * static_cast<double>(kept.blocks + 1) +
-                 hidden * static_cast<double>(shapes.num_layers + kept.products))},  // quantizers' masks too
+          {"activations", bytes(trains ? train::activation_bytes(recipe, decoder, kept) : 0.0)},
           {"embedding_and_head", bytes(shapes.head_stored)},  // pages of the file, as the teacher's
           {"teacher", bytes(recipe.distill_weight > 0 ? shapes.linears_stored : 0.0)},
           {"transient", bytes(std::max(kLossChunks, 4 * shapes.largest))},
@@ -160,8 +152,9 @@ void add_time(Json& json, const train::Recipe& recipe, model::Decoder& decoder,
 void run_plan(const RecipeFlags& flags, Context& context) {
   const train::Recipe given = resolve_recipe(flags, context.options);
   train::validate(given, /*needs_data=*/false);
-  const model::SharedSource source(model::open_source(given.model));
-  const train::Recipe recipe = train::fit_to_model(given, source, context.progress);
+  const train::TrainInputs inputs = train::open_inputs(given, /*decided=*/false, {}, context.progress);
+  const train::Recipe& recipe = inputs.recipe;
+  const model::SharedSource& source = inputs.source;
   const auto decoder = model::load_float_model(source, {recipe.compute(), at::kCPU});
   const Shapes shapes = shapes_of(*decoder, *source, recipe);
   decoder->set_activations(recipe.activations);  // what a block keeps depends on them

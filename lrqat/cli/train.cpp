@@ -1,6 +1,7 @@
 // lrqat train: the recipe from a file and flags, Ctrl-C that leaves a resumable run, and the comparison at
 // the end.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 
 #include <CLI/CLI.hpp>
 #include <atomic>
@@ -8,6 +9,7 @@
 #include <csignal>
 #include <iostream>
 #include <memory>
+#include <thread>
 
 #include "lrqat/base/error.h"
 #include "lrqat/cli/cli.h"
@@ -25,11 +27,28 @@ namespace {
 namespace fs = std::filesystem;
 
 std::atomic<bool> stop_requested{false};
+std::atomic<bool> prepared{false};  // from then on there is something to save
 
-// The first signal asks for a checkpoint, the second ends the program as usual.
+// The first signal asks for a checkpoint; the second, or one before there is anything to save, ends the program
+// as usual.
 extern "C" void request_stop(int signal) {
-  stop_requested = true;
   std::signal(signal, SIG_DFL);
+  if (prepared) {
+    stop_requested = true;
+  } else {
+    std::raise(signal);
+  }
+}
+
+// A signal that is ignored stays so where `keep_ignored`: SIGHUP under nohup.
+void set_handler(int signal, void (*handler)(int), bool keep_ignored = false) {
+  if (std::signal(signal, handler) == SIG_IGN && keep_ignored) std::signal(signal, SIG_IGN);
+}
+
+void handle_signals(void (*handler)(int)) {
+  set_handler(SIGINT, handler);
+  set_handler(SIGTERM, handler);
+  set_handler(SIGHUP, handler, true);
 }
 
 struct TrainFlags {
@@ -114,29 +133,44 @@ void print_text(const Json& json) {
             << json["kl_to_float"]["trained"] << "\n";
 }
 
+// How threads share a sum decides its last bits, so a run goes on with as many as it began with.
+void take_threads(int began_with, const CommonOptions& options, ProgressReporter& progress) {
+  const auto cores = static_cast<int>(std::thread::hardware_concurrency());
+  if (options.threads == 0 && began_with > 0 && began_with <= cores) at::set_num_threads(began_with);
+  const int now = at::get_num_threads();
+  if (began_with == 0 || began_with == now) return;
+  progress.message(concat("the run began with ", began_with, " thread", began_with == 1 ? "" : "s",
+                          " and goes on with ", now, ": sums may differ in their last bits"));
+}
+
+train::Recipe recipe_to_run(const TrainFlags& flags, Context& context) {
+  if (!flags.resume) return resolve_recipe(flags.recipe, context.options);
+  refuse_recipe_flags(flags, context.options);
+  const train::Run run = train::Run::open(flags.out);
+  take_threads(run.threads(), context.options, context.progress);
+  return run.recipe();
+}
+
 void run_train(const TrainFlags& flags, Context& context) {
-  if (flags.resume) refuse_recipe_flags(flags, context.options);
-  train::Recipe recipe =
-      flags.resume ? train::Run::open(flags.out).recipe() : resolve_recipe(flags.recipe, context.options);
+  const train::Recipe recipe = recipe_to_run(flags, context);
   train::TrainOptions options;
   options.run = flags.out;
   options.resume = flags.resume;
   options.device = at::Device(context.options.device);
   options.stop = &stop_requested;
   options.make_evaluate = make_evaluate;
-  std::signal(SIGINT, request_stop);
-  std::signal(SIGTERM, request_stop);
+  options.on_prepared = [] { prepared = true; };
+  handle_signals(request_stop);
   const train::TrainResult result = train::train(recipe, options, context.progress);
   if (result.interrupted) {
     fail("stopped after step ", result.steps, " of ", recipe.steps,
          "; continue with `lrqat train --resume --out ", flags.out, "`");
   }
-  std::signal(SIGINT, SIG_DFL);
-  std::signal(SIGTERM, SIG_DFL);
+  handle_signals(SIG_DFL);
   Json json = describe(result, flags.out);
   recipe = train::Run::open(flags.out).recipe();  // as it was fitted to the model
   if (!recipe.eval_data.empty()) add_comparison(json, flags.out, recipe, context.options, context.progress);
-  train::Run::open(flags.out).save_result(json);
+  result.run->save_result(json);
   context.options.json ? context.print_json(json) : print_text(json);
 }
 

@@ -78,6 +78,8 @@ class IntegerSource final : public formats::WeightSource, public IntegerTensors 
   formats::SourceTensor raw(std::string_view name) const override {
     const quant::WeightParametrization* weight = find_weight(name);
     if (weight == nullptr) return mapped(vectors_.at(std::string(name)), GgmlType::F32);
+    if (const auto* filed = dynamic_cast<const SourceWeight*>(weight))
+      return filed->source()->raw(filed->tensor_name());
     const auto* plain = dynamic_cast<const quant::FloatWeight*>(weight);
     if (plain == nullptr) return {GgmlType::Q8_K, shape(name), {}, {}};
     const at::ScalarType type = plain->weight().scalar_type();
@@ -136,12 +138,29 @@ class IntegerSource final : public formats::WeightSource, public IntegerTensors 
   std::unordered_map<std::string, at::Tensor> vectors_;
 };
 
+std::vector<SourceOpener>& openers() {
+  static std::vector<SourceOpener> table = {
+      {is_converted_folder, [](const fs::path& path) { return source_of(path, load_converted(path)); }},
+      {is_packed_folder, [](const fs::path& path) { return source_of(path, load_packed(path)); }},
+      {[](const fs::path&) { return true; },
+       [](const fs::path& path) { return SharedSource(formats::open_weight_source(path)); }},
+  };
+  return table;
+}
+
 }  // namespace
 
+SharedSource source_of(const fs::path& path, std::unique_ptr<Decoder> decoder) {
+  return std::make_shared<IntegerSource>(path, std::move(decoder));
+}
+
+void add_source_opener(SourceOpener opener) { openers().insert(openers().begin(), std::move(opener)); }
+
 SharedSource open_source(const fs::path& path) {
-  if (is_converted_folder(path)) return std::make_shared<IntegerSource>(path, load_converted(path));
-  if (is_packed_folder(path)) return std::make_shared<IntegerSource>(path, load_packed(path));
-  return SharedSource(formats::open_weight_source(path));
+  for (const SourceOpener& opener : openers()) {
+    if (opener.recognises(path)) return opener.open(path);
+  }
+  internal_error(__FILE__, __LINE__, "the last row takes everything", path.string());
 }
 
 }  // namespace lrqat::model

@@ -28,6 +28,8 @@ struct OpenedModel {
   // The float weights that the decoder reads or was made from; null for folders of
   // integers (converted, packed).
   SharedSource source;
+  // Of a run that has not taken all its steps: how far it has come, a sentence. Else empty.
+  std::string unfinished;
   // Where the tokenizer lies, a path for load_model_tokenizer.
   std::filesystem::path tokenizer_path;
 

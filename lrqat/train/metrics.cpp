@@ -18,7 +18,7 @@ double seconds_since_epoch() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
-// The lines up to step `last`. A line that a killed run left unfinished is the last one, and goes too.
+// The lines up to step `last`. What a killed run left unfinished, a last line, is dropped here and below.
 std::string kept_lines(const fs::path& path, std::int64_t last) {
   if (!fs::exists(path)) return {};
   std::istringstream lines(read_text_file(path));
@@ -81,8 +81,9 @@ std::map<std::string, Json> last_layer_report(const fs::path& run) {
   if (!fs::exists(path)) return report;
   std::istringstream lines(read_text_file(path));
   for (std::string line; std::getline(lines, line);) {
-    const Json object = parse_json(line, path.string());
-    report[json_get<std::string>(object, "layer", path.string())] = object;  // later ones win
+    const auto object = try_parse_json(line);
+    if (!object || !object->is_object() || !object->contains("layer") || !object->at("layer").is_string()) continue;
+    report[object->at("layer").get<std::string>()] = *object;  // later ones win
   }
   return report;
 }

@@ -6,6 +6,7 @@
 #include "lrqat/model/activations.h"
 #include "lrqat/model/integer_source.h"
 #include "lrqat/model/open.h"
+#include "lrqat/quant/integer_weight.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/run.h"
 #include "lrqat/train/tensor_file.h"
@@ -24,45 +25,8 @@ NamedTensors take_layer(std::map<std::string, at::Tensor>& all, const std::strin
   return out;
 }
 
-std::map<std::string, at::Tensor> frozen_tensors(const Run& run) {
-  const auto path = run.path() / "prepared.safetensors";
-  return run.recipe().map_frozen ? map_tensors(path) : load_tensors(path);
-}
-
-bool is_best_known(const Run& run) {
-  return run.has_checkpoint() && read_json_file(run.path() / "checkpoints" / "index.json").contains("best");
-}
-
-model::OpenedModel open_run(const std::filesystem::path& path, const model::LoadOptions& options) {
-  const Run run = Run::open(path);
-  model::SharedSource source(model::open_source(run.recipe().model));
-  auto decoder = model::load_float_model(source, options);
-  SilentProgress silent;
-  restore_student(run, *decoder, source, is_best_known(run), silent);
-  return {"run", path, std::move(decoder), std::move(source), run.recipe().model};
-}
-
-}  // namespace
-
-void restore_student(const Run& run, model::Decoder& decoder, const model::SharedSource& source, bool best,
-                     ProgressReporter& progress) {
-  run.check_model(model_fingerprint(*source));
-  const Method& method = find_method(run.recipe().method);
-  decoder.set_activations(run.recipe().activations);
-  const bool calibrated = !method.trains && std::filesystem::exists(run.path() / "prepared.safetensors");
-  if (!method.trains && !calibrated) {
-    prepare_linears(method, run.recipe(), decoder, *source, progress);
-    return;
-  }
-  if (method.trains && !run.has_checkpoint()) {
-    fail(run.path().string(),
-         ": the run has no checkpoint yet; continue it with `lrqat train --resume --out ",
-         run.path().string(), "`");
-  }
-  std::map<std::string, at::Tensor> tensors;
-  if (method.trains)
-    tensors = load_tensors(run.checkpoint(best ? "best" : "last") / "trainables.safetensors");
-  tensors.merge(frozen_tensors(run));  // what was trained stays
+void restore_tensors(const Run& run, const Method& method, model::Decoder& decoder,
+                     std::map<std::string, at::Tensor>& tensors) {
   for (nn::Linear* linear : decoder.linears()) {
     const SavedLayer saved{linear->name(), linear->in_features(),
                            take_layer(tensors, linear->name(), decoder.device())};
@@ -75,9 +39,63 @@ void restore_student(const Run& run, model::Decoder& decoder, const model::Share
   }
 }
 
+model::OpenedModel open_run(const std::filesystem::path& path, const model::LoadOptions& options) {
+  const Run run = Run::open(path);
+  const std::filesystem::path base = base_model(path);
+  model::SharedSource source(model::open_source(run.recipe().model));
+  auto decoder = model::load_float_model(source, options);
+  SilentProgress silent;
+  const bool trains = find_method(run.recipe().method).trains;
+  restore_student(run, *decoder, source, trains && run.has_checkpoint() && run.has_best(), silent);
+  model::OpenedModel opened{"run", path, std::move(decoder), std::move(source), base};
+  opened.unfinished = unfinished(run);
+  return opened;
+}
+
+// What convert would write: integers where the run has them, values elsewhere.
+model::SharedSource open_run_source(const std::filesystem::path& path) {
+  model::OpenedModel run = open_run(path, {});
+  for (nn::Linear* linear : run.decoder->linears()) {
+    if (linear->weight()->is_quantized())
+      linear->set_weight(std::make_shared<quant::IntegerWeight>(linear->name(), linear->weight()->convert()));
+  }
+  return model::source_of(run.source->path(), std::move(run.decoder));
+}
+
+}  // namespace
+
+void restore_student(const Run& run, model::Decoder& decoder, const model::SharedSource& source, bool best,
+                     ProgressReporter& progress) {
+  run.check_model(*source);
+  const Method& method = find_method(run.recipe().method);
+  decoder.set_activations(run.recipe().activations);
+  // Runs of version 1 kept no integers where they can be made again from the model alone.
+  if (!method.trains && !std::filesystem::exists(run.path() / "prepared.safetensors")) {
+    prepare_linears(method, run.recipe(), decoder, *source, progress);
+    return;
+  }
+  if (method.trains && !run.has_checkpoint()) {
+    fail(run.path().string(),
+         ": the run has no checkpoint yet; continue it with `lrqat train --resume --out ",
+         run.path().string(), "`");
+  }
+  std::map<std::string, at::Tensor> tensors;
+  if (method.trains) tensors = run.load_trainables(best);
+  tensors.merge(run.load_frozen());  // what was trained stays
+  try {
+    restore_tensors(run, method, decoder, tensors);
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception&) {  // parametrisations take it for a bug where tensors do not fit together
+    fail(run.path().string(),
+         ": the tensors of prepared.safetensors and of the checkpoint do not fit the recipe and each other; "
+         "put copies of the files back, or start a new run");
+  }
+}
+
 void map_frozen(const Run& run, model::Decoder& decoder) {
   const Method& method = find_method(run.recipe().method);
-  auto tensors = frozen_tensors(run);
+  auto tensors = run.load_frozen();
   for (nn::Linear* linear : decoder.linears()) {
     SavedLayer saved{linear->name(), linear->in_features(),
                      take_layer(tensors, linear->name(), decoder.device())};
@@ -89,6 +107,29 @@ void map_frozen(const Run& run, model::Decoder& decoder) {
   release_free_memory();
 }
 
-void register_run_opener() { model::add_model_opener({"run", Run::is_run, open_run}); }
+std::string unfinished(const Run& run) {
+  const std::int64_t steps = run.recipe().steps;
+  if (!find_method(run.recipe().method).trains) return {};
+  const std::int64_t step = run.last_state().step;
+  if (step == steps) return {};
+  const std::string path = run.path().string();
+  return concat(path, " is unfinished, at step ", step, " of ", steps, "; `lrqat train --resume --out ", path,
+                "` continues it");
+}
+
+std::filesystem::path base_model(const std::filesystem::path& model) {
+  constexpr int kMostRuns = 100;
+  std::filesystem::path path = model;
+  for (int runs = 0; Run::is_run(path); ++runs) {
+    if (runs == kMostRuns) fail(model.string(), ": the run's model is, by way of other runs, the run itself");
+    path = Run::open(path).recipe().model;
+  }
+  return path;
+}
+
+void register_run_opener() {
+  model::add_model_opener({"run", Run::is_run, open_run});
+  model::add_source_opener({Run::is_run, open_run_source});
+}
 
 }  // namespace lrqat::train

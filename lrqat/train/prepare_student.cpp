@@ -194,9 +194,6 @@ bool needs_calibration(const Recipe& recipe) { return starts_from_text(recipe) |
 
 void prepare_student(const Recipe& recipe, model::Decoder& student, const formats::WeightSource& source,
                      const data::PackedDataset* text, ProgressReporter& progress) {
-  std::vector<std::string> names;
-  for (const nn::Linear* linear : student.linears()) names.push_back(linear->name());
-  check_overrides_match(recipe, names);
   prepare_weights(recipe, student, source, text, progress);
   student.set_activations(recipe.activations);
   if (!has_static_ranges(recipe)) return;

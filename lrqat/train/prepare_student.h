@@ -17,8 +17,7 @@ bool starts_from_text(const Recipe& recipe);
 bool needs_calibration(const Recipe& recipe);
 
 // `source` holds the float weights that the student was loaded from. `text` may be null where
-// needs_calibration() is false; the calibration sequences are drawn from it by the recipe's seed. UsageError
-// where an override matches no linear.
+// needs_calibration() is false; the calibration sequences are drawn from it by the recipe's seed.
 void prepare_student(const Recipe& recipe, model::Decoder& student, const formats::WeightSource& source,
                      const data::PackedDataset* text, ProgressReporter& progress);
 

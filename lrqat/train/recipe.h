@@ -83,7 +83,8 @@ struct Recipe {
   std::int64_t eval_every = 0;  // 0: at the end only
   std::int64_t eval_context = 512;
   std::int64_t eval_windows = 32;  // 0: all
-  std::int64_t save_every = 0;     // 0: at evaluations and at the end
+  std::int64_t save_every = 0;     // 0: by time, at evaluations and at the end
+  double save_minutes = 5.0;       // since the last checkpoint; 0: not by time
   std::uint64_t seed = 0;
 
   std::int64_t warmup_steps() const;

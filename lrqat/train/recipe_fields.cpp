@@ -316,7 +316,9 @@ std::vector<RecipeField> running_fields() {
       integer_field("eval-every", &Recipe::eval_every, 0, "steps between evaluations (0: at the end)"),
       integer_field("eval-context", &Recipe::eval_context, 2, "tokens a window of the evaluation"),
       integer_field("eval-windows", &Recipe::eval_windows, 0, "windows of the evaluation (0: all)"),
-      integer_field("save-every", &Recipe::save_every, 0, "steps between checkpoints (0: with evaluations)"),
+      integer_field("save-every", &Recipe::save_every, 0, "steps between checkpoints (0: by time and with evaluations)"),
+      real_field("save-minutes", &Recipe::save_minutes, 0.0, INFINITY,
+                 "minutes from one checkpoint to the next, whatever --save-every says (0: not by time)"),
       integer_field("seed", &Recipe::seed, 0, "seed of everything random"),
   };
 }

@@ -1,6 +1,7 @@
 // A run on disk. What stands in its folder:
 //   recipe.toml             the resolved recipe
-//   run.json                fingerprints of model and data, written when the run starts
+//   run.json                what the run began with: fingerprints of model and texts, the machine
+//   lock                    locked by the program that trains
 //   prepared.safetensors    what training never changes (phi_0, …), written once
 //   checkpoints/step-N/     trainables.safetensors, optimizer.safetensors, state.json
 //   checkpoints/index.json  which of them is the last and which the best
@@ -9,8 +10,12 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
+#include <memory>
 #include <string>
 
+#include "lrqat/base/file.h"
+#include "lrqat/base/file_lock.h"
 #include "lrqat/base/json.h"
 #include "lrqat/base/progress.h"
 #include "lrqat/model/decoder.h"
@@ -33,20 +38,39 @@ struct RunState {
 Json to_json(const RunState& state);
 RunState run_state_from_json(const Json& json, const std::string& where);
 
+// What a run begins with besides its recipe.
+struct RunRecord {
+  std::string model;                   // fingerprints (train/fingerprint.h)
+  std::string data, eval_data;         // empty: the run has none
+  Json config;                         // the model's
+  int threads = 0;
+  std::string processor, instructions;  // the machine's
+};
+// Of these inputs on this machine. `data`: the fingerprint of the training text.
+RunRecord make_record(const formats::WeightSource& source, const std::string& data, const Recipe& recipe);
+
 class Run {
  public:
-  // A new folder with recipe and fingerprints. Error where `path` exists: nothing is ever overwritten.
-  static Run create(const std::filesystem::path& path, const Recipe& recipe,
-                    const std::string& model_fingerprint, const std::string& data_fingerprint);
-  // Error where `path` is not a run.
+  // A new run, locked. It lies in a folder beside `path`, which goes away with the last copy of this object
+  // unless publish() has renamed it to `path`. Error where `path` exists: nothing is ever overwritten.
+  // publish() does nothing where the run is there already.
+  static Run create(const std::filesystem::path& path, const Recipe& recipe, const RunRecord& record);
+  void publish();
+
+  // To read; another program may be training it. Error where `path` is not a run or its files are damaged.
   static Run open(const std::filesystem::path& path);
+  // To continue: locked as long as a copy of this object lives. Error where another program holds it.
+  // What killed programs left in it is removed.
+  static Run open_to_train(const std::filesystem::path& path);
   static bool is_run(const std::filesystem::path& path);
 
   const std::filesystem::path& path() const { return path_; }
   const Recipe& recipe() const { return recipe_; }
+  int threads() const;  // that it began with; 0: not known (runs of version 1)
   // Error naming what differs from what the run began with.
-  void check_model(const std::string& fingerprint) const;
+  void check_model(const formats::WeightSource& source) const;
   void check_data(const std::string& fingerprint) const;
+  void check_eval_data() const;
 
   void save_prepared(const model::Decoder& decoder) const;
 
@@ -55,22 +79,31 @@ class Run {
   void save_checkpoint(const model::Decoder& decoder, const AdamW& optimizer, const RunState& state,
                        bool best) const;
   RunState last_state() const;
-  std::filesystem::path last_checkpoint() const { return checkpoint("last"); }
+  bool has_best() const { return !index().best.empty(); }
+  // The parameters of a checkpoint, the best (Error where there is none) or the last.
+  std::map<std::string, at::Tensor> load_trainables(bool best) const;
+  std::map<std::string, at::Tensor> load_frozen() const;  // the prepared tensors
   void load_optimizer(AdamW& optimizer) const;  // of the last checkpoint
 
   void save_result(const Json& result) const;
 
  private:
+  struct Index {  // names of folders in checkpoints/
+    std::string last, best;
+  };
+
   Run(std::filesystem::path path, Recipe recipe) : path_(std::move(path)), recipe_(std::move(recipe)) {}
-  Json index() const;
-  std::filesystem::path checkpoint(const std::string& which) const;  // "last" or "best"
-  void prune(const Json& index) const;
-  friend void restore_student(const Run&, model::Decoder&, const model::SharedSource&, bool,
-                              ProgressReporter&);
-  friend void map_frozen(const Run&, model::Decoder&);
+  Json record_json() const;
+  Index index() const;
+  template <typename Read>
+  auto read_checkpoint(bool best, const char* file, const Read& read) const;
+  void prune(const Index& index) const;
 
   std::filesystem::path path_;
   Recipe recipe_;
+  std::shared_ptr<AtomicDirectory> unpublished_;
+  std::filesystem::path published_;  // where the unpublished folder will be
+  std::shared_ptr<FileLock> lock_;   // null: open to read
 };
 
 // Gives every linear of `decoder` (the float model of `source`) the run's weight: prepared and as of the last
@@ -82,12 +115,14 @@ void restore_student(const Run& run, model::Decoder& decoder, const model::Share
 // stay.
 void map_frozen(const Run& run, model::Decoder& decoder);
 
-// sha256 over config, names, types and shapes and the first bytes of every tensor: another model is noticed
-// without reading all of it.
-std::string model_fingerprint(const formats::WeightSource& source);
+// How far a run has come that has not taken all its steps, a sentence; else empty.
+std::string unfinished(const Run& run);
 
-// Lets model::open_model open runs: their best checkpoint where evaluations chose one, else the last. Call
-// once at the start of the program.
+// The model that the run at `model`, or the run that this one began from, began from; another path as it is.
+std::filesystem::path base_model(const std::filesystem::path& model);
+
+// Lets model::open_model and open_source open runs: their best checkpoint where evaluations chose one, else the
+// last. Call once at the start of the program.
 void register_run_opener();
 
 }  // namespace lrqat::train

@@ -122,6 +122,14 @@ KeptActivations kept_within(const model::Decoder& decoder, std::int64_t budget, 
   return kept;
 }
 
+double activation_bytes(const Recipe& recipe, const model::Decoder& decoder, const KeptActivations& kept) {
+  const auto tokens = static_cast<double>(recipe.batch_size) * static_cast<double>(recipe.sequence_length);
+  const double block = static_cast<double>(kept_bytes_per_token(decoder)) * tokens;
+  const double hidden = 4.0 * static_cast<double>(decoder.config().hidden_size) * tokens;
+  return block * static_cast<double>(kept.blocks + 1) +
+         hidden * static_cast<double>(decoder.num_layers() + kept.products);
+}
+
 KeptActivations kept_activations(const Recipe& recipe, const model::Decoder& student) {
   if (recipe.checkpointing == Checkpointing::none) return {.blocks = student.num_layers()};
   if (recipe.checkpointing == Checkpointing::block) return {};

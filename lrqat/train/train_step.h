@@ -56,6 +56,10 @@ std::int64_t kept_bytes_per_token(const model::Decoder& decoder);
 // that is being made again is always there.
 KeptActivations kept_within(const model::Decoder& decoder, std::int64_t budget, std::int64_t tokens);
 
+// Bytes of activations that a micro-batch of the recipe holds at its peak: what is kept, one block more that
+// runs or is made again, and the inputs of all blocks.
+double activation_bytes(const Recipe& recipe, const model::Decoder& decoder, const KeptActivations& kept);
+
 // What a recipe keeps: all blocks, nothing, or what its memory budget (or half of the free memory) holds.
 KeptActivations kept_activations(const Recipe& recipe, const model::Decoder& student);
 

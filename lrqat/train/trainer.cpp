@@ -15,7 +15,6 @@
 #include "lrqat/model/integer_source.h"
 #include "lrqat/model/load.h"
 #include "lrqat/model/tokenizer_files.h"
-#include "lrqat/train/fit_to_model.h"
 #include "lrqat/train/layer_report.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/metrics.h"
@@ -64,36 +63,42 @@ struct StepResult {
 
 class Trainer {
  public:
-  Trainer(Run run, const TrainOptions& options, model::SharedSource source, data::PackedDataset dataset,
-          Evaluate evaluate, ProgressReporter& progress)
-      : run_(std::move(run)),
-        recipe_(run_.recipe()),
+  // run: the one to continue, or none.
+  Trainer(const TrainOptions& options, TrainInputs inputs, std::optional<Run> run, ProgressReporter& progress)
+      : recipe_(std::move(inputs.recipe)),
         options_(options),
-        dataset_(std::move(dataset)),
-        evaluate_(std::move(evaluate)),
+        dataset_(std::move(*inputs.text)),
+        evaluate_(std::move(inputs.evaluate)),
         progress_(progress),
-        sampler_(dataset_.size(), recipe_.seed) {
+        sampler_(dataset_.size(), recipe_.seed),
+        run_(std::move(run)) {
     const model::LoadOptions load{recipe_.compute(), options.device};
-    student_ = model::load_float_model(source, load);
-    if (recipe_.distill_weight > 0.0) teacher_ = model::load_float_model(source, load);
-    const bool resumed = run_.has_checkpoint();
+    student_ = model::load_float_model(inputs.source, load);
+    if (recipe_.distill_weight > 0.0) teacher_ = model::load_float_model(inputs.source, load);
+    const bool resumed = run_ && run_->has_checkpoint();
+    std::optional<RunRecord> record;
+    if (!run_) record = make_record(*inputs.source, dataset_.fingerprint(), recipe_);
     if (resumed) {
-      restore_student(run_, *student_, source, /*best=*/false, progress_);
+      restore_student(*run_, *student_, inputs.source, /*best=*/false, progress_);
     } else {
-      prepare_student(recipe_, *student_, *source, &dataset_, progress_);
-      run_.save_prepared(*student_);
-      if (recipe_.map_frozen) map_frozen(run_, *student_);
+      prepare_student(recipe_, *student_, *inputs.source, &dataset_, progress_);
+    }
+    if (options.on_prepared) options.on_prepared();
+    if (!run_) run_ = Run::create(options.run, recipe_, *record);
+    if (!resumed) {
+      run_->save_prepared(*student_);
+      if (recipe_.map_frozen) map_frozen(*run_, *student_);
     }
     train_floats(recipe_, *student_);
     optimizer_.emplace(make_optimizer(recipe_, *student_));
-    if (resumed) resume();
-    metrics_.emplace(run_.path(), resumed ? state_.step : -1);
+    resumed ? resume() : save(false);
+    run_->publish();
+    metrics_.emplace(run_->path(), resumed ? state_.step : -1);
     const KeptActivations kept = kept_activations(recipe_, *student_);
     step_.emplace(*student_, teacher_.get(), StepOptions{recipe_.distill_weight, kept});
   }
 
   TrainResult run() {
-    if (!run_.has_checkpoint()) save(false);
     progress_.start("training", recipe_.steps);
     while (state_.step < recipe_.steps && !stopped()) {
       const double begin = seconds_now();
@@ -102,7 +107,7 @@ class Trainer {
       report(result, begin);
       const bool last = state_.step == recipe_.steps;
       const bool due = last || (recipe_.eval_every > 0 && state_.step % recipe_.eval_every == 0);
-      const bool save_due = recipe_.save_every > 0 && state_.step % recipe_.save_every == 0;
+      const bool save_due = (recipe_.save_every > 0 && state_.step % recipe_.save_every == 0) || is_save_time();
       if (due) metrics_->log_layers(state_.step, report_layers(recipe_, *student_));
       const bool best = due && evaluate_ && evaluate();
       if (due || save_due || stopped()) save(best);
@@ -114,9 +119,13 @@ class Trainer {
  private:
   bool stopped() const { return options_.stop != nullptr && options_.stop->load(); }
 
+  bool is_save_time() const {
+    return recipe_.save_minutes > 0 && seconds_now() - saved_at_ >= 60.0 * recipe_.save_minutes;
+  }
+
   void resume() {
-    state_ = run_.last_state();
-    run_.load_optimizer(*optimizer_);
+    state_ = run_->last_state();
+    run_->load_optimizer(*optimizer_);
     sampler_.seek(state_.position);
     progress_.message(concat("continuing at step ", state_.step, " of ", recipe_.steps));
   }
@@ -156,7 +165,7 @@ class Trainer {
   void check_finite(const StepResult& step) const {
     if (std::isfinite(step.loss) && std::isfinite(step.gradient_norm)) return;
     fail("step ", state_.step + 1, ": the loss is ", step.loss, " and the gradient norm ", step.gradient_norm,
-         "; nothing was changed, the last checkpoint in ", run_.path().string(),
+         "; nothing was changed, the last checkpoint in ", run_->path().string(),
          " is good. Try a smaller --lr or --scale-lr, or --compute-dtype float32");
   }
 
@@ -191,9 +200,12 @@ class Trainer {
     return true;
   }
 
-  void save(bool best) const { run_.save_checkpoint(*student_, *optimizer_, state_, best); }
+  void save(bool best) {
+    run_->save_checkpoint(*student_, *optimizer_, state_, best);
+    saved_at_ = seconds_now();
+  }
 
-  TrainResult result() const {
+  TrainResult result() {
     TrainResult out;
     out.interrupted = state_.step < recipe_.steps;
     out.steps = state_.step;
@@ -202,17 +214,19 @@ class Trainer {
     out.seconds = state_.seconds;
     out.tokens_per_second = state_.seconds > 0 ? static_cast<double>(state_.tokens) / state_.seconds : 0.0;
     out.peak_memory_bytes = peak_resident_bytes();
+    out.run = std::move(run_);
     return out;
   }
 
-  Run run_;
   Recipe recipe_;
   const TrainOptions& options_;
   data::PackedDataset dataset_;
   Evaluate evaluate_;
   ProgressReporter& progress_;
   data::Sampler sampler_;
+  std::optional<Run> run_;
   RunState state_;
+  double saved_at_ = seconds_now();
   std::unique_ptr<model::Decoder> student_;
   std::unique_ptr<model::Decoder> teacher_;
   std::optional<AdamW> optimizer_;
@@ -220,43 +234,18 @@ class Trainer {
   std::optional<TrainStep> step_;
 };
 
-data::PackedDataset open_data(const Recipe& recipe, const text::Tokenizer& tokenizer,
-                              ProgressReporter& progress) {
-  return data::PackedDataset::from_files({recipe.data.begin(), recipe.data.end()}, tokenizer,
-                                         recipe.sequence_length, progress);
-}
-
-// Integers from calibration text are kept: they cannot be made again from the model alone.
-void save_calibrated(const Run& run, const TrainOptions& options, const model::SharedSource& source,
-                     const data::PackedDataset& text, ProgressReporter& progress) {
-  const auto student = model::load_float_model(source, {run.recipe().compute(), options.device});
-  prepare_student(run.recipe(), *student, *source, &text, progress);
-  run.save_prepared(*student);
-}
-
-// Calls work(), which fills a run's folder that is new unless `keep`: where it fails it leaves nothing.
-template <typename Work>
-void fill_run(const Run& run, bool keep, const Work& work) {
-  try {
-    work();
-  } catch (...) {
-    if (!keep) std::filesystem::remove_all(run.path());
-    throw;
-  }
-}
-
 // A method that learns nothing: the folder is the whole run.
-TrainResult make_untrained_run(const Recipe& recipe, const TrainOptions& options,
-                               const model::SharedSource& source, ProgressReporter& progress) {
-  std::optional<data::PackedDataset> text;
-  if (needs_calibration(recipe) && !options.resume)
-    text = open_data(recipe, model::load_model_tokenizer(recipe.model), progress);
-  if (!options.resume) {
-    const Run run =
-        Run::create(options.run, recipe, model_fingerprint(*source), text ? text->fingerprint() : "");
-    if (text) fill_run(run, false, [&] { save_calibrated(run, options, source, *text, progress); });
-  }
+TrainResult make_untrained_run(const TrainOptions& options, const TrainInputs& inputs,
+                               ProgressReporter& progress) {
+  const data::PackedDataset* text = inputs.text ? &*inputs.text : nullptr;
+  const auto student = model::load_float_model(inputs.source, {inputs.recipe.compute(), options.device});
+  const RunRecord record = make_record(*inputs.source, text ? text->fingerprint() : "", inputs.recipe);
+  prepare_student(inputs.recipe, *student, *inputs.source, text, progress);
+  if (options.on_prepared) options.on_prepared();
   TrainResult result;
+  result.run = Run::create(options.run, inputs.recipe, record);
+  result.run->save_prepared(*student);
+  result.run->publish();
   result.peak_memory_bytes = peak_resident_bytes();
   return result;
 }
@@ -264,27 +253,30 @@ TrainResult make_untrained_run(const Recipe& recipe, const TrainOptions& options
 }  // namespace
 
 TrainResult train(const Recipe& given, const TrainOptions& options, ProgressReporter& progress) {
-  const Recipe asked = options.resume ? Run::open(options.run).recipe() : given;
-  validate(asked);
-  if (!options.resume && std::filesystem::exists(options.run)) {
+  std::optional<Run> run;
+  if (options.resume) {
+    run = Run::open_to_train(options.run);
+  } else if (std::filesystem::exists(options.run)) {
     fail(options.run.string(), " exists: give another --out, or continue a run there with --resume");
   }
-  model::SharedSource source(model::open_source(asked.model));
-  const Recipe recipe = options.resume ? asked : fit_to_model(asked, source, progress);
-  if (!find_method(recipe.method).trains) return make_untrained_run(recipe, options, source, progress);
-  const text::Tokenizer tokenizer = model::load_model_tokenizer(recipe.model);
-  auto dataset = open_data(recipe, tokenizer, progress);
-  Run run = options.resume
-                ? Run::open(options.run)
-                : Run::create(options.run, recipe, model_fingerprint(*source), dataset.fingerprint());
-  run.check_model(model_fingerprint(*source));
-  run.check_data(dataset.fingerprint());
-  Evaluate evaluate;
-  if (options.make_evaluate && !recipe.eval_data.empty()) evaluate = options.make_evaluate(recipe, tokenizer);
-  std::optional<Trainer> trainer;
-  fill_run(run, options.resume,
-           [&] { trainer.emplace(run, options, source, std::move(dataset), std::move(evaluate), progress); });
-  return trainer->run();
+  const Recipe& recipe = run ? run->recipe() : given;
+  validate(recipe);
+  const bool trains = find_method(recipe.method).trains;
+  if (run && !trains) {  // the folder is the whole run
+    TrainResult result;
+    result.peak_memory_bytes = peak_resident_bytes();
+    result.run = std::move(run);
+    return result;
+  }
+  TrainInputs inputs = open_inputs(recipe, /*decided=*/run.has_value(), options.make_evaluate, progress);
+  if (!trains) return make_untrained_run(options, inputs, progress);
+  if (!inputs.text) throw UsageError("--data is missing: one or more text files");
+  if (options.device.is_cpu()) check_memory(inputs.recipe, inputs.source);
+  if (run) {
+    run->check_data(inputs.text->fingerprint());
+    run->check_eval_data();
+  }
+  return Trainer(options, std::move(inputs), std::move(run), progress).run();
 }
 
 }  // namespace lrqat::train

@@ -7,25 +7,23 @@
 #include <atomic>
 #include <filesystem>
 #include <functional>
+#include <optional>
 
 #include "lrqat/base/progress.h"
-#include "lrqat/model/decoder.h"
-#include "lrqat/text/tokenizer.h"
+#include "lrqat/train/open_inputs.h"
 #include "lrqat/train/recipe.h"
+#include "lrqat/train/run.h"
 
 namespace lrqat::train {
-
-// Mean negative log-likelihood of the evaluation text, nats a token.
-using Evaluate = std::function<double(const model::Decoder& student)>;
 
 struct TrainOptions {
   std::filesystem::path run;  // the folder to make, or to continue
   bool resume = false;
   at::Device device = at::kCPU;
   const std::atomic<bool>* stop = nullptr;  // set: finish the step, write a checkpoint, return
-  // Called before the first step with the tokenizer; empty: no evaluations. Evaluation lives beside training,
-  // not under it, so it is handed in.
-  std::function<Evaluate(const Recipe&, const text::Tokenizer&)> make_evaluate;
+  MakeEvaluate make_evaluate;               // empty: no evaluations
+  // Called once the student is prepared: until then nothing is on disk and nothing would be lost.
+  std::function<void()> on_prepared;
 };
 
 struct TrainResult {
@@ -36,6 +34,7 @@ struct TrainResult {
   double seconds = 0;       // in training steps
   double tokens_per_second = 0;
   std::int64_t peak_memory_bytes = 0;  // of this session, preparing included
+  std::optional<Run> run;              // still locked
 };
 
 // With options.resume the recipe is the run's own; `recipe` is then not looked at.

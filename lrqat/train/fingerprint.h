@@ -1,0 +1,20 @@
+// Fingerprints: by them a run knows its model and its texts again. They cover every byte, by a hash that is
+// as fast as memory: they notice changes and mistakes, not a forger.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "lrqat/formats/weight_source.h"
+
+namespace lrqat::train {
+
+// Of names, types, shapes and all bytes of the tensors.
+std::string model_fingerprint(const formats::WeightSource& source);
+
+// Of config, names, types, shapes and the first 4096 bytes of every tensor: what runs of version 1 began with.
+std::string model_fingerprint_1(const formats::WeightSource& source);
+
+std::string file_fingerprint(const std::filesystem::path& path);
+
+}  // namespace lrqat::train

@@ -1,0 +1,79 @@
+#include "lrqat/train/open_inputs.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "lrqat/base/error.h"
+#include "lrqat/base/memory.h"
+#include "lrqat/model/integer_source.h"
+#include "lrqat/model/load.h"
+#include "lrqat/model/tokenizer_files.h"
+#include "lrqat/train/fit_to_model.h"
+#include "lrqat/train/layer_recipe.h"
+#include "lrqat/train/methods.h"
+#include "lrqat/train/prepare_student.h"
+#include "lrqat/train/run.h"
+#include "lrqat/train/train_step.h"
+
+namespace lrqat::train {
+namespace {
+
+void check_overrides(const Recipe& recipe, const model::Decoder& decoder) {
+  std::vector<std::string> names;
+  for (const nn::Linear* linear : decoder.linears()) names.push_back(linear->name());
+  check_overrides_match(recipe, names);
+  const auto skipped = [&](const std::string& name) { return !layer_recipe(recipe, name); };
+  if (std::all_of(names.begin(), names.end(), skipped))
+    fail("--overrides skip every linear of this model: nothing would be quantized; leave some of them out");
+}
+
+void check_granularity(const Recipe& recipe, const model::Decoder& decoder) {
+  if (!find_method(recipe.method).has_grid) return;
+  for (const nn::Linear* linear : decoder.linears()) {
+    if (const auto own = layer_recipe(recipe, linear->name()))
+      own->grid_granularity().check(linear->name(), linear->in_features());
+  }
+}
+
+}  // namespace
+
+TrainInputs open_inputs(const Recipe& given, bool decided, const MakeEvaluate& make_evaluate,
+                        ProgressReporter& progress) {
+  TrainInputs inputs{given, model::open_source(given.model), {}, {}};
+  Recipe& recipe = inputs.recipe;
+  const auto decoder = model::load_float_model(inputs.source);
+  check_overrides(recipe, *decoder);
+  if (!decided) recipe = fit_to_model(recipe, inputs.source, progress);
+  check_granularity(recipe, *decoder);
+  recipe.compute_dtype = recipe.compute() == quant::ComputeType::bfloat16 ? "bfloat16" : "float32";
+  if (Run::is_run(recipe.model)) {
+    const std::string note = unfinished(Run::open(recipe.model));
+    if (!note.empty()) progress.message("--model " + note);
+  }
+  const bool trains = find_method(recipe.method).trains;
+  const bool evaluates = make_evaluate && !recipe.eval_data.empty();
+  const bool reads_text = !recipe.data.empty() && (trains || needs_calibration(recipe));
+  if (!evaluates && !reads_text) return inputs;
+  const text::Tokenizer tokenizer = model::load_model_tokenizer(base_model(recipe.model));
+  if (evaluates) inputs.evaluate = make_evaluate(recipe, tokenizer);
+  if (reads_text) {
+    inputs.text = data::PackedDataset::from_files({recipe.data.begin(), recipe.data.end()}, tokenizer,
+                                                  recipe.sequence_length, progress);
+  }
+  return inputs;
+}
+
+void check_memory(const Recipe& recipe, const model::SharedSource& source) {
+  const auto decoder = model::load_float_model(source, {recipe.compute(), at::kCPU});
+  decoder->set_activations(recipe.activations);  // what a block keeps depends on them
+  const double needed = activation_bytes(recipe, *decoder, kept_activations(recipe, *decoder));
+  const auto available = static_cast<double>(available_memory_bytes());
+  if (available <= 0 || needed <= available) return;
+  const auto gigabytes = [](double bytes) { return std::ceil(bytes / 1e8) / 10; };
+  fail("--batch-size ", recipe.batch_size, " of --sequence-length ", recipe.sequence_length, " needs about ",
+       gigabytes(needed), " GB for activations, ", gigabytes(available),
+       " GB are free: a smaller --batch-size with more --gradient-accumulation trains the same",
+       recipe.checkpointing == Checkpointing::none ? ", --checkpointing auto keeps less" : "");
+}
+
+}  // namespace lrqat::train
