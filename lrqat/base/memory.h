@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 
 namespace lrqat {
 
 std::int64_t peak_resident_bytes();     // VmHWM of this process, 0 where /proc is not there
 std::int64_t current_resident_bytes();  // VmRSS
-std::int64_t available_memory_bytes();  // MemAvailable of the system: what can be used without swapping
+// What can still be used without swapping: MemAvailable of the system, or less where a control group (of a
+// container, of a batch system) limits this process. `root`: where /proc and /sys are looked for.
+std::int64_t available_memory_bytes(const std::filesystem::path& root = "/");
 void reset_peak_resident();  // sets VmHWM back to VmRSS (writes /proc/self/clear_refs; best effort)
 
 // Gives the heap's free pages back to the system. Large tensors of different lives leave holes that the C
