@@ -309,6 +309,8 @@ std::string integers_text(const Row& row) {
   if (row.clipped_fraction > 0) {
     text << ", " << 100 * row.clipped_fraction << " % clipped";
   }
+  if (row.training.contains("clipped_at_start"))
+    text << ", " << 100 * row.training["clipped_at_start"].get<double>() << " % at the start";
   if (row.training.contains("update_mean")) {
     text << std::setprecision(3) << ", |γAB| " << row.training["update_mean"] << " of a step, at most "
          << row.training["update_max"];

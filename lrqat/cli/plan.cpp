@@ -32,6 +32,7 @@ struct Shapes {
   double adapters = 0;                         // elements
   double scales = 0;                           // elements
   double floats = 0;                           // elements of norms, head and embedding that are trained
+  double second_gradient = 0;                  // elements of a trained table that is both head and embedding
   double largest = 0;                          // elements of the largest linear
   double head = 0;                             // elements
   double head_stored = 0, linears_stored = 0;  // bytes in the model's file: embedding and head; linears
@@ -62,6 +63,7 @@ Shapes shapes_of(model::Decoder& decoder, const formats::WeightSource& source, c
   out.head = static_cast<double>(decoder.config().vocab_size * decoder.config().hidden_size);
   for (const std::string& name : train::trained_floats(recipe, decoder)) {
     const bool table = name == "model.embed_tokens.weight" || name == "lm_head.weight";
+    if (table && decoder.config().tie_word_embeddings) out.second_gradient = out.head;
     out.floats += table ? out.head : static_cast<double>(decoder.float_tensor(name).numel());
   }
   out.head_stored = stored("model.embed_tokens") + stored("lm_head");
@@ -77,18 +79,24 @@ Json memory_parts(const train::Recipe& recipe, const Shapes& shapes, const model
   const auto bytes = [](double value) { return static_cast<std::int64_t>(value); };
   constexpr double kLossChunks = 2 * 32.0 * (1 << 20);  // logits of student and teacher (nn::LossOptions)
   constexpr double kProgram = 300e6;                    // LibTorch itself and its threads
-  return {{"phi_0", bytes(shapes.frozen)},
-          {"weights", bytes(4 * shapes.trained_weights)},
-          {"adapters", bytes(4 * shapes.adapters)},
-          {"scales", bytes(4 * shapes.scales)},
-          {"norms_head_embedding", bytes(4 * shapes.floats)},
-          {"gradients", bytes(4 * trainables)},
-          {"optimizer", bytes(8 * trainables)},
-          {"activations", bytes(trains ? train::activation_bytes(recipe, decoder, kept) : 0.0)},
-          {"embedding_and_head", bytes(shapes.head_stored)},  // pages of the file, as the teacher's
-          {"teacher", bytes(recipe.distill_weight > 0 ? shapes.linears_stored : 0.0)},
-          {"transient", bytes(std::max(kLossChunks, 4 * shapes.largest))},
-          {"program", bytes(kProgram)}};
+  Json parts{{"phi_0", bytes(shapes.frozen)},
+             {"weights", bytes(4 * shapes.trained_weights)},
+             {"adapters", bytes(4 * shapes.adapters)},
+             {"scales", bytes(4 * shapes.scales)},
+             {"norms_head_embedding", bytes(4 * shapes.floats)},
+             {"gradients", bytes(4 * trainables)},
+             {"optimizer", bytes(8 * trainables)},
+             {"activations", bytes(trains ? train::activation_bytes(recipe, decoder, kept) : 0.0)},
+             {"teacher", bytes(recipe.distill_weight > 0 ? shapes.linears_stored : 0.0)},
+             {"transient", bytes(std::max(kLossChunks, 4 * shapes.largest) + 4 * shapes.second_gradient)}};
+  // Calibration is over before there are gradients: what it takes above training counts.
+  std::int64_t training = 0;
+  for (const char* part : {"gradients", "optimizer", "activations", "teacher", "transient"})
+    training += parts[part].get<std::int64_t>();
+  parts["preparing"] = std::max<std::int64_t>(train::calibration_bytes(recipe, decoder) - training, 0);
+  parts["embedding_and_head"] = bytes(shapes.head_stored);  // pages of the file, as the teacher's
+  parts["program"] = bytes(kProgram);
+  return parts;
 }
 
 // Bytes a token that keys and values take where they are stored as what they are: codes with scale and zero

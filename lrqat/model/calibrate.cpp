@@ -17,30 +17,49 @@ using Batches = std::vector<at::Tensor>;  // hidden states [B, L, H]
 class InputSums {
  public:
   InputSums(const nn::Linear& linear, at::Device device)
-      : hessian_(at::zeros({linear.in_features(), linear.in_features()}, at::TensorOptions(device))),
-        absolute_(at::zeros({linear.in_features()}, at::TensorOptions(device).dtype(at::kDouble))) {}
+      : hessian_(at::zeros({linear.in_features(), linear.in_features()}, at::TensorOptions(device))) {}
 
   void add(const at::Tensor& x) {
     const at::Tensor rows = x.reshape({-1, hessian_.size(0)}).to(at::kFloat);
     hessian_.addmm_(rows.t(), rows, 1.0, 2.0);
-    absolute_.add_(rows.abs().sum(0, false, at::kDouble));
-    tokens_ += rows.size(0);
   }
 
   const at::Tensor& hessian() const { return hessian_; }
+
+ private:
+  at::Tensor hessian_;
+};
+
+// And over their sizes.
+class InputSizes {
+ public:
+  InputSizes(const nn::Linear& linear, at::Device device)
+      : sums_(linear, device),
+        absolute_(at::zeros({linear.in_features()}, at::TensorOptions(device).dtype(at::kDouble))) {}
+
+  void add(const at::Tensor& x) {
+    sums_.add(x);
+    const at::Tensor rows = x.reshape({-1, absolute_.size(0)});
+    absolute_.add_(at::linalg_vector_norm(rows, 1, {0}, false, at::kDouble));
+    tokens_ += rows.size(0);
+  }
+
   quant::InputStatistics statistics() const {
-    return {hessian_, (absolute_ / static_cast<double>(std::max<std::int64_t>(tokens_, 1))).to(at::kFloat)};
+    return {sums_.hessian(),
+            (absolute_ / static_cast<double>(std::max<std::int64_t>(tokens_, 1))).to(at::kFloat)};
   }
 
  private:
-  at::Tensor hessian_, absolute_;
+  InputSums sums_;
+  at::Tensor absolute_;
   std::int64_t tokens_ = 0;
 };
 
 // Observes one linear for as long as it lives.
 class Observation {
  public:
-  Observation(nn::Linear& linear, InputSums& sums) : linear_(linear) {
+  template <typename Sums>
+  Observation(nn::Linear& linear, Sums& sums) : linear_(linear) {
     linear_.set_input_observer([&sums](const at::Tensor& x) { sums.add(x); });
   }
   ~Observation() { linear_.set_input_observer({}); }
@@ -99,7 +118,7 @@ class LayerCalibration {
 
 LayerInputs observe_layer(Decoder& decoder, std::int64_t index, const Batches& hidden) {
   const auto linears = decoder.layer(index).linears();  // q, k, v, o, gate, up, down
-  std::vector<InputSums> sums;
+  std::vector<InputSizes> sums;
   for (const std::size_t i : {0, 3, 4, 6}) sums.emplace_back(*linears[i], decoder.device());
   {
     const Observation q(*linears[0], sums[0]), o(*linears[3], sums[1]), gate(*linears[4], sums[2]),

@@ -20,7 +20,7 @@ struct CalibrationVisitor {
   // Linears of one input: q, k, v; o; gate, up; down. False: their input need not be observed.
   std::function<bool(std::span<nn::Linear* const> linears)> wants_input;
   // Gives them new weights, or leaves them. hessian: 2·Σ x·xᵀ over all calibration tokens, float32 [K, K];
-  // undefined where the input was not wanted.
+  // undefined where the input was not wanted. Its memory may be used up.
   std::function<void(std::span<nn::Linear* const> linears, const at::Tensor& hessian)> prepare;
 };
 

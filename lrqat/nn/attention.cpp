@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <tuple>
+#include <vector>
 
 #include "lrqat/base/error.h"
 #include "lrqat/nn/block_attention.h"
@@ -23,11 +24,8 @@ at::Tensor visible_keys(std::int64_t queries, std::int64_t keys, std::int64_t wi
 // Attention of one segment of a packed row; k and v begin with the prefix.
 at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                              const at::Tensor& mask, double softcap) {
-  if (softcap > 0) {
-    return soft_capped_attention(q, k, v, mask.defined() ? mask : visible_keys(q.size(2), k.size(2), 0, q),
-                                 softcap);
-  }
-  if (!mask.defined()) return causal_attention(q, k, v);
+  if (!mask.defined()) return causal_attention(q, k, v, 0, softcap);
+  if (softcap > 0) return soft_capped_attention(q, k, v, mask, softcap);
   const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(3)));
   return at::scaled_dot_product_attention(q, k, v, mask, 0.0, false, scale, q.size(1) != k.size(1));
 }
@@ -46,10 +44,11 @@ at::Tensor within_window(const PackedRow& row, const PackedSegment& segment, std
 }  // namespace
 
 at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            std::int64_t window) {
+                            std::int64_t window, double softcap) {
   const std::int64_t queries = q.size(2), keys = k.size(2);
   LRQAT_CHECK(keys >= queries, queries, " queries, ", keys, " keys");
-  if (has_block_attention(q)) return block_attention(q, k, v, window);
+  if (has_block_attention(q)) return block_attention(q, k, v, window, softcap);
+  if (softcap > 0) return soft_capped_attention(q, k, v, visible_keys(queries, keys, window, q), softcap);
   const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(3)));
   const bool share_keys = q.size(1) != k.size(1);
   if (window >= keys) window = 0;
@@ -72,10 +71,11 @@ Attention::Heads Attention::project(const at::Tensor& hidden,
     const at::Tensor normed = norm ? norm->forward(heads(projected)) : heads(projected);
     return turns ? rotate(normed) : normed;
   };
-  at::Tensor q = points.queries(turned(q_proj.forward(x), q_norm));
+  const std::vector<at::Tensor> projected = Linear::forward_all({&q_proj, &k_proj, &v_proj}, x);
+  at::Tensor q = points.queries(turned(projected[0], q_norm));
   if (query_scale != 1.0) q = q * query_scale;
-  const at::Tensor k = points.rotated_keys(turned(points.cached_keys(k_proj.forward(x)), k_norm));
-  const at::Tensor v = heads(points.cached_values(v_proj.forward(x)));
+  const at::Tensor k = points.rotated_keys(turned(points.cached_keys(projected[1]), k_norm));
+  const at::Tensor v = heads(points.cached_values(projected[2]));
   return {q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)};
 }
 
@@ -87,10 +87,7 @@ at::Tensor Attention::forward(const at::Tensor& hidden, const RotaryEmbedding& r
     LRQAT_CHECK(cache->length() == position, "the cache holds ", cache->length(), " tokens, not ", position);
     std::tie(k, v) = cache->append(k, v);
   }
-  const at::Tensor attended =
-      softcap > 0
-          ? soft_capped_attention(q, k, v, visible_keys(tokens, k.size(2), sliding_window, q), softcap)
-          : causal_attention(q, k, v, sliding_window);
+  const at::Tensor attended = causal_attention(q, k, v, sliding_window, softcap);
   const at::Tensor mixed = attended.transpose(1, 2);
   return o_proj.forward(points.output(mixed.reshape({batch, tokens, num_heads * head_dim})));
 }

@@ -65,8 +65,9 @@ void transpose(const float* in, std::int64_t rows, std::int64_t cols, float* out
 struct Geometry {
   std::int64_t batch, heads, kv_heads, queries, keys, head_dim, window;
   float scale;
+  float cap;  // of the scores; 0: none
 
-  Geometry(const at::Tensor& q, const at::Tensor& k, std::int64_t window_size)
+  Geometry(const at::Tensor& q, const at::Tensor& k, std::int64_t window_size, double softcap)
       : batch(q.size(0)),
         heads(q.size(1)),
         kv_heads(k.size(1)),
@@ -74,7 +75,8 @@ struct Geometry {
         keys(k.size(2)),
         head_dim(q.size(3)),
         window(window_size),
-        scale(static_cast<float>(1.0 / std::sqrt(static_cast<double>(q.size(3))))) {}
+        scale(static_cast<float>(1.0 / std::sqrt(static_cast<double>(q.size(3))))),
+        cap(static_cast<float>(softcap)) {}
 
   std::int64_t group() const { return heads / kv_heads; }
   std::int64_t query_blocks() const { return (queries + kQueries - 1) / kQueries; }
@@ -139,6 +141,7 @@ void attend(const Geometry& geometry, const HeadKeys& head, const Head& q, std::
     float* row = scores + (i - begin) * width;
     const std::int64_t visible = geometry.first_key(i) - first, visible_end = geometry.last_key(i) - first;
     std::fill_n(row, visible, 0.0F);
+    if (geometry.cap > 0.0F) cap_scores(row + visible, visible_end - visible, geometry.cap, nullptr);
     const RunningLogSumExp sums = exponentials(row + visible, visible_end - visible);
     std::fill(row + visible_end, row + width, 0.0F);
     inverse[i - begin] = 1.0F / sums.sum;
@@ -221,23 +224,25 @@ void hide(const Geometry& geometry, const QueryBlock& block, std::int64_t first_
 }
 
 // Adds one block of queries' part to the gradients of keys and values, [padded K, D], and sets its own.
-// With S and P transposed, [keys, queries]: dV += P dO, dP = V dOᵀ, dS = P (dP - delta), dK += dS Q,
-// dQ += dSᵀ K.
+// With S and P transposed, [keys, queries]: dV += P dO, dP = V dOᵀ, dS = P (dP - delta), where scores are
+// capped times 1 - tanh², dK += dS Q, dQ += dSᵀ K.
 void add_block_gradient(const Geometry& geometry, const HeadKeys& head, QueryBlock& block, float* grad_keys,
                         float* grad_values) {
   thread_local std::vector<float> memory;
   const std::int64_t size = geometry.head_dim, rows = block.rows;
   float* p = sized(memory, 3 * kKeys * kQueries);
-  float *dp = p + kKeys * kQueries, *dp_columns = dp + kKeys * kQueries;
+  float *dp = p + kKeys * kQueries, *dp_columns = dp + kKeys * kQueries, *slope = dp_columns;  // used in turn
   const std::int64_t last = padded(geometry.last_key(block.end - 1));
   for (std::int64_t j = geometry.block_first_key(block.begin); j < last; j += kKeys) {
     const std::int64_t keys = std::min(kKeys, last - j);
     product(keys, rows, size, head.keys() + j * size, size, block.query_columns.data(), rows, p, rows, false);
     product(keys, rows, size, head.values() + j * size, size, block.grad_columns.data(), rows, dp, rows,
             false);
+    if (geometry.cap > 0.0F) cap_scores(p, keys * rows, geometry.cap, slope);
     probabilities(p, keys, rows, block.lse.data());
     if (j + keys > geometry.last_key(block.begin) || geometry.window != 0) hide(geometry, block, j, keys, p);
     score_gradients(p, dp, keys, rows, block.delta.data());
+    if (geometry.cap > 0.0F) multiply_elements(dp, slope, keys * rows);
     product(keys, size, rows, p, rows, block.grads.data(), size, grad_values + j * size, size, true);
     product(keys, size, rows, dp, rows, block.queries.data(), size, grad_keys + j * size, size, true);
     transpose(dp, keys, rows, dp_columns);
@@ -304,23 +309,25 @@ at::Tensor with_adjacent_rows(const at::Tensor& x) { return x.stride(3) == 1 ? x
 class BlockAttentionFunction : public torch::autograd::Function<BlockAttentionFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
-                            const at::Tensor& v, std::int64_t window) {
+                            const at::Tensor& v, std::int64_t window, double softcap) {
     RECORD_USER_SCOPE("attention");
-    const Geometry geometry(q, k, window);
+    const Geometry geometry(q, k, window, softcap);
     const auto [rows, lse] = forward_blocks(geometry, q, k, v);
     const at::Tensor out = rows.transpose(1, 2);
     context->save_for_backward({q, k, v, out, lse});
     context->saved_data["window"] = window;
+    context->saved_data["softcap"] = softcap;
     return out;
   }
 
   static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
     RECORD_USER_SCOPE("attention, backward");
     const variable_list saved = context->get_saved_variables();
-    const Geometry geometry(saved[0], saved[1], context->saved_data["window"].toInt());
+    const Geometry geometry(saved[0], saved[1], context->saved_data["window"].toInt(),
+                            context->saved_data["softcap"].toDouble());
     const Gradients grads = backward_blocks(geometry, saved[0], saved[1], saved[2], saved[3], saved[4],
                                             with_adjacent_rows(grad_outputs[0]));
-    return {grads.q.transpose(1, 2), grads.k.transpose(1, 2), grads.v.transpose(1, 2), {}};
+    return {grads.q.transpose(1, 2), grads.k.transpose(1, 2), grads.v.transpose(1, 2), {}, {}};
   }
 };
 
@@ -333,10 +340,10 @@ bool has_block_attention(const at::Tensor& q) {
 }
 
 at::Tensor block_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                           std::int64_t window) {
+                           std::int64_t window, double softcap) {
   LRQAT_CHECK(k.size(2) >= q.size(2) && q.size(1) % k.size(1) == 0 && k.sizes() == v.sizes());
   return BlockAttentionFunction::apply(with_adjacent_rows(q), with_adjacent_rows(k), with_adjacent_rows(v),
-                                       window >= k.size(2) ? 0 : window);
+                                       window >= k.size(2) ? 0 : window, softcap);
 }
 
 }  // namespace lrqat::nn

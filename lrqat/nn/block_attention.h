@@ -15,8 +15,9 @@ bool has_block_attention(const at::Tensor& q);
 
 // softmax(q kᵀ / sqrt(D)) v as causal_attention (attention.h) defines it, with gradients: q [B, heads, Q, D],
 // k and v [B, kv heads, K, D] with K >= Q, all with adjacent D -> [B, heads, Q, D], in memory as
-// [B, Q, heads, D]. window: keys that a query sees, its own included; 0: all before it.
-at::Tensor block_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                           std::int64_t window);
+// [B, Q, heads, D]. window: keys that a query sees, its own included; 0: all before it. softcap: scores s
+// become softcap · tanh(s / softcap) before the softmax; 0: they stay.
+at::Tensor block_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t window,
+                           double softcap = 0.0);
 
 }  // namespace lrqat::nn

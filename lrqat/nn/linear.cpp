@@ -75,17 +75,20 @@ void multiply_tile_transposed(const at::Tensor& grad, const WeightTile& tile, Co
   }
 }
 
-at::Tensor multiply_all_transposed(const WeightParametrization& weight, const at::Tensor& grad,
-                                   ComputeType compute) {
-  at::Tensor grad_x = at::empty({grad.size(0), weight.in_features()}, grad.options().dtype(at::kFloat));
+// grad_x = grad Ŵ, or grad_x += grad Ŵ.
+void multiply_all_transposed(const WeightParametrization& weight, const at::Tensor& grad, ComputeType compute,
+                             at::Tensor& grad_x, bool add) {
   quant::for_each_tile(
       weight.out_features(), weight.in_features(),
       [&](std::int64_t begin, std::int64_t end) {
         multiply_tile_transposed(grad.slice(1, begin, end), weight.make_tile(begin, end, compute), compute,
-                                 grad_x, begin == 0);
+                                 grad_x, begin == 0 && !add);
       },
       grad.device());
-  return grad_x;
+}
+
+at::Tensor empty_grad_x(const WeightParametrization& weight, const at::Tensor& grad) {
+  return at::empty({grad.size(0), weight.in_features()}, grad.options().dtype(at::kFloat));
 }
 
 // dL/dy as the left operand of dL/dy · Ŵ: bfloat16 takes the scale of codes along.
@@ -107,64 +110,91 @@ at::Tensor multiply(const WeightParametrization& weight, const at::Tensor& x, Co
                 : multiply_all(weight, x.contiguous(), compute);
 }
 
-// The parametrisation travels through autograd's saved data as an opaque holder.
+// The parametrisations travel through autograd's saved data as an opaque holder.
 struct WeightHolder : torch::CustomClassHolder {
-  WeightHolder(std::shared_ptr<WeightParametrization> w, ComputeType c, at::Tensor p)
-      : weight(std::move(w)), compute(c), product(std::move(p)) {}
-  std::shared_ptr<WeightParametrization> weight;
+  struct Entry {
+    std::shared_ptr<WeightParametrization> weight;
+    at::Tensor product;     // x Ŵᵀ where it is known already
+    std::size_t parameters;  // how many it has
+  };
+  WeightHolder(std::vector<Entry> e, ComputeType c) : entries(std::move(e)), compute(c) {}
+  std::vector<Entry> entries;
   ComputeType compute;
-  at::Tensor product;  // x Ŵᵀ where it is known already
 };
 
-// y = x Ŵᵀ and its exact gradients: dx = dy Ŵ; the parameters' through dL/dŴ = dyᵀ x, one tile at a time, or
-// without it where the parametrisation can (method.md section 5).
+// y = x Ŵᵀ of weights that read the same x, and their exact gradients: dx = Σ dy Ŵ; the parameters' through
+// dL/dŴ = dyᵀ x, one tile at a time, or without it where the parametrisation can (method.md section 5). What
+// products want of x is made and kept once for all of them.
 class LinearFunction : public torch::autograd::Function<LinearFunction> {
  public:
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, at::TensorList parameters,
-                            const c10::intrusive_ptr<WeightHolder>& holder) {
+  static variable_list forward(AutogradContext* context, const at::Tensor& x, at::TensorList parameters,
+                               const c10::intrusive_ptr<WeightHolder>& holder) {
     const at::Tensor operand = x.to(scalar_type(holder->compute)).contiguous();
     RECORD_USER_SCOPE("linear: y");
-    at::Tensor y = std::exchange(holder->product, {});
-    if (!y.defined()) y = nn::multiply(*holder->weight, operand, holder->compute);
+    variable_list outputs;
+    for (WeightHolder::Entry& entry : holder->entries) {
+      at::Tensor y = std::exchange(entry.product, {});
+      if (!y.defined()) y = nn::multiply(*entry.weight, operand, holder->compute);
+      outputs.push_back(std::move(y));
+    }
     const bool trains =
         std::any_of(parameters.begin(), parameters.end(), [](auto& p) { return p.requires_grad(); });
     variable_list saved;
-    if (trains) saved = {operand, y};
+    if (trains) {
+      saved.push_back(operand);
+      saved.insert(saved.end(), outputs.begin(), outputs.end());
+    }
     context->save_for_backward(saved);
-    context->saved_data["weight"] = c10::IValue::make_capsule(holder);
-    context->saved_data["parameters"] = static_cast<std::int64_t>(parameters.size());
-    return y;
+    context->saved_data["weights"] = c10::IValue::make_capsule(holder);
+    return outputs;
   }
 
   static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
     const auto holder =
-        c10::static_intrusive_pointer_cast<WeightHolder>(context->saved_data["weight"].toCapsule());
-    const auto count = static_cast<std::size_t>(context->saved_data["parameters"].toInt());
-    const WeightParametrization& weight = *holder->weight;
-    const at::Tensor grad = grad_outputs[0].contiguous();
-    const auto source = operand_source(weight, holder->compute);
-    const at::Tensor operand = gradient_operand(grad, source, holder->compute);
+        c10::static_intrusive_pointer_cast<WeightHolder>(context->saved_data["weights"].toCapsule());
     const variable_list saved = context->get_saved_variables();
-    variable_list result(count + 2);
-    quant::ClippedLists clipped;
-    const bool lists = source && source->wants_clipped && !saved.empty() && context->needs_input_grad(0);
-    if (context->needs_input_grad(0)) {
-      RECORD_USER_SCOPE("linear: dx");
-      result[0] = source ? quant::block_multiply_transposed(operand, *source, lists ? &clipped : nullptr)
-                         : multiply_all_transposed(weight, grad, holder->compute);
+    const bool trains = !saved.empty(), passes_on = context->needs_input_grad(0);
+    std::optional<quant::OperandForms> forms;
+    if (trains) forms.emplace(saved[0]);
+    variable_list result(1);
+    for (std::size_t i = 0; i < holder->entries.size(); ++i) {
+      const WeightParametrization& weight = *holder->entries[i].weight;
+      const at::Tensor grad = grad_outputs[i].contiguous();
+      const auto source = operand_source(weight, holder->compute);
+      const at::Tensor operand = gradient_operand(grad, source, holder->compute);
+      quant::ClippedLists clipped{source ? source->most_clipped : 0};
+      const bool lists = clipped.most > 0 && trains && passes_on;
+      if (passes_on) add_grad_x(weight, source, grad, operand, lists ? &clipped : nullptr, holder->compute, result[0]);
+      std::vector<at::Tensor> grads(holder->entries[i].parameters);
+      if (trains) {
+        RECORD_USER_SCOPE("linear: dA, dB, ds");
+        const auto parameters = weight.parameters();
+        for (std::size_t p = 0; p < grads.size(); ++p) grads[p] = at::zeros_like(parameters[p].value);
+        add_parameter_gradients(
+            weight, {saved[0], grad, operand, saved[1 + i], lists ? &clipped : nullptr, &*forms},
+            source && source->row_scale.defined(), grads);
+      }
+      result.insert(result.end(), grads.begin(), grads.end());
     }
-    if (!saved.empty()) {
-      RECORD_USER_SCOPE("linear: dA, dB, ds");
-      std::vector<at::Tensor> grads;
-      for (const auto& parameter : weight.parameters()) grads.push_back(at::zeros_like(parameter.value));
-      add_parameter_gradients(weight, {saved[0], grad, operand, saved[1], lists ? &clipped : nullptr},
-                              source && source->row_scale.defined(), grads);
-      for (std::size_t i = 0; i < count; ++i) result[1 + i] = grads[i];
-    }
+    result.emplace_back();  // the holder has none
     return result;
   }
 
  private:
+  static void add_grad_x(const WeightParametrization& weight,
+                         const std::optional<quant::OperandSource>& source, const at::Tensor& grad,
+                         const at::Tensor& operand, quant::ClippedLists* clipped, ComputeType compute,
+                         at::Tensor& grad_x) {
+    RECORD_USER_SCOPE("linear: dx");
+    const bool add = grad_x.defined();
+    if (!add) grad_x = empty_grad_x(weight, grad);
+    if (source) {
+      quant::block_multiply_transposed_out(operand, *source, grad_x, add, clipped);
+    } else {
+      multiply_all_transposed(weight, grad, compute, grad_x, add);
+    }
+  }
+
   // scaled_operand: linear.operand carries the rows' scales, which dL/dŴ has not.
   static void add_parameter_gradients(const WeightParametrization& weight,
                                       const quant::LinearGradient& linear, bool scaled_operand,
@@ -174,7 +204,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     at::Tensor x;
     if (linear.x.is_cpu() && quant::block_products(quant::compute_of(linear.x))) {
       products.emplace(scaled_operand ? linear.grad_output.to(linear.x.scalar_type()) : linear.operand,
-                       linear.x);
+                       linear.forms->rows());
     } else {
       x = linear.x.to(at::kFloat);
     }
@@ -204,20 +234,42 @@ void Linear::set_weight(std::shared_ptr<quant::WeightParametrization> weight) {
 }
 
 at::Tensor Linear::forward(const at::Tensor& x, at::Tensor* product) const {
-  LRQAT_CHECK(x.size(-1) == in_features(), name_, ": input has ", x.size(-1), " features, expected ",
-              in_features());
+  return forward_all({this}, x, product).front();
+}
+
+std::vector<at::Tensor> Linear::forward_all(std::initializer_list<const Linear*> linears, const at::Tensor& x) {
+  return forward_all(linears, x, nullptr);
+}
+
+// product: of the only one.
+std::vector<at::Tensor> Linear::forward_all(std::initializer_list<const Linear*> linears, const at::Tensor& x,
+                                            at::Tensor* product) {
+  const Linear& first = **linears.begin();
+  const at::Tensor x2d = x.reshape({-1, first.in_features()});
   std::vector<at::Tensor> parameters;
-  for (const auto& parameter : weight_->parameters()) parameters.push_back(parameter.value);
-  const auto holder = c10::make_intrusive<WeightHolder>(
-      weight_, compute_, product != nullptr ? std::exchange(*product, {}) : at::Tensor());
-  const at::Tensor x2d = x.reshape({-1, in_features()});
-  if (observer_) observer_(x2d);
-  at::Tensor y = LinearFunction::apply(x2d, at::TensorList(parameters), holder);
-  if (product != nullptr && !at::GradMode::is_enabled()) *product = y;
-  if (bias_.defined()) y = y + bias_;
-  auto shape = x.sizes().vec();
-  shape.back() = out_features();
-  return y.view(shape);
+  std::vector<WeightHolder::Entry> entries;
+  for (const Linear* linear : linears) {
+    LRQAT_CHECK(x.size(-1) == linear->in_features(), linear->name_, ": input has ", x.size(-1),
+                " features, expected ", linear->in_features());
+    LRQAT_CHECK(linear->compute_ == first.compute_, linear->name_);
+    const auto own = linear->weight_->parameters();
+    for (const auto& parameter : own) parameters.push_back(parameter.value);
+    entries.push_back({linear->weight_, {}, own.size()});
+    if (linear->observer_) linear->observer_(x2d);
+  }
+  if (product != nullptr) entries.front().product = std::exchange(*product, {});
+  const auto holder = c10::make_intrusive<WeightHolder>(std::move(entries), first.compute_);
+  std::vector<at::Tensor> outputs = LinearFunction::apply(x2d, at::TensorList(parameters), holder);
+  if (product != nullptr && !at::GradMode::is_enabled()) *product = outputs.front();
+  auto output = outputs.begin();
+  for (const Linear* linear : linears) {
+    if (linear->bias_.defined()) *output = *output + linear->bias_;
+    auto shape = x.sizes().vec();
+    shape.back() = linear->out_features();
+    *output = output->view(shape);
+    ++output;
+  }
+  return outputs;
 }
 
 std::optional<quant::OperandSource> Linear::operand_source() const {
@@ -230,7 +282,11 @@ at::Tensor Linear::multiply(const at::Tensor& x2d) const {
 
 at::Tensor Linear::multiply_transposed(const at::Tensor& grad) const {
   const auto source = operand_source();
-  if (!source) return multiply_all_transposed(*weight_, grad, compute_);
+  if (!source) {
+    at::Tensor grad_x = empty_grad_x(*weight_, grad);
+    multiply_all_transposed(*weight_, grad, compute_, grad_x, /*add=*/false);
+    return grad_x;
+  }
   return quant::block_multiply_transposed(gradient_operand(grad.contiguous(), source, compute_), *source,
                                           nullptr);
 }

@@ -6,9 +6,11 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "lrqat/quant/weight_parametrization.h"
 
@@ -28,6 +30,8 @@ class Linear {
   // product: for layers that run twice (checkpoint.h). The run without a graph leaves x Ŵᵀ there, the run
   // that finds it there takes it instead of multiplying.
   at::Tensor forward(const at::Tensor& x, at::Tensor* product = nullptr) const;
+  // Of linears that read the same x: what their products want of it is made and kept once.
+  static std::vector<at::Tensor> forward_all(std::initializer_list<const Linear*> linears, const at::Tensor& x);
 
   // The same product and its transpose without autograd, for hand-written backwards (x2d [T, K], grad [T,
   // N]):
@@ -49,6 +53,9 @@ class Linear {
   std::int64_t in_features() const { return weight_->in_features(); }
 
  private:
+  static std::vector<at::Tensor> forward_all(std::initializer_list<const Linear*> linears, const at::Tensor& x,
+                                             at::Tensor* product);
+
   std::string name_;
   std::shared_ptr<quant::WeightParametrization> weight_;
   at::Tensor bias_;

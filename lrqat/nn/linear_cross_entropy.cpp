@@ -316,8 +316,9 @@ class LossFunction : public torch::autograd::Function<LossFunction> {
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list grads) {
-    torch::autograd::variable_list result;
-    for (const at::Tensor& gradient : context->get_saved_variables()) result.push_back(gradient * grads[0]);
+    // In place: a head that is trained has a gradient of the vocabulary's size, and nobody asks for it twice.
+    torch::autograd::variable_list result = context->get_saved_variables();
+    for (at::Tensor& gradient : result) gradient.mul_(grads[0]);
     result.resize(result.size() + 2);  // inputs and sums have none
     return result;
   }

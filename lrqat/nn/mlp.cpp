@@ -92,8 +92,8 @@ at::Tensor geglu(const at::Tensor& gate, const at::Tensor& up) { return gated<Ge
 
 at::Tensor Mlp::forward(const at::Tensor& x, at::Tensor* down_product) const {
   const at::Tensor in = points.input(x);
-  const at::Tensor gate = gate_proj.forward(in), up = up_proj.forward(in);
-  return down_proj.forward(points.product(gelu ? geglu(gate, up) : swiglu(gate, up)), down_product);
+  const auto inner = Linear::forward_all({&gate_proj, &up_proj}, in);
+  return down_proj.forward(points.product((gelu ? geglu : swiglu)(inner[0], inner[1])), down_product);
 }
 
 }  // namespace lrqat::nn

@@ -37,6 +37,20 @@ LRQAT_INLINE float exp_nonpositive(float x) {
   return p * std::bit_cast<float>(exponent);
 }
 
+// tanh(x) to a few units in the last place: a polynomial near zero (Cephes' tanhf), where the other form
+// cancels.
+LRQAT_INLINE float tanh_of(float x) {
+  const float size = x < 0.0F ? -x : x, z = x * x;
+  float p = -5.70498872745e-3F;
+  p = p * z + 2.06390887954e-2F;
+  p = p * z - 5.37397155531e-2F;
+  p = p * z + 1.33314422036e-1F;
+  p = p * z - 3.33332819422e-1F;
+  const float small = p * z * x + x;
+  const float e = exp_nonpositive(-2.0F * size), large = (1.0F - e) / (1.0F + e);
+  return size < 0.625F ? small : (x < 0.0F ? -large : large);
+}
+
 }  // namespace
 
 LRQAT_CLONES void update_log_sum_exp(const float* x, std::int64_t n, RunningLogSumExp& running) {
@@ -75,6 +89,26 @@ LRQAT_CLONES void score_gradients(const float* p, float* dp, std::int64_t rows, 
 #pragma omp simd
     for (std::int64_t i = 0; i < n; ++i) dp[i] = p[i] * (dp[i] - delta[i]);
   }
+}
+
+LRQAT_CLONES void cap_scores(float* x, std::int64_t n, float cap, float* slope) {
+  const float inverse = 1.0F / cap;
+  if (slope == nullptr) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < n; ++i) x[i] = cap * tanh_of(x[i] * inverse);
+    return;
+  }
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float t = tanh_of(x[i] * inverse);
+    x[i] = cap * t;
+    slope[i] = (1.0F - t) * (1.0F + t);
+  }
+}
+
+LRQAT_CLONES void multiply_elements(float* x, const float* factor, std::int64_t n) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i) x[i] *= factor[i];
 }
 
 LRQAT_CLONES void softmax_gradient(float* z, std::int64_t n, float lse, float factor) {

@@ -24,6 +24,12 @@ void probabilities(float* s, std::int64_t rows, std::int64_t n, const float* lse
 // dp [rows, n] <- p (dp - delta), delta [n]: the gradient of the scores from that of the probabilities.
 void score_gradients(const float* p, float* dp, std::int64_t rows, std::int64_t n, const float* delta);
 
+// x <- cap · tanh(x / cap). slope, where not null: 1 - tanh², the derivative.
+void cap_scores(float* x, std::int64_t n, float cap, float* slope);
+
+// x <- x · factor, element by element.
+void multiply_elements(float* x, const float* factor, std::int64_t n);
+
 // z <- factor · p, p = exp(z - lse): the softmax part of the gradient of a cross-entropy.
 void softmax_gradient(float* z, std::int64_t n, float lse, float factor);
 

@@ -138,9 +138,48 @@ void set_output(std::uint32_t* block, std::int64_t stride, bool transposed, kern
   (transposed ? output.transposed_stride : output.row_pairs_stride) = stride;
 }
 
-void sort_by_row(std::vector<kernels::ClippedEntry>& entries) {
-  std::sort(entries.begin(), entries.end(),
-            [](const auto& a, const auto& b) { return a.row != b.row ? a.row < b.row : a.col < b.col; });
+// Fills lists from several threads, each its own, until there are more entries than are wanted.
+class ClippedCollector {
+ public:
+  // clipped may be null: nothing is wanted.
+  ClippedCollector(ClippedLists* clipped, std::int64_t lists) : clipped_(clipped) {
+    if (clipped_ != nullptr) clipped_->lists.assign(lists, {});
+  }
+  // Once no thread appends any more.
+  void close() {
+    if (clipped_ == nullptr) return;
+    clipped_->complete = count_.load() <= clipped_->most;
+    if (!clipped_->complete) clipped_->lists.clear();
+  }
+
+  // Where the kernel appends a block's entries; null where they are not wanted.
+  std::vector<kernels::ClippedEntry>* list(std::int64_t index) const {
+    return goes_on() ? &clipped_->lists[index] : nullptr;
+  }
+  void count_block(std::int64_t entries) { count_.fetch_add(entries, std::memory_order_relaxed); }
+  void finish_list(std::int64_t index) const {
+    if (!goes_on()) return;
+    auto& entries = clipped_->lists[index];
+    std::sort(entries.begin(), entries.end(),
+              [](const auto& a, const auto& b) { return a.row != b.row ? a.row < b.row : a.col < b.col; });
+  }
+
+ private:
+  bool goes_on() const {
+    return clipped_ != nullptr && count_.load(std::memory_order_relaxed) <= clipped_->most;
+  }
+  ClippedLists* clipped_;
+  std::atomic<std::int64_t> count_{0};
+};
+
+// Makes a block of Ŵ and collects its clipped entries.
+void make_block(const OperandSource& weight, std::int64_t n0, std::int64_t n1, std::int64_t k0, std::int64_t k1,
+                kernels::TileOutput& output, ClippedCollector& collector, std::int64_t list) {
+  output.clipped_entries = collector.list(list);
+  const std::size_t before = output.clipped_entries != nullptr ? output.clipped_entries->size() : 0;
+  weight.make(n0, n1, k0, k1, output);
+  if (output.clipped_entries != nullptr)
+    collector.count_block(static_cast<std::int64_t>(output.clipped_entries->size() - before));
 }
 
 void scale_columns(float* values, std::int64_t rows, std::int64_t stride, std::int64_t cols,
@@ -213,7 +252,7 @@ void block_multiply_transposed_out(const at::Tensor& grad, const OperandSource& 
   const std::int64_t stride = grad.stride(0), x_stride = grad_x.stride(0);
   auto* out = grad_x.mutable_data_ptr<float>();
   const std::int64_t piece = piece_size(k_all, kWidth);
-  if (clipped != nullptr) clipped->assign((k_all + piece - 1) / piece, {});
+  ClippedCollector collector(clipped, (k_all + piece - 1) / piece);
   with_operand(grad.scalar_type(), [&](auto types) {
     using Types = decltype(types);
     const auto* left = data_of<typename Types::Left>(grad);
@@ -225,32 +264,46 @@ void block_multiply_transposed_out(const at::Tensor& grad, const OperandSource& 
         const std::int64_t n1 = std::min(n0 + Types::kRows, n_all);
         kernels::TileOutput output;
         set_output(block, width, /*transposed=*/false, output);
-        if (clipped != nullptr) output.clipped_entries = &(*clipped)[k0 / piece];
-        weight.make(n0, n1, k0, k1, output);
+        make_block(weight, n0, n1, k0, k1, output, collector, k0 / piece);
         for (std::int64_t t = 0; t < tokens; t += kTokens) {
           product(std::min(kTokens, tokens - t), width, n1 - n0, left + t * stride + n0, stride, block, width,
                   out + t * x_stride + k0, x_stride, add || n0 > 0);
         }
       }
-      if (clipped != nullptr) sort_by_row((*clipped)[k0 / piece]);
+      collector.finish_list(k0 / piece);
     });
   });
+  collector.close();
 }
 
-ClippedLists clipped_entries(const OperandSource& weight) {
+ClippedLists clipped_entries(const OperandSource& weight, std::int64_t most) {
   const std::int64_t n_all = weight.weight.rows, k_all = weight.weight.cols;
   const std::int64_t piece = piece_size(k_all, kWidth);
-  ClippedLists clipped((k_all + piece - 1) / piece);
+  ClippedLists clipped{most};
+  ClippedCollector collector(&clipped, (k_all + piece - 1) / piece);
   for_pieces(
       k_all, piece,
       [&](std::int64_t k0, std::int64_t k1) {
-        kernels::TileOutput output;
-        output.clipped_entries = &clipped[k0 / piece];
-        weight.make(0, n_all, k0, k1, output);
-        sort_by_row(clipped[k0 / piece]);
+        for (std::int64_t n0 = 0; n0 < n_all; n0 += kDepth) {
+          if (collector.list(k0 / piece) == nullptr) return;
+          kernels::TileOutput output;
+          make_block(weight, n0, std::min(n0 + kDepth, n_all), k0, k1, output, collector, k0 / piece);
+        }
+        collector.finish_list(k0 / piece);
       },
       [] {});
+  collector.close();
   return clipped;
+}
+
+const at::Tensor& OperandForms::rows() {
+  if (!rows_.defined()) rows_ = rows_operand(x_);
+  return rows_;
+}
+
+const at::Tensor& OperandForms::columns() {
+  if (!columns_.defined()) columns_ = columns_operand(x_);
+  return columns_;
 }
 
 at::Tensor rows_operand(const at::Tensor& x) {
@@ -380,10 +433,8 @@ void for_each_gradient_block(const at::Tensor& grad_columns, const at::Tensor& x
   });
 }
 
-GradientRows::GradientRows(const at::Tensor& grad, const at::Tensor& x)
-    : columns_(columns_operand(grad)),
-      panels_(column_panels(rows_operand(x), kWidth)),
-      in_features_(x.size(1)) {}
+GradientRows::GradientRows(const at::Tensor& grad, const at::Tensor& x_rows)
+    : columns_(columns_operand(grad)), panels_(column_panels(x_rows, kWidth)), in_features_(x_rows.size(1)) {}
 
 at::Tensor GradientRows::rows(std::int64_t begin, std::int64_t end) const {
   at::Tensor out = at::empty({end - begin, in_features_}, at::TensorOptions(at::kFloat));

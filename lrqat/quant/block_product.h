@@ -30,7 +30,7 @@ at::Tensor block_multiply(const at::Tensor& x, const OperandSource& weight);
 void block_multiply_out(const at::Tensor& x, const OperandSource& weight, const at::Tensor& out);
 
 // grad Ŵ, float32 [T, K]; grad [T, N], float32, or bfloat16 and multiplied by row_scale already. `clipped`,
-// where not null, receives the clipped entries of Ŵ.
+// where not null, receives the clipped entries of Ŵ, or stops as soon as there are more than it wants.
 at::Tensor block_multiply_transposed(const at::Tensor& grad, const OperandSource& weight,
                                      ClippedLists* clipped);
 
@@ -38,8 +38,8 @@ at::Tensor block_multiply_transposed(const at::Tensor& grad, const OperandSource
 void block_multiply_transposed_out(const at::Tensor& grad, const OperandSource& weight, const at::Tensor& out,
                                    bool add, ClippedLists* clipped);
 
-// The clipped entries alone.
-ClippedLists clipped_entries(const OperandSource& weight);
+// The clipped entries alone, where there are at most `most`.
+ClippedLists clipped_entries(const OperandSource& weight, std::int64_t most);
 
 // x · small, float32 [T, R]: x [T, K] float32 or bfloat16 with adjacent columns, small [K, R] float32
 // (rounded to x's type). K even for bfloat16.
@@ -52,6 +52,17 @@ at::Tensor rows_operand(const at::Tensor& x);
 // xᵀ of x [T, K]: float32 [K, T], or int32 [K, ceil(T / 2)] of bfloat16 pairs, which read as bfloat16
 // [K, 2 ceil(T / 2)] are the transposed matrix.
 at::Tensor columns_operand(const at::Tensor& x);
+
+// x [T, K] in the forms above, each made when it is first asked for: linears that read the same x share them.
+class OperandForms {
+ public:
+  explicit OperandForms(at::Tensor x) : x_(std::move(x)) {}
+  const at::Tensor& rows();
+  const at::Tensor& columns();
+
+ private:
+  at::Tensor x_, rows_, columns_;
+};
 
 // xᵀ · small, float32 [K, R]: x [T, K] with adjacent columns, small [T, R] float32 (rounded to bfloat16 where
 // x is). In bfloat16 it reads columns = columns_operand(x), in float32 x itself and `columns` may be
@@ -71,10 +82,11 @@ void for_each_gradient_block(const at::Tensor& grad_columns, const at::Tensor& x
                              std::int64_t in_features, std::int64_t col_multiple,
                              const std::function<void(const GradientBlock&)>& visit);
 
-// dL/dŴ = gradᵀ x in tiles of whole rows: grad [T, N], x [T, K], on the CPU, both float32 or both bfloat16.
+// dL/dŴ = gradᵀ x in tiles of whole rows: grad [T, N], x [T, K], on the CPU, both float32 or both bfloat16;
+// x_rows = rows_operand of x.
 class GradientRows {
  public:
-  GradientRows(const at::Tensor& grad, const at::Tensor& x);
+  GradientRows(const at::Tensor& grad, const at::Tensor& x_rows);
   // Rows [begin, end), float32 [end - begin, K].
   at::Tensor rows(std::int64_t begin, std::int64_t end) const;
 

@@ -34,10 +34,11 @@ struct GptqFactor {
   at::Tensor order;  // int64 [K]: the column that comes at each place
   at::Tensor upper;  // U, float32 [K, K], rows and columns in that order
 
-  // hessian float32 [K, K], any positive multiple of Σ x·xᵀ. `damping` times the mean of its diagonal is
-  // added to the diagonal; inputs that are always zero count as uncorrelated. by_activation: columns in the
-  // order of falling diagonal ("act-order"), else as they are. Error where the values are not finite.
-  static GptqFactor from_hessian(const at::Tensor& hessian, double damping, bool by_activation);
+  // hessian float32 [K, K], any positive multiple of Σ x·xᵀ; it is used up: its memory becomes U. `damping`
+  // times the mean of its diagonal is added to the diagonal; inputs that are always zero count as
+  // uncorrelated. by_activation: columns in the order of falling diagonal ("act-order"), else as they are.
+  // Error where the values are not finite.
+  static GptqFactor from_hessian(at::Tensor hessian, double damping, bool by_activation);
 };
 
 struct GptqOptions {

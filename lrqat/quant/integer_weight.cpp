@@ -46,8 +46,9 @@ IntegerWeight::IntegerWeight(const std::string& name, const QuantizedWeight& wei
       clipped_fraction_(weight.clipped_fraction) {}
 
 WeightTile IntegerWeight::make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const {
-  if (!shift_.defined()) return quantized_tile(phi_0_, {}, grid_, scale_, row_begin, row_end, compute);
-  return tile_of_codes(phi_0_.decode(row_begin, row_end), scale_, shift_, row_begin, row_end, compute);
+  const at::Tensor scale = scale_rows(scale_, row_begin, row_end);
+  if (!shift_.defined()) return quantized_tile(phi_0_, {}, grid_, scale, row_begin, row_end, compute);
+  return tile_of_codes(phi_0_.decode(row_begin, row_end), scale, shift_.rows(row_begin, row_end), compute);
 }
 
 std::vector<std::pair<std::string, at::Tensor>> IntegerWeight::buffers() const {

@@ -79,10 +79,10 @@ at::Tensor L4qWeight::unrounded(std::int64_t row_begin, std::int64_t row_end) co
   const at::Tensor merged =
       weight_.slice(0, row_begin, row_end).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
   add_low_rank_rows(merged, lora_a_, lora_b_, lora_scaling(options_), row_begin);
-  const at::Tensor scale = scale_.effective();
+  const at::Tensor scale = scale_.effective(row_begin, row_end);
   at::Tensor w = grouped(merged, scale);
   if (offset_.defined()) w.sub_(rows_of(offset_.detach(), row_begin, row_end));
-  return w.div_(rows_of(scale, row_begin, row_end)).view(merged.sizes());
+  return w.div_(rows_of(scale)).view(merged.sizes());
 }
 
 at::Tensor L4qWeight::codes(const at::Tensor& unrounded) const {
@@ -90,8 +90,8 @@ at::Tensor L4qWeight::codes(const at::Tensor& unrounded) const {
 }
 
 WeightTile L4qWeight::make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const {
-  return tile_of_codes(codes(unrounded(row_begin, row_end)), scale_.effective(), shift(), row_begin, row_end,
-                       compute);
+  return tile_of_codes(codes(unrounded(row_begin, row_end)), scale_.effective(row_begin, row_end),
+                       shift().rows(row_begin, row_end), compute);
 }
 
 std::vector<Parameter> L4qWeight::parameters() const {

@@ -87,7 +87,8 @@ bool LoraWeight::add_gradient_from_activations(const LinearGradient& linear, at:
   at::Tensor grad_a, grad_b_columns;
   if (has_small_products(x) && has_small_products(grad_output)) {
     const bool pairs = x.scalar_type() == at::kBFloat16;
-    const at::Tensor x_columns = pairs ? columns_operand(x) : at::Tensor(),
+    OperandForms own(x), &forms = linear.forms != nullptr ? *linear.forms : own;
+    const at::Tensor x_columns = pairs ? forms.columns() : at::Tensor(),
                      grad_columns = pairs ? columns_operand(grad_output) : at::Tensor();
     grad_a = multiply_transposed_small(grad_output, grad_columns, multiply_small(x, b_columns));
     grad_b_columns = multiply_transposed_small(x, x_columns, multiply_small(grad_output, a));

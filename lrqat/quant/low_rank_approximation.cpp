@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <tuple>
 
@@ -78,13 +79,21 @@ ResidueStart approximate_residue(const at::Tensor& target,
                                  const std::function<at::Tensor(const at::Tensor&)>& round, std::int64_t rank,
                                  double lora_scaling, int steps, std::uint64_t seed) {
   LRQAT_CHECK(steps >= 1);
-  ResidueStart result{{}, target};
-  for (int step = 0; step < steps; ++step) {
-    const LowRankFactors& last = result.factors;
-    if (step > 0) result.rounded_from = at::addmm(target, last.left, last.right, 1.0, -lora_scaling);
-    result.factors = low_rank_approximation(target - round(result.rounded_from), rank, lora_scaling, seed);
+  ResidueStart best, step{{}, target};
+  double smallest = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < steps; ++i) {
+    if (i > 0)
+      step.rounded_from = at::addmm(target, step.factors.left, step.factors.right, 1.0, -lora_scaling);
+    const at::Tensor residue = target - round(step.rounded_from);
+    step.factors = low_rank_approximation(residue, rank, lora_scaling, seed);
+    const double distance = at::addmm(residue, step.factors.left, step.factors.right, 1.0, -lora_scaling)
+                                .norm()
+                                .item<double>();
+    if (i > 0 && !(distance < smallest)) continue;
+    smallest = distance;
+    best = step;
   }
-  return result;
+  return best;
 }
 
 }  // namespace lrqat::quant

@@ -23,11 +23,13 @@ LowRankFactors low_rank_approximation(const at::Tensor& matrix, std::int64_t ran
                                       std::uint64_t seed);
 
 struct ResidueStart {
-  LowRankFactors factors;   // of the last step
-  at::Tensor rounded_from;  // target - C of the last step: what round() made the last Q of
+  LowRankFactors factors;   // of the best step
+  at::Tensor rounded_from;  // target - C of the step before: what round() made the best step's Q of
 };
 
 // LoftQ: C = 0; `steps` (1 or more) times Q = round(target - C), then C = γ·A·B from the residue target - Q.
+// The step with the least ‖target - Q - C‖ counts: the first one is never farther from the target than
+// rounding alone, later ones may be.
 ResidueStart approximate_residue(const at::Tensor& target,
                                  const std::function<at::Tensor(const at::Tensor&)>& round, std::int64_t rank,
                                  double lora_scaling, int steps, std::uint64_t seed);

@@ -16,10 +16,9 @@ kernels::ScaleView scale_view(const at::Tensor& scale, std::int64_t row, std::in
   return {scale.const_data_ptr<float>() + row * stride, stride, in_features / scale.size(1)};
 }
 
-// Scales of rows [begin, end) spread over K: [rows or 1, K].
-at::Tensor spread(const at::Tensor& scale, std::int64_t begin, std::int64_t end, std::int64_t in_features) {
-  const at::Tensor rows = scale.size(0) == 1 ? scale : scale.slice(0, begin, end);
-  return rows.size(1) == 1 ? rows : rows.repeat_interleave(in_features / rows.size(1), 1);
+// Scales spread over K: [rows or 1, K].
+at::Tensor spread(const at::Tensor& scale, std::int64_t in_features) {
+  return scale.size(1) == 1 ? scale : scale.repeat_interleave(in_features / scale.size(1), 1);
 }
 
 TileTensors allocate(const TileWish& wish, std::int64_t rows, std::int64_t cols) {
@@ -79,7 +78,7 @@ TileTensors low_rank_tile(const Phi0& phi_0, const LowRankTerm& term, const Grid
   const TileTensors tile = allocate(wish, row_end - row_begin, cols);
   at::parallel_for(0, row_end - row_begin, kGrainRows, [&](std::int64_t begin, std::int64_t end) {
     kernels::low_rank_tile(kernel_input(phi_0, term, grid, row_begin + begin, row_begin + end),
-                           scale_view(scale, row_begin + begin, cols), output_from(tile, begin));
+                           scale_view(scale, begin, cols), output_from(tile, begin));
   });
   return tile;
 }
@@ -104,7 +103,7 @@ TileTensors low_rank_tile_aten(const Phi0& phi_0, const LowRankTerm& term, const
   TileTensors tile;
   if (wish.codes) tile.codes = q.to(at::kChar);
   if (wish.mask) tile.mask = q.eq(rounded).to(at::kByte);
-  if (wish.values) tile.values = q * spread(scale, row_begin, row_end, phi_0.in_features());
+  if (wish.values) tile.values = q * spread(scale, phi_0.in_features());
   if (wish.bfloat16_codes) tile.bfloat16_codes = q.to(at::kBFloat16);
   if (wish.clipped) tile.clipped = q.ne(rounded).sum(1).to(at::kInt);
   return tile;
@@ -121,7 +120,7 @@ WeightTile quantized_tile(const Phi0& phi_0, const LowRankTerm& term, const Grid
   const TileTensors tile =
       low_rank_tile(phi_0, term, grid, scale, row_begin, row_end, {.bfloat16_codes = true});
   return {tile.bfloat16_codes, scale.size(0) == 1 ? scale.view({1}).expand({row_end - row_begin})
-                                                  : scale.slice(0, row_begin, row_end).squeeze(1)};
+                                                  : scale.squeeze(1)};
 }
 
 std::optional<OperandSource> low_rank_operand(const Phi0& phi_0, const LowRankTerm& term, const Grid& grid,
@@ -148,16 +147,16 @@ std::optional<OperandSource> low_rank_operand(const Phi0& phi_0, const LowRankTe
   return source;
 }
 
-at::Tensor low_rank_tile_gradient(const TileTensors& tile, const at::Tensor& scale, std::int64_t row_begin,
-                                  std::int64_t row_end, const at::Tensor& grad_weight) {
-  if (!grad_weight.is_cpu()) return low_rank_tile_gradient_aten(tile, scale, row_begin, row_end, grad_weight);
+at::Tensor low_rank_tile_gradient(const TileTensors& tile, const at::Tensor& scale,
+                                  const at::Tensor& grad_weight) {
+  if (!grad_weight.is_cpu()) return low_rank_tile_gradient_aten(tile, scale, grad_weight);
   LRQAT_CHECK(grad_weight.is_contiguous() && grad_weight.scalar_type() == at::kFloat);
-  const std::int64_t cols = grad_weight.size(1);
-  at::Tensor grad_scale = at::empty({row_end - row_begin, scale.size(1)}, at::kFloat);
-  at::parallel_for(0, row_end - row_begin, kGrainRows, [&](std::int64_t begin, std::int64_t end) {
+  const std::int64_t rows = grad_weight.size(0), cols = grad_weight.size(1);
+  at::Tensor grad_scale = at::empty({rows, scale.size(1)}, at::kFloat);
+  at::parallel_for(0, rows, kGrainRows, [&](std::int64_t begin, std::int64_t end) {
     kernels::low_rank_tile_gradient(
         end - begin, cols, tile.codes.const_data_ptr<std::int8_t>() + begin * cols,
-        tile.mask.const_data_ptr<std::uint8_t>() + begin * cols, scale_view(scale, row_begin + begin, cols),
+        tile.mask.const_data_ptr<std::uint8_t>() + begin * cols, scale_view(scale, begin, cols),
         grad_weight.mutable_data_ptr<float>() + begin * cols,
         grad_scale.mutable_data_ptr<float>() + begin * scale.size(1));
   });
@@ -165,14 +164,13 @@ at::Tensor low_rank_tile_gradient(const TileTensors& tile, const at::Tensor& sca
 }
 
 at::Tensor low_rank_tile_gradient_aten(const TileTensors& tile, const at::Tensor& scale,
-                                       std::int64_t row_begin, std::int64_t row_end,
                                        const at::Tensor& grad_weight) {
   const std::int64_t cols = grad_weight.size(1);
   const at::Tensor weighted = grad_weight * tile.codes;
   const at::Tensor grad_scale =
-      weighted.view({row_end - row_begin, scale.size(1), cols / scale.size(1)}).sum(2);
+      weighted.view({grad_weight.size(0), scale.size(1), cols / scale.size(1)}).sum(2);
   at::Tensor grad = grad_weight;
-  grad.mul_(spread(scale, row_begin, row_end, cols)).mul_(tile.mask);
+  grad.mul_(spread(scale, cols)).mul_(tile.mask);
   return grad_scale;
 }
 

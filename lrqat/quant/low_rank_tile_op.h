@@ -35,7 +35,7 @@ struct TileTensors {
   at::Tensor clipped;         // int32 [rows]: how many are clipped
 };
 
-// scale [1, 1], [N, 1] or [N, G] of the whole weight.
+// Here and below: scale of the tile's rows, [rows, 1] or [rows, G], or [1, 1] where all rows share it.
 TileTensors low_rank_tile(const Phi0& phi_0, const LowRankTerm& term, const Grid& grid,
                           const at::Tensor& scale, std::int64_t row_begin, std::int64_t row_end,
                           const TileWish& wish);
@@ -51,17 +51,16 @@ WeightTile quantized_tile(const Phi0& phi_0, const LowRankTerm& term, const Grid
                           const at::Tensor& scale, std::int64_t row_begin, std::int64_t row_end,
                           ComputeType compute);
 
-// The whole weight for block products, s·(q - zero_point) where that is defined (int8, shaped like the
+// The whole weight, with all its scales, for block products, s·(q - zero_point) where that is defined (int8, shaped like the
 // scale); nothing where phi_0 is not on the CPU or, for bfloat16, a side is odd.
 std::optional<OperandSource> low_rank_operand(const Phi0& phi_0, const LowRankTerm& term, const Grid& grid,
                                               const at::Tensor& scale, ComputeType compute,
                                               const at::Tensor& zero_point = {});
 
 // grad_weight [rows, K] becomes dZ = G·s·mask in place; returns ds of these rows, [rows, G].
-at::Tensor low_rank_tile_gradient(const TileTensors& tile, const at::Tensor& scale, std::int64_t row_begin,
-                                  std::int64_t row_end, const at::Tensor& grad_weight);
+at::Tensor low_rank_tile_gradient(const TileTensors& tile, const at::Tensor& scale,
+                                  const at::Tensor& grad_weight);
 at::Tensor low_rank_tile_gradient_aten(const TileTensors& tile, const at::Tensor& scale,
-                                       std::int64_t row_begin, std::int64_t row_end,
                                        const at::Tensor& grad_weight);
 
 }  // namespace lrqat::quant

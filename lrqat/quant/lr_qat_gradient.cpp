@@ -12,14 +12,14 @@
 namespace lrqat::quant {
 namespace {
 
-// Above this share of clipped entries dL/dŴ in blocks is taken instead of sampled products: where the two
-// cost the same (bench/linear_bench --crossover: 6 to 8 % in float32, 4 to 6 % in bfloat16).
-double largest_clipped_share(ComputeType compute) { return compute == ComputeType::float32 ? 0.06 : 0.045; }
-
-std::int64_t count_of(const ClippedLists& lists) {
+std::int64_t count_of(const ClippedLists& clipped) {
   std::int64_t count = 0;
-  for (const auto& list : lists) count += static_cast<std::int64_t>(list.size());
+  for (const auto& list : clipped.lists) count += static_cast<std::int64_t>(list.size());
   return count;
+}
+
+OperandForms& forms_of(const LinearGradient& linear, OperandForms& own) {
+  return linear.forms != nullptr ? *linear.forms : own;
 }
 
 // Σ_t dy·y of every column, float32 [N].
@@ -38,11 +38,11 @@ at::Tensor column_products(const at::Tensor& grad, const at::Tensor& output) {
 std::vector<std::vector<float>> clipped_gradients(const ClippedLists& clipped, const at::Tensor& grad,
                                                   const at::Tensor& x) {
   const bool pairs = x.scalar_type() == at::kInt;
-  std::vector<std::vector<float>> values(clipped.size());
+  std::vector<std::vector<float>> values(clipped.lists.size());
   at::parallel_for(
-      0, static_cast<std::int64_t>(clipped.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+      0, static_cast<std::int64_t>(clipped.lists.size()), 1, [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t i = begin; i < end; ++i) {
-          const auto& list = clipped[i];
+          const auto& list = clipped.lists[i];
           values[i].resize(list.size());
           const auto size = static_cast<std::int64_t>(list.size());
           if (pairs) {
@@ -75,16 +75,16 @@ ClippedPart clipped_part(const ClippedLists& clipped, const std::vector<std::vec
   };
   const auto *from_a = a.const_data_ptr<float>(), *from_b = b_columns.const_data_ptr<float>();
   auto *to_a = part.of_a.mutable_data_ptr<float>(), *to_b = part.of_b_columns.mutable_data_ptr<float>();
-  at::parallel_for(0, static_cast<std::int64_t>(clipped.size()), 1,
-                   [&](std::int64_t begin, std::int64_t end) {
-                     for (std::int64_t i = begin; i < end; ++i) {
-                       for (std::size_t e = 0; e < clipped[i].size(); ++e)
-                         add(g[i][e], from_a + clipped[i][e].row * rank, to_b + clipped[i][e].col * rank);
-                     }
-                   });
+  const auto& lists = clipped.lists;
+  at::parallel_for(0, static_cast<std::int64_t>(lists.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      for (std::size_t e = 0; e < lists[i].size(); ++e)
+        add(g[i][e], from_a + lists[i][e].row * rank, to_b + lists[i][e].col * rank);
+    }
+  });
   at::parallel_for(0, a.size(0), 64, [&](std::int64_t begin, std::int64_t end) {
-    for (std::size_t i = 0; i < clipped.size(); ++i) {
-      const auto& list = clipped[i];
+    for (std::size_t i = 0; i < lists.size(); ++i) {
+      const auto& list = lists[i];
       auto entry =
           std::lower_bound(list.begin(), list.end(), begin,
                            [](const kernels::ClippedEntry& x, std::int64_t row) { return x.row < row; });
@@ -129,13 +129,20 @@ void scale_entries(const ClippedLists& clipped, const at::Tensor& scale, std::in
                    std::vector<std::vector<float>>& g) {
   const auto* s = scale.const_data_ptr<float>();
   const std::int64_t groups = scale.size(1);
-  for (std::size_t i = 0; i < clipped.size(); ++i) {
-    for (std::size_t e = 0; e < clipped[i].size(); ++e)
-      g[i][e] *= s[clipped[i][e].row * groups + clipped[i][e].col / group_size];
+  for (std::size_t i = 0; i < clipped.lists.size(); ++i) {
+    const auto& list = clipped.lists[i];
+    for (std::size_t e = 0; e < list.size(); ++e)
+      g[i][e] *= s[list[e].row * groups + list[e].col / group_size];
   }
 }
 
 }  // namespace
+
+// Where sampled products cost what dL/dŴ in blocks does (bench/linear_bench --crossover: 6 to 8 % in float32,
+// 4 to 6 % in bfloat16).
+double LrQatWeight::largest_clipped_share(ComputeType compute) {
+  return compute == ComputeType::float32 ? 0.06 : 0.045;
+}
 
 // With one scale a row dL/dŴ is never needed. With a scale a group of columns it is where the scales learn,
 // and where the other form's 4·T·N·G·R flops save little of its 2·T·N·K.
@@ -144,6 +151,10 @@ bool LrQatWeight::has_low_rank_gradient() const {
   if (groups == 1) return true;
   const bool pays = 8 * groups * options_.rank <= 3 * in_features();
   return !options_.scale.learn && pays && in_features() / groups % 2 == 0;  // pairs of columns in bfloat16
+}
+
+std::int64_t LrQatWeight::most_clipped(double share) const {
+  return static_cast<std::int64_t>(share * static_cast<double>(out_features() * in_features()));
 }
 
 bool LrQatWeight::add_gradient_from_activations(const LinearGradient& linear, at::TensorList grads) const {
@@ -163,11 +174,12 @@ bool LrQatWeight::add_low_rank_gradient(const LinearGradient& linear, at::Tensor
   if (!source || !has_low_rank_gradient()) return false;
   if (!block_products(compute) && (compute == ComputeType::bfloat16 || !source->row_scale.defined()))
     return false;
-  ClippedLists own;
-  if (linear.clipped == nullptr) own = clipped_entries(*source);
-  const ClippedLists& clipped = linear.clipped != nullptr ? *linear.clipped : own;
-  const auto count = static_cast<double>(count_of(clipped));
-  if (count > largest_clipped_share * static_cast<double>(out_features() * in_features())) return false;
+  const std::int64_t most = most_clipped(largest_clipped_share);
+  const bool known = linear.clipped != nullptr && (linear.clipped->complete || linear.clipped->most >= most);
+  const ClippedLists own = known ? ClippedLists{} : clipped_entries(*source, most);
+  const ClippedLists& clipped = known ? *linear.clipped : own;
+  const std::int64_t count = count_of(clipped);
+  if (!clipped.complete || count > most) return false;
   const double scaling = options_.lora_alpha / static_cast<double>(options_.rank);
   const at::Tensor a = lora_a_.detach(), b_columns = lora_b_.detach().t().contiguous();
   const at::Tensor scale =
@@ -177,9 +189,10 @@ bool LrQatWeight::add_low_rank_gradient(const LinearGradient& linear, at::Tensor
   const bool scaled = compute == ComputeType::bfloat16 && groups == 1;
   const at::Tensor scaled_a =
       scaled ? a : (scale.unsqueeze(2) * a.unsqueeze(1)).view({out_features(), groups * options_.rank});
+  OperandForms own_forms(linear.x);
   at::Tensor x_columns, grad_columns;
   if (compute == ComputeType::bfloat16 || count > 0) {
-    x_columns = columns_operand(linear.x);
+    x_columns = forms_of(linear, own_forms).columns();
     grad_columns = columns_operand(linear.operand);
   }
   const at::Tensor p =
@@ -220,8 +233,9 @@ bool LrQatWeight::add_blockwise_gradient(const LinearGradient& linear, at::Tenso
   at::Tensor grad_b =
       at::zeros({at::get_num_threads(), rank, k_all}, scale.options());  // each thread its own
   const float one = 1.0F;
+  OperandForms own_forms(linear.x);
   for_each_gradient_block(
-      columns_operand(linear.operand), rows_operand(linear.x), k_all, one_scale ? 1 : group_size,
+      columns_operand(linear.operand), forms_of(linear, own_forms).rows(), k_all, one_scale ? 1 : group_size,
       [&](const GradientBlock& block) {
         const std::int64_t rows = block.row_end - block.row_begin, cols = block.col_end - block.col_begin;
         thread_local std::vector<std::int8_t> codes;

@@ -34,6 +34,10 @@ at::Tensor moved(const at::Tensor& values, const at::Tensor& target, Downcast do
   internal_error(__FILE__, __LINE__, "downcast", "");
 }
 
+bool stores_codes(Downcast downcast) {
+  return downcast == Downcast::int4 || downcast == Downcast::integer;
+}
+
 // W/s0 of an asymmetric grid relative to its middle.
 at::Tensor add_zero_point(const at::Tensor& u, const at::Tensor& zero_point) {
   if (!zero_point.defined()) return u;
@@ -85,7 +89,7 @@ Phi0 store(const at::Tensor& u, const LrQatOptions& options, bool faithful) {
 void store_faithfully(Phi0& phi_0, std::int64_t row_begin, const at::Tensor& u, Downcast downcast,
                       const Grid& grid) {
   phi_0.store_rows(row_begin, u);
-  if (downcast == Downcast::float32 || downcast == Downcast::int4 || downcast == Downcast::integer) return;
+  if (downcast == Downcast::float32 || stores_codes(downcast)) return;
   const at::Tensor code = u.round().clamp_(grid.quant_min, grid.quant_max);
   const at::Tensor stored = phi_0.decode(row_begin, row_begin + u.size(0));
   const at::Tensor wrong = stored.round().clamp_(grid.quant_min, grid.quant_max).ne(code);
@@ -99,6 +103,7 @@ std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const at::Ten
   const Start grid = estimate(weight, options, start.symmetric, estimator);
   const ScaleParameter scale(grid.scale, options.scale);
   at::Tensor u = add_zero_point(divide_by_scale(weight, scale.effective()), grid.zero_point);
+  const double clipped = share_beyond(u, options.grid);
   at::Tensor lora_a = at::zeros({weight.size(0), options.rank}, weight.options());
   at::Tensor lora_b = kaiming_uniform_rows(options.rank, weight.size(1), seed).to(weight.device());
   if (start.svd_steps > 0) {
@@ -106,13 +111,14 @@ std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const at::Ten
     const auto round = [&](const at::Tensor& z) {
       return z.round().clamp_(options.grid.quant_min, options.grid.quant_max);
     };
-    const auto factors = approximate_residue(u, round, options.rank, scaling, start.svd_steps, seed).factors;
-    lora_a = factors.left.contiguous();
-    lora_b = factors.right.contiguous();
-    u = at::addmm(u, lora_a, lora_b, 1.0, -scaling);
+    const ResidueStart found = approximate_residue(u, round, options.rank, scaling, start.svd_steps, seed);
+    lora_a = found.factors.left.contiguous();
+    lora_b = found.factors.right.contiguous();
+    // A Φ0 of codes is the Q that A·B is the residue of: rounding W/s0 - γAB would leave a residue of its own.
+    u = stores_codes(options.downcast) ? found.rounded_from : at::addmm(u, lora_a, lora_b, 1.0, -scaling);
   }
   return std::make_shared<LrQatWeight>(options, store(u, options, start.faithful), scale, lora_a, lora_b,
-                                       grid.zero_point);
+                                       grid.zero_point, clipped);
 }
 
 std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const RoundedStart& start,
@@ -123,7 +129,8 @@ std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const Rounded
   return std::make_shared<LrQatWeight>(
       options, store(u, options, /*faithful=*/true), ScaleParameter(start.rounded.scale, options.scale),
       at::zeros({u.size(0), options.rank}, u.options()),
-      kaiming_uniform_rows(options.rank, u.size(1), seed).to(u.device()), start.rounded.zero_point);
+      kaiming_uniform_rows(options.rank, u.size(1), seed).to(u.device()), start.rounded.zero_point,
+      start.rounded.clipped_fraction);
 }
 
 }  // namespace lrqat::quant

@@ -21,8 +21,8 @@ struct LrQatStart {
   // True: a Φ0 that would round to another code than W/s0 moves by one unit towards W/s0's code, so that the
   // start equals rounding to nearest.
   bool faithful = false;
-  // Above 0: A·B starts as the rank-R decomposition of the rounding residue W/s0 - round(W/s0), that many
-  // LoftQ steps, and Φ0 = φ(W/s0 - γAB).
+  // Above 0: A·B starts as the rank-R decomposition of the rounding residue W/s0 - Q, Q = round(W/s0), the
+  // best of that many LoftQ steps, and Φ0 = φ(W/s0 - γAB), or Q where φ stores codes.
   int svd_steps = 0;
 };
 

@@ -17,14 +17,22 @@ LowRankTerm term_of(const LrQatOptions& options, const at::Tensor& lora_a, const
   return term;
 }
 
+struct Stored {
+  Phi0 phi_0;
+  double clipped;  // the share of W / s0 beyond the grid
+};
+
 // Φ0 = φ(W / s0) in tiles, so that W / s0 never exists as a whole.
-Phi0 divide_and_store(const at::Tensor& weight, const at::Tensor& scale, const LrQatOptions& options) {
-  Phi0 phi_0 =
-      Phi0::allocate(weight.size(0), weight.size(1), options.downcast, options.grid, weight.device());
+Stored divide_and_store(const at::Tensor& weight, const at::Tensor& scale, const LrQatOptions& options) {
+  Stored out{Phi0::allocate(weight.size(0), weight.size(1), options.downcast, options.grid, weight.device()),
+             0.0};
   for_each_tile(weight.size(0), weight.size(1), [&](std::int64_t begin, std::int64_t end) {
-    phi_0.store_rows(begin, divide_rows_by_scale(weight, scale, begin, end));
+    const at::Tensor steps = divide_rows_by_scale(weight, scale, begin, end);
+    out.phi_0.store_rows(begin, steps);
+    out.clipped += share_beyond(steps, options.grid) * static_cast<double>(end - begin);
   });
-  return phi_0;
+  out.clipped /= static_cast<double>(weight.size(0));
+  return out;
 }
 
 }  // namespace
@@ -37,20 +45,22 @@ std::shared_ptr<LrQatWeight> LrQatWeight::prepare(const std::string& name, const
     throw UsageError(concat("--rank ", options.rank, ": LR-QAT needs a rank of at least 1"));
   check_finite(name, weight);
   ScaleParameter scale(estimator.estimate(weight, options.grid, options.granularity), options.scale);
-  Phi0 phi_0 = divide_and_store(weight, scale.effective(), options);
+  Stored stored = divide_and_store(weight, scale.effective(), options);
   const at::Tensor lora_a = at::zeros({weight.size(0), options.rank}, weight.options());
   const at::Tensor lora_b = kaiming_uniform_rows(options.rank, weight.size(1), seed).to(weight.device());
-  return std::make_shared<LrQatWeight>(options, std::move(phi_0), std::move(scale), lora_a, lora_b);
+  return std::make_shared<LrQatWeight>(options, std::move(stored.phi_0), std::move(scale), lora_a, lora_b,
+                                       at::Tensor(), stored.clipped);
 }
 
 LrQatWeight::LrQatWeight(const LrQatOptions& options, Phi0 phi_0, ScaleParameter scale, at::Tensor lora_a,
-                         at::Tensor lora_b, at::Tensor zero_point)
+                         at::Tensor lora_b, at::Tensor zero_point, std::optional<double> clipped_at_start)
     : options_(options),
       phi_0_(std::move(phi_0)),
       scale_(std::move(scale)),
       lora_a_(std::move(lora_a)),
       lora_b_(std::move(lora_b)),
-      shift_{std::move(zero_point), {}} {
+      shift_{std::move(zero_point), {}},
+      clipped_at_start_(clipped_at_start) {
   LRQAT_CHECK(lora_a_.sizes() == at::IntArrayRef({out_features(), options_.rank}) && lora_a_.is_contiguous());
   LRQAT_CHECK(lora_b_.sizes() == at::IntArrayRef({options_.rank, in_features()}) && lora_b_.is_contiguous());
   const auto shape = options_.granularity.scale_shape(out_features(), in_features());
@@ -62,17 +72,17 @@ LrQatWeight::LrQatWeight(const LrQatOptions& options, Phi0 phi_0, ScaleParameter
 at::Device LrQatWeight::device() const { return phi_0_.tensor().device(); }
 
 TileTensors LrQatWeight::tile(std::int64_t row_begin, std::int64_t row_end, const TileWish& wish) const {
-  return low_rank_tile(phi_0_, term_of(options_, lora_a_, lora_b_), options_.grid, scale_.effective(),
-                       row_begin, row_end, wish);
+  return low_rank_tile(phi_0_, term_of(options_, lora_a_, lora_b_), options_.grid,
+                       scale_.effective(row_begin, row_end), row_begin, row_end, wish);
 }
 
 WeightTile LrQatWeight::make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const {
   if (shift_.defined()) {
-    return tile_of_codes(tile(row_begin, row_end, {.codes = true}).codes, scale_.effective(), shift_,
-                         row_begin, row_end, compute);
+    return tile_of_codes(tile(row_begin, row_end, {.codes = true}).codes,
+                         scale_.effective(row_begin, row_end), shift_.rows(row_begin, row_end), compute);
   }
-  return quantized_tile(phi_0_, term_of(options_, lora_a_, lora_b_), options_.grid, scale_.effective(),
-                        row_begin, row_end, compute);
+  return quantized_tile(phi_0_, term_of(options_, lora_a_, lora_b_), options_.grid,
+                        scale_.effective(row_begin, row_end), row_begin, row_end, compute);
 }
 
 std::vector<Parameter> LrQatWeight::parameters() const {
@@ -86,6 +96,7 @@ std::vector<std::pair<std::string, at::Tensor>> LrQatWeight::buffers() const {
   std::vector<std::pair<std::string, at::Tensor>> buffers{{"phi_0", phi_0_.tensor()}};
   if (!options_.scale.learn) buffers.emplace_back("scale", scale_.value());
   if (shift_.zero_point.defined()) buffers.emplace_back("zero_point", shift_.zero_point);
+  for (auto& buffer : clipped_at_start_buffer(clipped_at_start_)) buffers.push_back(std::move(buffer));
   return buffers;
 }
 
@@ -97,7 +108,7 @@ void LrQatWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end
     shifted = sum_of_groups(grouped(grad_weight, scale_.value()))
                   .mul_(rows_of(shift_.zero_point, row_begin, row_end).squeeze(2));
   }
-  at::Tensor grad_scale = low_rank_tile_gradient(codes, scale_.effective(), row_begin, row_end,
+  at::Tensor grad_scale = low_rank_tile_gradient(codes, scale_.effective(row_begin, row_end),
                                                  grad_weight);  // grad_weight is dZ now
   if (shifted.defined()) grad_scale.sub_(shifted);
   const double scaling = options_.lora_alpha / static_cast<double>(options_.rank);
@@ -111,7 +122,7 @@ void LrQatWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end
 std::optional<OperandSource> LrQatWeight::operand_source(ComputeType compute) const {
   auto source = low_rank_operand(phi_0_, term_of(options_, lora_a_, lora_b_), options_.grid,
                                  scale_.effective(), compute, shift_.zero_point);
-  if (source) source->wants_clipped = has_low_rank_gradient();
+  if (source && has_low_rank_gradient()) source->most_clipped = most_clipped(largest_clipped_share(compute));
   return source;
 }
 
@@ -130,6 +141,7 @@ QuantizedWeight LrQatWeight::convert() const {
   });
   result.clipped_fraction =
       static_cast<double>(clipped) / static_cast<double>(out_features() * in_features());
+  if (clipped_at_start_ && !lora_a_.detach().any().item<bool>()) result.clipped_fraction = *clipped_at_start_;
   return result;
 }
 

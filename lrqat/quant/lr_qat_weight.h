@@ -9,6 +9,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "lrqat/quant/downcast.h"
@@ -40,9 +41,10 @@ class LrQatWeight final : public WeightParametrization {
 
   // From the parts (a checkpoint). lora_a [N, R], lora_b [R, K], scale: all float32 leaves.
   // zero_point, of an asymmetric grid (int8, shaped like the scale): Ŵ = s·(q - zero_point), Φ0 holds
-  // φ(W / s0 + zero_point); lr_qat_start.h makes such weights.
+  // φ(W / s0 + zero_point); lr_qat_start.h makes such weights. clipped_at_start: the share of W / s0 beyond
+  // the grid, which Φ0 does not tell, where it is known.
   LrQatWeight(const LrQatOptions& options, Phi0 phi_0, ScaleParameter scale, at::Tensor lora_a,
-              at::Tensor lora_b, at::Tensor zero_point = {});
+              at::Tensor lora_b, at::Tensor zero_point = {}, std::optional<double> clipped_at_start = {});
 
   std::int64_t out_features() const override { return phi_0_.out_features(); }
   std::int64_t in_features() const override { return phi_0_.in_features(); }
@@ -53,6 +55,8 @@ class LrQatWeight final : public WeightParametrization {
   void add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
                          at::TensorList grads) const override;
   bool add_gradient_from_activations(const LinearGradient& linear, at::TensorList grads) const override;
+  // Above this share of clipped entries dL/dŴ in blocks is taken instead of the form without it.
+  static double largest_clipped_share(ComputeType compute);
   // The form without dL/dŴ, refused (false, nothing added) where a larger share of the weight is clipped and
   // where the granularity has none.
   bool add_low_rank_gradient(const LinearGradient& linear, at::TensorList grads,
@@ -62,6 +66,7 @@ class LrQatWeight final : public WeightParametrization {
   bool add_blockwise_gradient(const LinearGradient& linear, at::TensorList grads) const;
   std::optional<OperandSource> operand_source(ComputeType compute) const override;
   bool is_quantized() const override { return true; }
+  // Its clipped_fraction is that of Z; as long as A is zero, that of W / s0, where it is known.
   QuantizedWeight convert() const override;
   std::int64_t resident_bytes() const override;
 
@@ -71,6 +76,7 @@ class LrQatWeight final : public WeightParametrization {
  private:
   // Whether this granularity's gradients can do without dL/dŴ, and should.
   bool has_low_rank_gradient() const;
+  std::int64_t most_clipped(double share) const;  // entries
   TileTensors tile(std::int64_t row_begin, std::int64_t row_end, const TileWish& wish) const;
 
   LrQatOptions options_;
@@ -79,6 +85,7 @@ class LrQatWeight final : public WeightParametrization {
   at::Tensor lora_a_;
   at::Tensor lora_b_;
   GridShift shift_;
+  std::optional<double> clipped_at_start_;
 };
 
 }  // namespace lrqat::quant

@@ -37,25 +37,26 @@ LsqWeight::LsqWeight(const LsqOptions& options, at::Tensor weight, ScaleParamete
 }
 
 // The unsigned zero point round(zero_float) in [0, 2^b - 1], less 2^(b-1) = -quant_min.
-at::Tensor LsqWeight::zero_point() const {
+at::Tensor LsqWeight::zero_point(std::int64_t row_begin, std::int64_t row_end) const {
   if (!zero_float_.defined()) return {};
   const int steps = options_.grid.quant_max - options_.grid.quant_min;
-  return zero_float_.detach().round().clamp_(0, steps).add_(options_.grid.quant_min);
+  const at::Tensor rows = scale_rows(zero_float_.detach(), row_begin, row_end);
+  return rows.round().clamp_(0, steps).add_(options_.grid.quant_min);
 }
 
 LsqWeight::Tile LsqWeight::tile(std::int64_t row_begin, std::int64_t row_end) const {
   Tile tile;
-  const at::Tensor scale = scale_.effective();
-  tile.u = grouped(weight_.detach().slice(0, row_begin, row_end), scale) / rows_of(scale, row_begin, row_end);
+  const at::Tensor scale = scale_.effective(row_begin, row_end);
+  tile.u = grouped(weight_.detach().slice(0, row_begin, row_end), scale) / rows_of(scale);
   tile.rounded = tile.u.round();
-  if (zero_float_.defined()) tile.rounded.add_(rows_of(zero_point(), row_begin, row_end));
+  if (zero_float_.defined()) tile.rounded.add_(rows_of(zero_point(row_begin, row_end)));
   tile.codes = tile.rounded.clamp(options_.grid.quant_min, options_.grid.quant_max);
   return tile;
 }
 
 WeightTile LsqWeight::make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const {
   const at::Tensor codes = tile(row_begin, row_end).codes.view({row_end - row_begin, in_features()});
-  return tile_of_codes(codes, scale_.effective(), {zero_point(), {}}, row_begin, row_end, compute);
+  return tile_of_codes(codes, scale_.effective(row_begin, row_end), {zero_point(row_begin, row_end), {}}, compute);
 }
 
 std::vector<Parameter> LsqWeight::parameters() const {
@@ -94,13 +95,13 @@ void LsqWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, 
   }
   if (!options_.scale.learn) return;
   at::Tensor slope = codes.codes - mask * codes.u;
-  if (zero_float_.defined()) slope.sub_(rows_of(zero_point(), row_begin, row_end));
+  if (zero_float_.defined()) slope.sub_(rows_of(zero_point(row_begin, row_end)));
   add_per_scale_gradient(scale_, sum_of_groups(g * slope).mul_(gradient_scale()), row_begin, grads[next++]);
   if (!zero_float_.defined()) return;
   const int steps = options_.grid.quant_max - options_.grid.quant_min;
-  const at::Tensor rounded = zero_float_.detach().round();
+  const at::Tensor rounded = scale_rows(zero_float_.detach(), row_begin, row_end).round();
   const at::Tensor inside = rounded.ge(0).logical_and_(rounded.le(steps)).to(at::kFloat);
-  const at::Tensor factor = rows_of(inside * scale_.effective(), row_begin, row_end).squeeze(2);
+  const at::Tensor factor = inside * scale_.effective(row_begin, row_end);
   const at::Tensor sums = sum_of_groups(g * (mask - 1.0)).mul_(factor).mul_(gradient_scale());
   add_per_scale_gradient(sums, row_begin, grads[next]);
 }
@@ -109,7 +110,7 @@ QuantizedWeight LsqWeight::convert() const {
   QuantizedWeight result{options_.grid, options_.granularity,
                          at::empty({out_features(), in_features()}, weight_.options().dtype(at::kChar)),
                          scale_.effective().clone(), 0.0};
-  if (zero_float_.defined()) result.zero_point = zero_point().to(at::kChar);
+  if (zero_float_.defined()) result.zero_point = zero_point(0, out_features()).to(at::kChar);
   std::int64_t clipped = 0;
   for_each_tile(out_features(), in_features(), [&](std::int64_t begin, std::int64_t end) {
     const Tile rows = tile(begin, end);

@@ -59,7 +59,8 @@ class LsqWeight final : public WeightParametrization {
     at::Tensor codes;    // clipped
   };
   Tile tile(std::int64_t row_begin, std::int64_t row_end) const;
-  at::Tensor zero_point() const;  // of the signed grid, float32; undefined: symmetric
+  // Of these rows, of the signed grid, float32; undefined: symmetric.
+  at::Tensor zero_point(std::int64_t row_begin, std::int64_t row_end) const;
   double gradient_scale() const;
 
   LsqOptions options_;

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "lrqat/kernels/low_rank_tile.h"
@@ -12,7 +13,11 @@
 namespace lrqat::quant {
 
 // Clipped entries by blocks of columns: list i holds those of the i-th block, rows ascending.
-using ClippedLists = std::vector<std::vector<kernels::ClippedEntry>>;
+struct ClippedLists {
+  std::int64_t most = std::numeric_limits<std::int64_t>::max();  // that are wanted
+  std::vector<std::vector<kernels::ClippedEntry>> lists{};
+  bool complete = true;  // false: there are more than `most`, and the lists are empty
+};
 
 struct OperandSource {
   // The whole weight, [N, K]; on the CPU.
@@ -29,8 +34,8 @@ struct OperandSource {
 
   // What bfloat16 products of this operand must be multiplied by, float32 [N]; undefined: nothing.
   at::Tensor row_scale;
-  // The gradient of its parameters asks for the clipped entries.
-  bool wants_clipped = false;
+  // The gradient of its parameters asks for the clipped entries where there are not more than these; 0: never.
+  std::int64_t most_clipped = 0;
   std::vector<at::Tensor> storage;  // what the pointers above point into
 };
 

@@ -17,26 +17,28 @@ std::shared_ptr<PeqaWeight> PeqaWeight::prepare(const std::string& name, const a
                                         options.scale);
   return std::make_shared<PeqaWeight>(
       options, Phi0::store(rounded.weight_int.to(at::kFloat), Downcast::integer, options.grid),
-      ScaleParameter(rounded.scale, options.scale), rounded.zero_point);
+      ScaleParameter(rounded.scale, options.scale), rounded.zero_point, rounded.clipped_fraction);
 }
 
-PeqaWeight::PeqaWeight(const PeqaOptions& options, Phi0 codes, ScaleParameter scale, at::Tensor zero_point)
+PeqaWeight::PeqaWeight(const PeqaOptions& options, Phi0 codes, ScaleParameter scale, at::Tensor zero_point,
+                       std::optional<double> clipped_at_start)
     : options_(options),
       codes_(std::move(codes)),
       scale_(std::move(scale)),
-      zero_point_(std::move(zero_point)) {
+      zero_point_(std::move(zero_point)),
+      clipped_at_start_(clipped_at_start) {
   const auto shape = options_.granularity.scale_shape(out_features(), in_features());
   LRQAT_CHECK(scale_.value().sizes() == at::IntArrayRef(shape), "scale shape ", scale_.value().sizes());
   LRQAT_CHECK(zero_point_.defined() != options_.symmetric);
 }
 
 WeightTile PeqaWeight::make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const {
-  const at::Tensor scale = scale_.effective();
+  const at::Tensor scale = scale_.effective(row_begin, row_end);
   if (!zero_point_.defined()) {
     return quantized_tile(codes_, {}, options_.grid, scale, row_begin, row_end, compute);
   }
-  return tile_of_codes(codes_.decode(row_begin, row_end), scale, {zero_point_, {}}, row_begin, row_end,
-                       compute);
+  return tile_of_codes(codes_.decode(row_begin, row_end), scale,
+                       {scale_rows(zero_point_, row_begin, row_end), {}}, compute);
 }
 
 std::optional<OperandSource> PeqaWeight::operand_source(ComputeType compute) const {
@@ -52,6 +54,7 @@ std::vector<std::pair<std::string, at::Tensor>> PeqaWeight::buffers() const {
   std::vector<std::pair<std::string, at::Tensor>> buffers{{"codes", codes_.tensor()}};
   if (!options_.scale.learn) buffers.emplace_back("scale", scale_.value());
   if (zero_point_.defined()) buffers.emplace_back("zero_point", zero_point_);
+  for (auto& buffer : clipped_at_start_buffer(clipped_at_start_)) buffers.push_back(std::move(buffer));
   return buffers;
 }
 
@@ -74,7 +77,8 @@ bool PeqaWeight::add_gradient_from_activations(const LinearGradient& linear, at:
 
 QuantizedWeight PeqaWeight::convert() const {
   const at::Tensor codes = codes_.decode(0, out_features()).to(at::kChar);
-  return {options_.grid, options_.granularity, codes, scale_.effective().clone(), 0.0, zero_point_};
+  return {options_.grid,  options_.granularity, codes, scale_.effective().clone(), clipped_at_start_.value_or(0.0),
+          zero_point_};
 }
 
 std::int64_t PeqaWeight::resident_bytes() const {

@@ -31,8 +31,9 @@ class PeqaWeight final : public WeightParametrization {
   static std::shared_ptr<PeqaWeight> prepare(const std::string& name, const at::Tensor& weight,
                                              const PeqaOptions& options, const RangeEstimator& estimator);
   // From the parts: codes as Downcast::integer stores them; zero_point int8, shaped like the scale, undefined
-  // on a symmetric grid.
-  PeqaWeight(const PeqaOptions& options, Phi0 codes, ScaleParameter scale, at::Tensor zero_point);
+  // on a symmetric grid. clipped_at_start: the share of weights that the codes clip, where it is known.
+  PeqaWeight(const PeqaOptions& options, Phi0 codes, ScaleParameter scale, at::Tensor zero_point,
+             std::optional<double> clipped_at_start = {});
 
   std::int64_t out_features() const override { return codes_.out_features(); }
   std::int64_t in_features() const override { return codes_.in_features(); }
@@ -54,6 +55,7 @@ class PeqaWeight final : public WeightParametrization {
   Phi0 codes_;
   ScaleParameter scale_;
   at::Tensor zero_point_;
+  std::optional<double> clipped_at_start_;
 };
 
 }  // namespace lrqat::quant

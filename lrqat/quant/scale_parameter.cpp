@@ -63,8 +63,13 @@ float ScaleParameter::floor() const {
   return std::max(options_.domain == ScaleDomain::linear ? options_.floor : 0.0F, smallest);
 }
 
-at::Tensor ScaleParameter::effective() const {
-  const at::Tensor value = value_.detach();
+at::Tensor ScaleParameter::effective() const { return as_used(value_.detach()); }
+
+at::Tensor ScaleParameter::effective(std::int64_t row_begin, std::int64_t row_end) const {
+  return as_used(scale_rows(value_.detach(), row_begin, row_end));
+}
+
+at::Tensor ScaleParameter::as_used(const at::Tensor& value) const {
   at::Tensor scale = options_.domain == ScaleDomain::log ? value.exp() : value;
   if (floor() > 0.0F) scale = scale.clamp_min(floor());
   if (options_.type == ScaleType::float16) return scale.clamp_max(kLargestFloat16).to(at::kHalf).to(at::kFloat);
@@ -86,6 +91,10 @@ void ScaleParameter::add_gradient(const at::Tensor& grad_scale, std::int64_t row
   }
 }
 
+at::Tensor scale_rows(const at::Tensor& per_scale, std::int64_t row_begin, std::int64_t row_end) {
+  return per_scale.size(0) == 1 ? per_scale : per_scale.slice(0, row_begin, row_end);
+}
+
 at::Tensor divide_by_scale(const at::Tensor& weight, const at::Tensor& scale) {
   if (scale.size(1) == 1) return weight / scale;
   return (weight.view({weight.size(0), scale.size(1), -1}) / scale.unsqueeze(2)).view(weight.sizes());
@@ -93,8 +102,7 @@ at::Tensor divide_by_scale(const at::Tensor& weight, const at::Tensor& scale) {
 
 at::Tensor divide_rows_by_scale(const at::Tensor& weight, const at::Tensor& scale, std::int64_t row_begin,
                                 std::int64_t row_end) {
-  const at::Tensor rows = scale.size(0) == 1 ? scale : scale.slice(0, row_begin, row_end);
-  return divide_by_scale(weight.slice(0, row_begin, row_end), rows);
+  return divide_by_scale(weight.slice(0, row_begin, row_end), scale_rows(scale, row_begin, row_end));
 }
 
 }  // namespace lrqat::quant

@@ -36,6 +36,8 @@ class ScaleParameter {
   static ScaleParameter from_value(at::Tensor value, const ScaleOptions& options);
 
   at::Tensor effective() const;  // s as the forward pass uses it
+  // Of rows [row_begin, row_end) alone, for who works in tiles; [1, 1] where all rows share it.
+  at::Tensor effective(std::int64_t row_begin, std::int64_t row_end) const;
   // Adds dL/dvalue to rows [row_begin, …) of grad (shaped as value()), given dL/ds of those rows, [rows, G].
   void add_gradient(const at::Tensor& grad_scale, std::int64_t row_begin, const at::Tensor& grad) const;
   const at::Tensor& value() const { return value_; }  // the parameter, a leaf
@@ -44,10 +46,14 @@ class ScaleParameter {
  private:
   explicit ScaleParameter(const ScaleOptions& options) : options_(options) {}
   float floor() const;
+  at::Tensor as_used(const at::Tensor& value) const;
 
   ScaleOptions options_;
   at::Tensor value_;
 };
+
+// Rows [row_begin, row_end) of a tensor shaped like a scale, or the one that all rows share.
+at::Tensor scale_rows(const at::Tensor& per_scale, std::int64_t row_begin, std::int64_t row_end);
 
 // weight / scale, float32 [N, K], each weight by its own scale. A true division: multiplying by 1 / s gives
 // other bits, and so other codes.

@@ -12,8 +12,10 @@
 namespace lrqat::quant {
 
 at::Tensor rows_of(const at::Tensor& per_scale, std::int64_t row_begin, std::int64_t row_end) {
-  return (per_scale.size(0) == 1 ? per_scale : per_scale.slice(0, row_begin, row_end)).unsqueeze(2);
+  return rows_of(scale_rows(per_scale, row_begin, row_end));
 }
+
+at::Tensor rows_of(const at::Tensor& scale_of_rows) { return scale_of_rows.unsqueeze(2); }
 
 at::Tensor grouped(const at::Tensor& tile, const at::Tensor& per_scale) {
   return tile.view({tile.size(0), per_scale.size(1), -1});
@@ -56,17 +58,37 @@ void add_low_rank_rows(const at::Tensor& values, const at::Tensor& lora_a, const
   });
 }
 
+double share_beyond(const at::Tensor& steps, const Grid& grid) {
+  std::int64_t beyond = 0;
+  const auto count = [&](std::int64_t begin, std::int64_t end) {
+    const at::Tensor rounded = steps.slice(0, begin, end).round();
+    beyond += rounded.lt(grid.quant_min).logical_or_(rounded.gt(grid.quant_max)).sum().item<std::int64_t>();
+  };
+  for_each_tile(steps.size(0), steps.size(1), count, steps.device());
+  return static_cast<double>(beyond) / static_cast<double>(steps.numel());
+}
+
+std::vector<std::pair<std::string, at::Tensor>> clipped_at_start_buffer(std::optional<double> share) {
+  if (!share) return {};
+  return {{"clipped_at_start", at::full({1}, *share, at::kFloat)}};
+}
+
+GridShift GridShift::rows(std::int64_t row_begin, std::int64_t row_end) const {
+  const auto part = [&](const at::Tensor& t) { return t.defined() ? scale_rows(t, row_begin, row_end) : t; };
+  return {part(zero_point), part(offset)};
+}
+
 WeightTile tile_of_codes(const at::Tensor& codes, const at::Tensor& scale, const GridShift& shift,
-                         std::int64_t row_begin, std::int64_t row_end, ComputeType compute) {
+                         ComputeType compute) {
   at::Tensor values = grouped(codes, scale).to(at::kFloat);
-  if (shift.zero_point.defined()) values = values - rows_of(shift.zero_point, row_begin, row_end);
+  if (shift.zero_point.defined()) values = values - rows_of(shift.zero_point);
   const bool half = compute == ComputeType::bfloat16;
-  const at::Tensor s = rows_of(scale, row_begin, row_end);
+  const at::Tensor s = rows_of(scale);
   if (half && scale.size(1) == 1 && !shift.offset.defined()) {
-    return {values.view(codes.sizes()).to(at::kBFloat16), s.view({-1}).expand({row_end - row_begin})};
+    return {values.view(codes.sizes()).to(at::kBFloat16), s.reshape({-1}).expand({codes.size(0)})};
   }
   values = values * s;
-  if (shift.offset.defined()) values.add_(rows_of(shift.offset, row_begin, row_end));
+  if (shift.offset.defined()) values.add_(rows_of(shift.offset));
   values = values.view(codes.sizes());
   return {half ? values.to(at::kBFloat16) : values, {}};
 }

@@ -51,6 +51,8 @@ struct QuantizedWeight {
   at::Tensor offset{};      // float32, shaped like scale; undefined: 0. No integer format holds another one.
 };
 
+class OperandForms;
+
 // What the backward pass of a linear layer y = x Ŵᵀ has.
 struct LinearGradient {
   at::Tensor x;            // [T, K], of the compute type
@@ -58,6 +60,7 @@ struct LinearGradient {
   at::Tensor operand;  // dL/dy of the compute type; in bfloat16 multiplied by the operand source's row_scale
   at::Tensor output;   // y without bias, float32 [T, N]
   const ClippedLists* clipped = nullptr;  // the clipped entries of Ŵ, where they are known already
+  OperandForms* forms = nullptr;          // of x, where other linears read it too
 };
 
 class WeightParametrization {

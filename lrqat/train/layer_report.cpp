@@ -52,6 +52,9 @@ LayerReport report_layers(const Recipe& recipe, const model::Decoder& student) {
     const quant::QuantizedWeight now = weight.convert();
     std::map<std::string, double> values{{"scale_mean", now.scale.mean().item<double>()},
                                          {"clipped_fraction", now.clipped_fraction}};
+    for (const auto& [name, buffer] : weight.buffers()) {
+      if (name == "clipped_at_start") values[name] = buffer.item<double>();
+    }
     if (const auto update = update_of(weight, *own, method.adapters_in_steps ? at::Tensor() : now.scale)) {
       values["update_mean"] = update->mean;
       values["update_max"] = update->max;

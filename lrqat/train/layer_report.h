@@ -12,7 +12,8 @@
 
 namespace lrqat::train {
 
-// Of each quantized linear, by its name: "scale_mean", "clipped_fraction" (of the weights, now), and where
+// Of each quantized linear, by its name: "scale_mean", "clipped_fraction" (of the codes, now),
+// "clipped_at_start" (of the float weights, where the method keeps none that could tell it later), and where
 // the method has adapters inside of the rounding "update_mean" and "update_max", of |γAB| / s (LR-QAT:
 // |γAB|).
 using LayerReport = std::vector<std::pair<std::string, std::map<std::string, double>>>;

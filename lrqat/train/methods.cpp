@@ -75,12 +75,19 @@ WeightPtr start_lr_qat(const Recipe& recipe, const std::string& layer, const qua
   return quant::start_lr_qat(layer, start, recipe.lr_qat_options(), layer_seed(recipe.seed, layer));
 }
 
+// Older runs do not hold it.
+std::optional<double> clipped_at_start(const SavedLayer& saved) {
+  const auto found = saved.tensors.find("clipped_at_start");
+  if (found == saved.tensors.end()) return std::nullopt;
+  return found->second.item<double>();
+}
+
 WeightPtr restore_lr_qat(const Recipe& recipe, const SavedLayer& saved) {
   const quant::LrQatOptions options = recipe.lr_qat_options();
   return std::make_shared<quant::LrQatWeight>(
       options, quant::Phi0(saved.at("phi_0"), saved.in_features, options.downcast, options.grid, saved.name),
       scale_of(options.scale, saved), saved.at("lora_a"), saved.at("lora_b"),
-      recipe.symmetric ? at::Tensor() : saved.at("zero_point"));
+      recipe.symmetric ? at::Tensor() : saved.at("zero_point"), clipped_at_start(saved));
 }
 
 // --- l4q
@@ -173,7 +180,7 @@ std::shared_ptr<quant::PeqaWeight> restore_codes(const quant::PeqaOptions& optio
   return std::make_shared<quant::PeqaWeight>(
       options,
       quant::Phi0(saved.at("codes"), saved.in_features, quant::Downcast::integer, options.grid, saved.name),
-      scale_of(options.scale, saved), zero);
+      scale_of(options.scale, saved), zero, clipped_at_start(saved));
 }
 
 WeightPtr prepare_peqa(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
@@ -187,7 +194,7 @@ std::shared_ptr<quant::PeqaWeight> codes_of(const quant::RoundedStart& start,
   const quant::QuantizedWeight& rounded = start.rounded;
   return std::make_shared<quant::PeqaWeight>(
       options, quant::Phi0::store(rounded.weight_int.to(at::kFloat), quant::Downcast::integer, options.grid),
-      quant::ScaleParameter(rounded.scale, options.scale), rounded.zero_point);
+      quant::ScaleParameter(rounded.scale, options.scale), rounded.zero_point, rounded.clipped_fraction);
 }
 
 WeightPtr start_peqa(const Recipe& recipe, const std::string&, const quant::RoundedStart& start) {

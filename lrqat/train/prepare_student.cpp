@@ -19,6 +19,7 @@
 #include "lrqat/train/activation_ranges.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
+#include "lrqat/train/train_step.h"
 
 namespace lrqat::train {
 namespace {
@@ -160,6 +161,31 @@ class LayerPreparation {
   model::Decoder& student_;
 };
 
+std::int64_t weights_of(const nn::Linear& linear) { return linear.out_features() * linear.in_features(); }
+
+// A Hessian that becomes its factor, the weight, what it was rounded from and codes, rows at work.
+std::int64_t gptq_bytes(const model::DecoderLayer& layer) {
+  constexpr std::int64_t kRows = std::int64_t{128} << 20;  // a few of gptq()'s pieces of rows
+  std::int64_t most = 0;
+  for (const nn::Linear* linear : layer.linears()) {
+    const std::int64_t k = linear->in_features();
+    most = std::max(most, 4 * k * k + 9 * weights_of(*linear));
+  }
+  return most + kRows;
+}
+
+// All matrices and Hessians of a layer; the candidate of one matrix, its codes, values and output error.
+std::int64_t awq_bytes(const model::DecoderLayer& layer) {
+  std::int64_t all = 0, largest = 0;
+  const auto linears = layer.linears();  // q, k, v, o, gate, up, down
+  for (const nn::Linear* linear : linears) {
+    all += 4 * weights_of(*linear);
+    largest = std::max(largest, weights_of(*linear));
+  }
+  for (const std::size_t i : {0, 3, 4, 6}) all += 4 * linears[i]->in_features() * linears[i]->in_features();
+  return all + 14 * largest;
+}
+
 bool has_static_ranges(const Recipe& recipe) {
   return recipe.activations.any() && recipe.activations.range == quant::ActivationRange::fixed;
 }
@@ -188,6 +214,16 @@ void prepare_weights(const Recipe& recipe, model::Decoder& student, const format
 
 bool starts_from_text(const Recipe& recipe) {
   return uses_value(recipe, "init", "gptq") || uses_value(recipe, "init", "awq");
+}
+
+std::int64_t calibration_bytes(const Recipe& recipe, const model::Decoder& decoder) {
+  if (!starts_from_text(recipe)) return 0;
+  const std::int64_t length = recipe.sequence_length;
+  const std::int64_t tokens = (recipe.calibration_tokens + length - 1) / length * length;
+  const std::int64_t batch = std::min(tokens, std::max(kBatchTokens / length, std::int64_t{1}) * length);
+  const model::DecoderLayer& layer = decoder.layer(0);
+  return 4 * decoder.config().hidden_size * tokens + kept_bytes_per_token(decoder) * batch +
+         (uses_value(recipe, "init", "awq") ? awq_bytes(layer) : gptq_bytes(layer));
 }
 
 bool needs_calibration(const Recipe& recipe) { return starts_from_text(recipe) || has_static_ranges(recipe); }

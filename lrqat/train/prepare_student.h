@@ -16,6 +16,11 @@ bool starts_from_text(const Recipe& recipe);
 // True where it does, or where static ranges are observed on text.
 bool needs_calibration(const Recipe& recipe);
 
+// Most bytes that calibration takes at once besides what the prepared model keeps: the text's hidden states,
+// a batch of it within a layer, the Hessian of one input (awq: of all inputs of a layer) and the matrix that
+// is rounded (awq: all of a layer). 0 where nothing starts from text. `decoder` may still be the float model.
+std::int64_t calibration_bytes(const Recipe& recipe, const model::Decoder& decoder);
+
 // `source` holds the float weights that the student was loaded from. `text` may be null where
 // needs_calibration() is false; the calibration sequences are drawn from it by the recipe's seed.
 void prepare_student(const Recipe& recipe, model::Decoder& student, const formats::WeightSource& source,

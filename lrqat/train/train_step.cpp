@@ -101,13 +101,11 @@ std::int64_t kept_bytes_per_token(const model::Decoder& decoder) {
   const std::int64_t kv_heads = config.num_key_value_heads * config.head_dim;
   std::int64_t elements = config.hidden_size + heads + kv_heads;  // residual; queries and keys, rotated
   for (const nn::Linear* linear : linears) elements += linear->out_features();
+  // Linears that read the same input keep it once; in bfloat16 it is a copy, and attention keeps its output.
+  const bool copies = linears[0]->compute() == quant::ComputeType::bfloat16;
+  if (copies) elements += heads;
   std::int64_t inputs = 0;
-  if (linears[0]->compute() == quant::ComputeType::bfloat16) {  // each linear keeps its own copy
-    elements += heads;                                          // and attention its output
-    for (const nn::Linear* linear : linears) inputs += 2 * linear->in_features();
-  } else {
-    for (const std::size_t i : {0, 3, 4, 6}) inputs += 4 * linears[i]->in_features();
-  }
+  for (const std::size_t i : {0, 3, 4, 6}) inputs += (copies ? 2 : 4) * linears[i]->in_features();
   return 4 * elements + inputs + activation_bytes_per_token(decoder);
 }
 

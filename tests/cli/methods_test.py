@@ -165,9 +165,11 @@ def layer_reports(folder):
     last = lines[-1]
     assert 0 < last["update_mean"] < last["update_max"] and last["scale_mean"] > 0 and 0 <= last["clipped_fraction"] < 1, last
     assert last["update_mean"] != lines[13]["update_mean"]
+    assert all(line["clipped_at_start"] == lines[i % 14]["clipped_at_start"] for i, line in enumerate(lines)), "it stays"
+    assert any(line["clipped_at_start"] > 0 for line in lines), "the range leaves some weights beyond the grid"
     tensors = {row["name"]: row for row in lrqat_json("inspect", run)["tensors"]}
     assert tensors[last["layer"] + ".weight"]["training"] == last
-    assert "of a step" in lrqat("inspect", run)[0]
+    assert "of a step" in lrqat("inspect", run)[0] and "% at the start" in lrqat("inspect", run)[0]
 
 
 def floats_train_and_travel(folder):

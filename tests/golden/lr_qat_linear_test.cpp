@@ -187,8 +187,8 @@ TEST(GoldenLrQatLinear, ATenFormEqualsTheKernels) {
   constexpr quant::TileWish kAll{true, true, true, true, true};
   Comparer comparer;
   for_each_case([&](const LrQatCase& c) {
-    const at::Tensor scale = c.weight()->scale().effective();
     const std::int64_t rows = c.phi_0.out_features(), begin = rows / 3;
+    const at::Tensor scale = c.weight()->scale().effective(begin, rows);
     const auto kernel = low_rank_tile(c.phi_0, c.term(), c.options.grid, scale, begin, rows, kAll);
     const auto aten = low_rank_tile_aten(c.phi_0, c.term(), c.options.grid, scale, begin, rows, kAll);
     expect_equal(c, kernel.codes, aten.codes, "codes");
@@ -198,8 +198,8 @@ TEST(GoldenLrQatLinear, ATenFormEqualsTheKernels) {
     expect_equal(c, kernel.clipped, aten.clipped, "clipped");
     at::Tensor grad = at::mm(c.grad_y.flatten(0, 1).t(), c.x.flatten(0, 1)).slice(0, begin, rows).clone();
     at::Tensor grad_aten = grad.clone();
-    const at::Tensor ds = low_rank_tile_gradient(kernel, scale, begin, rows, grad);
-    const at::Tensor ds_aten = low_rank_tile_gradient_aten(aten, scale, begin, rows, grad_aten);
+    const at::Tensor ds = low_rank_tile_gradient(kernel, scale, grad);
+    const at::Tensor ds_aten = low_rank_tile_gradient_aten(aten, scale, grad_aten);
     expect_equal(c, grad, grad_aten, "dZ");
     comparer.check(c.name, "ds", ds, ds_aten, kFloatSum,
                    c.has("grad_delta") ? scale_gradient_size(c) : ds.abs().max().item<double>());

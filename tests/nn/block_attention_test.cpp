@@ -13,6 +13,7 @@ namespace {
 
 struct Shape {
   std::int64_t heads, kv_heads, queries, keys, head_dim, window;
+  double softcap = 0.0;
 };
 
 std::ostream& operator<<(std::ostream& out, const Shape& s) {
@@ -23,13 +24,17 @@ std::ostream& operator<<(std::ostream& out, const Shape& s) {
 // Lengths at, before and past the ends of the blocks of 64 queries and 128 keys.
 const Shape kShapes[] = {{4, 4, 64, 64, 64, 0},    {6, 2, 130, 130, 64, 0},  {3, 1, 33, 33, 8, 0},
                          {2, 2, 200, 200, 24, 0},  {3, 1, 100, 171, 16, 0},  {2, 1, 300, 300, 16, 50},
-                         {2, 2, 70, 257, 16, 100}, {1, 1, 9, 300, 128, 128}, {2, 1, 150, 150, 16, 1}};
+                         {2, 2, 70, 257, 16, 100}, {1, 1, 9, 300, 128, 128}, {2, 1, 150, 150, 16, 1},
+                         {4, 2, 130, 130, 64, 0, 50.0}, {2, 2, 70, 257, 16, 100, 3.0},
+                         {2, 1, 100, 171, 16, 0, 0.5}};
 
 // softmax(q kᵀ / sqrt(D)) v in the operands' type, as the definition says.
-at::Tensor definition(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t window) {
+at::Tensor definition(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t window,
+                      double softcap) {
   const std::int64_t group = q.size(1) / k.size(1), queries = q.size(2), keys = k.size(2);
-  const at::Tensor scores = at::matmul(q, k.repeat_interleave(group, 1).transpose(2, 3)) /
+  at::Tensor scores = at::matmul(q, k.repeat_interleave(group, 1).transpose(2, 3)) /
                             std::sqrt(static_cast<double>(q.size(3)));
+  if (softcap > 0) scores = softcap * (scores / softcap).tanh();
   at::Tensor visible = at::ones({queries, keys}, at::kBool).tril(keys - queries);
   if (window > 0) visible = visible.triu(keys - queries - window + 1);
   const at::Tensor hidden = scores.masked_fill(visible.logical_not(), -1e300);
@@ -49,7 +54,7 @@ Result run(const Shape& s, at::ScalarType type, const Attend& attend) {
   };
   const at::Tensor q = leaf(s.queries, s.heads), k = leaf(s.keys, s.kv_heads), v = leaf(s.keys, s.kv_heads);
   const at::Tensor grad = at::randn({2, s.heads, s.queries, s.head_dim}).to(type);
-  const at::Tensor out = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), s.window);
+  const at::Tensor out = attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), s.window, s.softcap);
   const auto grads = torch::autograd::grad({out}, {q, k, v}, {grad});
   return {out.detach(), grads[0], grads[1], grads[2]};
 }
@@ -94,7 +99,27 @@ TEST_F(BlockAttention, AnotherWindowIsSeen) {
 TEST_F(BlockAttention, LargeScoresStayFinite) {
   const at::Tensor q = at::randn({1, 2, 80, 16}) * 100.0, v = at::randn({1, 2, 80, 16});
   const at::Tensor out = block_attention(q, q, v, 0);
-  EXPECT_LT(relative(out, definition(q.to(at::kDouble), q.to(at::kDouble), v.to(at::kDouble), 0)), 1e-4);
+  EXPECT_LT(relative(out, definition(q.to(at::kDouble), q.to(at::kDouble), v.to(at::kDouble), 0, 0)), 1e-4);
+}
+
+TEST_F(BlockAttention, AnotherCapIsSeen) {
+  Shape shape{2, 2, 70, 257, 16, 100, 3.0};
+  const Result ours = run(shape, at::kFloat, block_attention);
+  for (const double other : {0.0, 3.1}) {
+    shape.softcap = other;
+    const Result wrong = run(shape, at::kDouble, definition);
+    EXPECT_GT(relative(ours.out, wrong.out), 100 * kTolerance);
+    EXPECT_GT(relative(ours.grad_q, wrong.grad_q), 100 * kTolerance);
+  }
+}
+
+// Scores of some hundreds lie on the cap, where the slope is nothing.
+TEST_F(BlockAttention, CappedLargeScoresStayFinite) {
+  const at::Tensor q = (at::randn({1, 2, 80, 16}) * 100.0).set_requires_grad(true), v = at::randn({1, 2, 80, 16});
+  const at::Tensor out = block_attention(q, q, v, 0, 30.0);
+  const at::Tensor exact = q.detach().to(at::kDouble);
+  EXPECT_LT(relative(out.detach(), definition(exact, exact, v.to(at::kDouble), 0, 30.0)), 1e-4);
+  EXPECT_TRUE(torch::autograd::grad({out.sum()}, {q})[0].isfinite().all().item<bool>());
 }
 
 TEST_F(BlockAttention, TheSameTwice) {

@@ -86,14 +86,22 @@ TEST(BlockProduct, ListsTheClippedEntries) {
   const auto source = weight->operand_source(ComputeType::float32);
   ClippedLists on_the_way;
   block_multiply_transposed(at::randn({3, 300}), *source, &on_the_way);
-  EXPECT_EQ(on_the_way, clipped_entries(*source));
+  EXPECT_EQ(on_the_way.lists, clipped_entries(*source, 300 * 540).lists);
+  EXPECT_TRUE(on_the_way.complete);
   std::int64_t count = 0;
-  for (const auto& list : on_the_way) {
+  for (const auto& list : on_the_way.lists) {
     count += static_cast<std::int64_t>(list.size());
     EXPECT_TRUE(std::is_sorted(list.begin(), list.end(), [](auto& a, auto& b) { return a.row < b.row; }));
   }
   EXPECT_EQ(static_cast<double>(count) / (300.0 * 540.0), weight->convert().clipped_fraction);
   EXPECT_GT(count, 0);
+  // Exactly as many as are wanted, and one more.
+  EXPECT_EQ(clipped_entries(*source, count).lists, on_the_way.lists);
+  const at::Tensor grad = at::randn({3, 300}), product = block_multiply_transposed(grad, *source, nullptr);
+  ClippedLists too_many{count - 1};
+  EXPECT_TRUE(at::equal(block_multiply_transposed(grad, *source, &too_many), product));
+  EXPECT_FALSE(too_many.complete || clipped_entries(*source, count - 1).complete);
+  EXPECT_TRUE(too_many.lists.empty() && clipped_entries(*source, count - 1).lists.empty());
 }
 
 TEST(BlockProduct, SmallProducts) {
@@ -130,7 +138,7 @@ TEST(BlockProduct, RowsOfTheGradient) {
     if (!block_products(ComputeType::bfloat16)) continue;
     const at::Tensor grad16 = grad.to(at::kBFloat16), x16 = x.to(at::kBFloat16);
     const at::Tensor rounded = at::mm(grad16.to(at::kFloat).t(), x16.to(at::kFloat)).slice(0, begin, end);
-    EXPECT_LE((GradientRows(grad16, x16).rows(begin, end) - rounded).abs().max().item<double>(),
+    EXPECT_LE((GradientRows(grad16, rows_operand(x16)).rows(begin, end) - rounded).abs().max().item<double>(),
               2 * bound(grad.t(), x));
   }
 }

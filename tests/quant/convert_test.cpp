@@ -7,6 +7,8 @@
 #include "lrqat/base/error.h"
 #include "lrqat/nn/linear.h"
 #include "lrqat/quant/integer_weight.h"
+#include "lrqat/quant/lr_qat_start.h"
+#include "lrqat/quant/peqa_weight.h"
 #include "tests/quant/drawn_weight.h"
 
 namespace lrqat::quant {
@@ -124,16 +126,33 @@ TEST(Prepare, TilesChangeNothing) {
   }
 }
 
-// With fixed_point8 nothing is clipped at the start: Φ0 lies inside the grid, and a row's extreme is on its
-// end.
-TEST(Prepare, NothingIsClippedAtTheStart) {
+// At the start the share of the float weights beyond the grid is told, which a Φ0 that lies inside of it does
+// not show: that of rounding to nearest, with every φ. Once A moves, that of the codes.
+TEST(Prepare, TellsWhatTheGridClipsAtTheStart) {
   at::manual_seed(9);
-  const at::Tensor weight = at::randn({40, 64});
-  for (const Downcast downcast : {Downcast::fixed_point8, Downcast::int4, Downcast::integer}) {
-    const auto prepared =
-        LrQatWeight::prepare("layer", weight, testing::options_of(4, "channel", downcast), {}, 1);
-    EXPECT_EQ(prepared->convert().clipped_fraction, 0.0);
+  const at::Tensor weight = at::randn({40, 640});
+  const auto mse = RangeEstimator::parse("mse");
+  const Grid grid = Grid::signed_symmetric(3);
+  const double clipped = round_to_nearest("layer", weight, grid, {}, mse, {}).clipped_fraction;
+  EXPECT_GT(clipped, 0.001);
+  for (const Downcast downcast : testing::kDowncasts) {
+    const LrQatOptions options = testing::options_of(3, "channel", downcast);
+    for (const bool faithful : {false, true}) {
+      const auto prepared = faithful ? start_lr_qat("layer", weight, options, {true, true, 0}, mse, 1)
+                                     : LrQatWeight::prepare("layer", weight, options, mse, 1);
+      EXPECT_EQ(prepared->convert().clipped_fraction, clipped) << testing::describe(options);
+      EXPECT_EQ(prepared->buffers().back().first, "clipped_at_start");
+      EXPECT_NEAR(prepared->buffers().back().second.item<double>(), clipped, 1e-6);
+      const at::NoGradGuard no_grad;
+      at::Tensor a = prepared->parameters()[0].value;
+      a.fill_(100.0);  // nearly all codes are driven over an end
+      EXPECT_GT(prepared->convert().clipped_fraction, 0.5);
+    }
+    EXPECT_EQ(LrQatWeight::prepare("layer", weight, options, {}, 1)->convert().clipped_fraction, 0.0)
+        << "a min-max range has every weight on the grid";
   }
+  const auto peqa = PeqaWeight::prepare("layer", weight, {grid, {}, {}}, mse);
+  EXPECT_EQ(peqa->convert().clipped_fraction, clipped);
 }
 
 TEST(Prepare, SameSeedSameWeight) {

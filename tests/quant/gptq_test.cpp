@@ -99,7 +99,7 @@ TEST(Gptq, MakesTheCodesOfTheNaiveAlgorithm) {
     at::manual_seed(7);
     const at::Tensor weight = at::randn({48, 320}) * 0.05, hessian = hessian_of(draw_inputs(900, 320));
     const GptqOptions options = options_of(c);
-    const auto found = gptq("layer", weight, GptqFactor::from_hessian(hessian, 0.01, c.act_order), options,
+    const auto found = gptq("layer", weight, GptqFactor::from_hessian(hessian.clone(), 0.01, c.act_order), options,
                             RangeEstimator::parse("lp:3.5"));
     const QuantizedWeight plain = round_plainly(weight, options);
     const Naive naive = naive_gptq(weight, hessian, plain, 0.01, c.act_order);
@@ -113,6 +113,28 @@ TEST(Gptq, MakesTheCodesOfTheNaiveAlgorithm) {
     EXPECT_LT(naive.tie_space.le(2e-5).sum().item<int>(), 24) << "most rows were compared";
     EXPECT_TRUE(plain.weight_int.to(at::kDouble).ne(naive.codes).any(1).all().item<bool>())
         << "negative control";
+  }
+}
+
+// Several blocks of the factor's own, and of columns that one product updates; made in the Hessian's memory.
+TEST(Gptq, FactorIsTheInverseRoot) {
+  at::manual_seed(9);
+  const std::int64_t size = 1400;
+  at::Tensor hessian = hessian_of(draw_inputs(2000, size));
+  const at::Tensor exact = hessian.to(at::kDouble);
+  for (const bool act_order : {true, false}) {
+    at::Tensor damped = exact.clone();
+    damped.diagonal().add_(0.01 * damped.diagonal().mean());
+    const at::Tensor used = hessian.clone();
+    const GptqFactor factor = GptqFactor::from_hessian(used, 0.01, act_order);
+    EXPECT_EQ(factor.upper.data_ptr(), used.data_ptr()) << "no second matrix of this size";
+    EXPECT_TRUE(at::equal(factor.upper, factor.upper.triu()));
+    const at::Tensor h = damped.index_select(0, factor.order).index_select(1, factor.order);
+    const at::Tensor lower = at::linalg_cholesky(h.flip({0, 1}));
+    const at::Tensor root = at::linalg_inv(lower).flip({0, 1});
+    const double error = ((factor.upper.to(at::kDouble) - root).norm() / root.norm()).item<double>();
+    EXPECT_LT(error, 1e-4);
+    RecordProperty(act_order ? "ordered" : "plain", std::to_string(error));
   }
 }
 

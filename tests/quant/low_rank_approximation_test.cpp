@@ -3,6 +3,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "lrqat/quant/lr_qat_start.h"
+#include "tests/quant/drawn_weight.h"
+
 namespace lrqat::quant {
 namespace {
 
@@ -47,6 +50,50 @@ TEST(LowRankApproximation, MissingDirectionsStayTrainable) {
     EXPECT_EQ(factors.left.sizes(), at::IntArrayRef({8, 7}));
     EXPECT_TRUE(at::allclose(product(factors, 2.0), matrix, 1e-5, 1e-5));
     EXPECT_TRUE(factors.right.norm(2, {1}).gt(0).all().item<bool>());
+  }
+}
+
+// Whatever the matrix: what adapters hold of a residue is a projection of it, and a later step that is worse
+// does not count.
+TEST(ApproximateResidue, IsNeverFartherThanRounding) {
+  const auto round = [](const at::Tensor& u) { return u.round().clamp_(-8, 7); };
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    at::manual_seed(seed);
+    const at::Tensor target = at::randn({24, 40}) * 4;
+    double last = (target - round(target)).norm().item<double>();
+    for (const int steps : {1, 2, 3, 5}) {
+      const ResidueStart start = approximate_residue(target, round, 4, 0.5, steps, seed);
+      const at::Tensor values = round(start.rounded_from) + product(start.factors, 0.5);
+      const double distance = (target - values).norm().item<double>();
+      EXPECT_LE(distance, (1 + 1e-6) * last) << seed << ", " << steps << " steps";
+      if (steps == 1) {
+        EXPECT_LT(distance, 0.95 * last);
+      }
+      last = distance;
+    }
+  }
+}
+
+// A Φ0 of codes keeps those that the adapters are the residue of: each row is as near as rounding, or nearer.
+TEST(LrQatStart, CodesWithAdaptersAreNeverFartherThanRounding) {
+  for (const auto downcast : {Downcast::int4, Downcast::integer}) {
+    for (std::uint64_t seed = 0; seed < 10; ++seed) {
+      at::manual_seed(seed);
+      const at::Tensor weight = at::randn({24, 40}) * at::exp(at::randn({24, 1}));
+      const LrQatOptions options = testing::options_of(3, "channel", downcast, 4);
+      const auto start = start_lr_qat("layer", weight, options, {true, false, 1}, {}, seed);
+      const Phi0 phi(start->buffers()[0].second, 40, downcast, options.grid, "phi_0");
+      const auto parameters = start->parameters();
+      const at::Tensor steps = phi.decode(0, 24) + options.lora_alpha / 4 *
+                                                       at::mm(parameters[0].value.detach(),
+                                                              parameters[1].value.detach());
+      const auto distance = [&](const at::Tensor& values) {
+        return (values * start->scale().effective() - weight).norm(2, {1});
+      };
+      const at::Tensor rounding = distance(
+          divide_by_scale(weight, start->scale().effective()).round_().clamp_(-4, 3));
+      EXPECT_TRUE(distance(steps).le(rounding * (1 + 1e-5)).all().item<bool>()) << seed;
+    }
   }
 }
 
