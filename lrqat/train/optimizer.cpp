@@ -96,6 +96,23 @@ void load_tensor(const at::Tensor& target, const std::map<std::string, at::Tenso
   target.copy_(found->second);
 }
 
+double squared_norm(const ParameterGroup& group) {
+  double squares = 0.0;
+  for (const auto& [name, parameter] : group.parameters) {
+    if (!parameter.grad().defined()) continue;
+    const double norm =
+        at::linalg_vector_norm(parameter.grad(), 2, std::nullopt, false, at::kDouble).item<double>();
+    squares += norm * norm;
+  }
+  return squares;
+}
+
+void scale_gradients(const ParameterGroup& group, double factor) {
+  for (const auto& [name, parameter] : group.parameters) {
+    if (parameter.grad().defined()) at::Tensor(parameter.grad()).mul_(factor);
+  }
+}
+
 }  // namespace
 
 AdamW::AdamW(std::vector<ParameterGroup> groups, const AdamWOptions& options)
@@ -145,21 +162,17 @@ void AdamW::zero_grad() {
 double AdamW::clip_grad_norm(double max_norm) {
   const at::NoGradGuard no_grad;
   double squares = 0.0;
+  std::vector<double> norms;  // of the groups
   for (const ParameterGroup& group : groups_) {
-    for (const auto& [name, parameter] : group.parameters) {
-      if (!parameter.grad().defined()) continue;
-      const double norm =
-          at::linalg_vector_norm(parameter.grad(), 2, std::nullopt, false, at::kDouble).item<double>();
-      squares += norm * norm;
-    }
+    const double of_group = squared_norm(group);
+    norms.push_back(std::sqrt(of_group));
+    squares += of_group;
   }
   const double norm = std::sqrt(squares);
-  const double factor = max_norm / (norm + 1e-6);
-  if (max_norm <= 0.0 || !std::isfinite(norm) || factor >= 1.0) return norm;
-  for (ParameterGroup& group : groups_) {
-    for (auto& [name, parameter] : group.parameters) {
-      if (parameter.grad().defined()) parameter.mutable_grad().mul_(factor);
-    }
+  if (max_norm <= 0.0 || !std::isfinite(norm)) return norm;
+  for (std::size_t g = 0; g < groups_.size(); ++g) {
+    const double factor = max_norm / ((options_.clip_together ? norm : norms[g]) + 1e-6);
+    if (factor < 1.0) scale_gradients(groups_[g], factor);
   }
   return norm;
 }

@@ -16,6 +16,7 @@ struct AdamWOptions {
   double beta2 = 0.95;
   double eps = 1e-8;
   bool fused = true;  // false: the plain form, a few ATen operations a parameter
+  bool clip_together = false;  // true: one gradient norm over all groups
 };
 
 struct ParameterGroup {
@@ -31,9 +32,9 @@ class AdamW {
   // One step with every group's lr times lr_factor. Parameters without a gradient stay.
   void step(double lr_factor);
   void zero_grad();  // gradients become undefined
-  // Norm over all gradients, in float64; gradients are scaled by max_norm / (norm + 1e-6) where that is
-  // below 1. max_norm 0: no clipping. Returns the norm before clipping (not finite where any gradient is
-  // not).
+  // The gradients of each group are scaled by max_norm / (norm + 1e-6) where that is below 1, norm being the
+  // group's own, in float64 (clip_together: that of all gradients). max_norm 0: no clipping. Returns the norm
+  // of all gradients before clipping (not finite where any gradient is not).
   double clip_grad_norm(double max_norm);
 
   // State for a checkpoint: "<parameter>.exp_avg", "<parameter>.exp_avg_sq" (like the parameter) and

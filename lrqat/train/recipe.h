@@ -46,8 +46,8 @@ struct Recipe {
   bool faithful_downcast = false;  // lr-qat: the start equals plain rounding, code by code
   std::string init = "auto";       // where training starts (recipe_fields.cpp)
   int svd_steps = 1;
-  std::int64_t calibration_tokens = 8192;  // gptq, awq: of the training data
-  double gptq_damping = 0.01;              // a share of the Hessian's mean diagonal
+  std::int64_t calibration_tokens = 32768;  // gptq, awq: of the training data
+  double gptq_damping = 0.01;               // a share of the Hessian's mean diagonal
   bool gptq_act_order = true;
   at::ScalarType weight_dtype = at::kBFloat16;  // l4q, lora: how the frozen weight is kept
   bool learn_offset = false;                    // l4q: b is trained, which no integer format holds
@@ -73,6 +73,7 @@ struct Recipe {
   ScheduleKind schedule = ScheduleKind::linear;
   double warmup = 0.1;  // below 1: share of the steps, else steps
   double clip_norm = 1.0;
+  bool clip_together = false;  // one norm over adapters, scales and floats, as the papers' code has it
   double distill_weight = 0.0;  // w of w·KL + (1 - w)·cross-entropy
 
   Checkpointing checkpointing = Checkpointing::automatic;

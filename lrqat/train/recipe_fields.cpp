@@ -289,6 +289,8 @@ std::vector<RecipeField> training_fields() {
       real_field("warmup", &Recipe::warmup, 0.0, INFINITY,
                  "warm-up: a share of the steps below 1, else steps"),
       real_field("clip-norm", &Recipe::clip_norm, 0.0, INFINITY, "largest gradient norm (0: no clipping)"),
+      switch_field("clip-together", &Recipe::clip_together,
+                   "true: one norm over all gradients; false: adapters, scales and floats each by their own"),
       real_field("distill-weight", &Recipe::distill_weight, 0.0, 1.0,
                  "w of the loss w·KL(float model) + (1-w)·cross-entropy"),
   };

@@ -175,6 +175,7 @@ Run Run::open(const fs::path& path) {
   const fs::path file = path / "recipe.toml";
   const Recipe recipe = read_run_file(file, [&] {
     Recipe read;
+    read.clip_together = true;  // as runs from before this field were trained
     read_recipe(file, read);
     return read;
   });

@@ -43,6 +43,7 @@ AdamW make_optimizer(const Recipe& recipe, const model::Decoder& student) {
   AdamWOptions options;
   options.beta1 = recipe.beta1;
   options.beta2 = recipe.beta2;
+  options.clip_together = recipe.clip_together;
   return {{std::move(adapters), std::move(scales), std::move(floats)}, options};
 }
 

@@ -132,7 +132,8 @@ TEST_P(TinyLlamaTraining, IsReproducedTensorByTensor) {
     auto& group = parameter.kind == quant::ParameterKind::scale ? scales : adapters;
     group.parameters.emplace_back(parameter.name, parameter.value);
   }
-  train::AdamW optimizer({adapters, scales}, {recipe_.beta1, recipe_.beta2});
+  train::AdamW optimizer({adapters, scales},
+                         {.beta1 = recipe_.beta1, .beta2 = recipe_.beta2, .clip_together = true});
 
   std::vector<double> losses, norms, factors;
   const auto scored = static_cast<double>(tokens_.size(0) * (tokens_.size(1) - 1));

@@ -197,11 +197,26 @@ TEST(AdamW, FusedAndPlainAgree) {
   EXPECT_GT((a.detach() - start).abs().max().item<double>(), 0.05);
 }
 
-TEST(AdamW, ClipsTheNormOverAllGradients) {
+TEST(AdamW, ClipsEachGroupByItsOwnNorm) {
+  const at::Tensor a = leaf(at::zeros({2})), b = leaf(at::zeros({2})), c = leaf(at::zeros({1}));
+  AdamW optimizer({group_of({{"a", a}}, 0.1), group_of({{"b", b}, {"c", c}}, 0.1), group_of({}, 0.1)}, {});
+  a.mutable_grad() = at::tensor({0.03F, 0.04F});
+  b.mutable_grad() = at::tensor({3.0F, 0.0F});
+  c.mutable_grad() = at::tensor({4.0F});
+  EXPECT_NEAR(optimizer.clip_grad_norm(1), std::hypot(0.05, 5.0), 1e-6);
+  EXPECT_EQ(a.grad()[0].item<float>(), 0.03F) << "what scales' gradients do is no noise on the adapters'";
+  EXPECT_NEAR(b.grad()[0].item<double>(), 3.0 / (5.0 + 1e-6), 1e-7);
+  EXPECT_NEAR(c.grad()[0].item<double>(), 4.0 / (5.0 + 1e-6), 1e-7);
+  EXPECT_NEAR(optimizer.clip_grad_norm(0.01), std::hypot(0.05, 1.0), 1e-6);
+  EXPECT_NEAR(a.grad()[1].item<double>(), 0.01 * 0.04 / (0.05 + 1e-6), 1e-8);
+}
+
+TEST(AdamW, ClipsTheNormOverAllGradientsWhereAsked) {
   const at::Tensor a = leaf(at::zeros({2}));
   const at::Tensor b = leaf(at::zeros({2, 2}));
   const at::Tensor without = leaf(at::zeros({1}));
-  AdamW optimizer({group_of({{"a", a}}, 0.1), group_of({{"b", b}, {"without", without}}, 0.1)}, {});
+  AdamW optimizer({group_of({{"a", a}}, 0.1), group_of({{"b", b}, {"without", without}}, 0.1)},
+                  {.clip_together = true});
   const auto set = [&] {
     a.mutable_grad() = at::tensor({3.0F, 0.0F});
     b.mutable_grad() = at::tensor({0.0F, 4.0F, 0.0F, 12.0F}).view({2, 2});
