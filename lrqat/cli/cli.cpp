@@ -8,9 +8,13 @@
 #include <vector>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
+#include "lrqat/cli/failure.h"
+#include "lrqat/cli/flags.h"
 #include "lrqat/cli/mapped_file_guard.h"
 #include "lrqat/cli/progress_bar.h"
 #include "lrqat/cli/standard_output.h"
+#include "lrqat/cli/usage.h"
 #include "lrqat/model/device.h"
 #include "lrqat/model/tensor_pool.h"
 #include "lrqat/train/run.h"
@@ -40,12 +44,15 @@ const std::vector<Subcommand>& subcommands() {
   return table;
 }
 
+constexpr std::int64_t kMostThreads = 1024;
+
 void add_common_options(CLI::App& command, CommonOptions& options) {
   command.add_flag("--json", options.json, "one JSON document on stdout, everything else on stderr");
-  command.add_option("--threads", options.threads, "threads to use (0: all cores)")
-      ->check(CLI::NonNegativeNumber);
-  command.add_option("--seed", options.seed, "seed of everything random")->capture_default_str();
-  command.add_option("--device", options.device, "cpu or cuda")->capture_default_str();
+  add_integer(command, "--threads", options.threads, 0, kMostThreads, "threads to use [0: all cores]");
+  const auto read_seed = [&options](const std::string& text) { options.seed = parse_unsigned("seed", text); };
+  command.add_option_function<std::string>("--seed", read_seed, "seed of everything random [0]")->type_name("N");
+  command.add_option("--device", options.device, "cpu, cuda or cuda:N")->capture_default_str();
+  command.allow_extras();  // so that unknown words can be named (usage.h)
 }
 
 void print_json(const Json& document) { std::cout << json_text(document, 2) << "\n"; }
@@ -63,6 +70,7 @@ int parse_and_act(int argc, char** argv) {
   train::register_run_opener();
   CLI::App app("lrqat trains a language model's low-bit integers (LR-QAT) and ships exactly those.");
   app.require_subcommand(1);
+  app.allow_extras();
   app.set_version_flag("--version", "lrqat " LRQAT_VERSION);
   CommonOptions options;
   std::vector<std::pair<CLI::App*, Action>> actions;
@@ -73,20 +81,22 @@ int parse_and_act(int argc, char** argv) {
   }
   try {
     app.parse(argc, argv);
+    if (const std::string unknown = unknown_word(app); !unknown.empty()) throw UsageError(unknown);
     for (const auto& [command, action] : actions) {
       if (!command->parsed()) continue;
       options.seed_given = command->count("--seed") > 0;
       execute(action, options);
     }
     return 0;
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  } catch (const UsageError& error) {
-    std::cerr << "lrqat: " << error.what() << "\n";
+  } catch (const CLI::Success& help) {
+    return app.exit(help);
+  } catch (const CLI::Error& error) {
+    std::cerr << "lrqat: " << readable(usage_message(app, error)) << "\n";
     return 2;
-  } catch (const std::exception& error) {
-    std::cerr << "lrqat: " << error.what() << "\n";
-    return 1;
+  } catch (...) {
+    const Failure failure = describe_failure();
+    std::cerr << "lrqat: " << failure.message << "\n";
+    return failure.exit_code;
   }
 }
 

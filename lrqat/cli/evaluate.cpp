@@ -10,6 +10,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
 #include "lrqat/cli/cli.h"
+#include "lrqat/cli/flags.h"
 #include "lrqat/model/open.h"
 
 namespace lrqat::cli {
@@ -110,25 +111,19 @@ Action declare_evaluate(CLI::App& command) {
       ->delimiter(',');
   command.add_option("--task-data", options.task_data, "folder with the tasks' data files (JSON lines)")
       ->required();
-  command.add_option("--limit", options.limit, "only the first rows of each task (0: all)")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command
-      .add_option("--num-fewshot", flags->num_few_shot, "examples before each question (default: the task's)")
-      ->check(CLI::NonNegativeNumber);
+  add_integer(command, "--limit", options.limit, 0, kMostCount, "only the first rows of each task (0: all)")->default_str("0");
+  add_integer(command, "--num-fewshot", flags->num_few_shot, 0, kMostCount,
+              "examples before each question (default: the task's)");
   command.add_option("--split", options.split, "another split than the task's own: valid, test, …");
   command.add_option("--results", flags->results, "per-sample results; an interrupted run goes on from it");
-  command
-      .add_option("--bos", flags->bos, "begin every prompt with BOS: auto (as the tokenizer does), yes, no")
-      ->check(CLI::IsMember({"auto", "yes", "no"}))
-      ->capture_default_str();
-  command
-      .add_option("--max-length", options.max_length, "longer prompts lose their beginning (0: the model's)")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command.add_option("--batch-tokens", options.batch_tokens, "tokens that go through the model at once")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  add_choice(command, "--bos", flags->bos, {"auto", "yes", "no"},
+             "begin every prompt with BOS: auto (as the tokenizer does), yes, no")
+      ->default_str("auto");
+  add_integer(command, "--max-length", options.max_length, 0, kMostCount,
+              "longer prompts lose their beginning (0: the model's)")
+      ->default_str("0");
+  add_integer(command, "--batch-tokens", options.batch_tokens, 1, kMostCount, "tokens that go through the model at once")
+      ->default_str(std::to_string(options.batch_tokens));
   command.add_option("--compute-dtype", flags->compute_dtype, "matrix products in float32, bfloat16 or auto")
       ->capture_default_str();
   return [flags](Context& context) { run_evaluate(*flags, context); };

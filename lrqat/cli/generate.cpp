@@ -6,6 +6,7 @@
 
 #include "lrqat/base/memory.h"
 #include "lrqat/cli/cli.h"
+#include "lrqat/cli/flags.h"
 #include "lrqat/cli/standard_output.h"
 #include "lrqat/eval/generation.h"
 #include "lrqat/model/open.h"
@@ -65,16 +66,9 @@ Action declare_generate(CLI::App& command) {
   command.add_option("--model", flags->model, "Hugging Face folder, GGUF file, run or converted folder")
       ->required();
   command.add_option("--prompt", flags->prompt, "the text to continue")->required();
-  command.add_option("--max-tokens", flags->options.max_tokens, "tokens to generate at most")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command.add_option("--temperature", flags->options.temperature, "0: always the most likely token")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command
-      .add_option("--top-p", flags->options.top_p, "sample among the most likely tokens of this probability")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
+  add_integer(command, "--max-tokens", flags->options.max_tokens, 1, kMostCount, "tokens to generate at most")->default_str("128");
+  add_real(command, "--temperature", flags->options.temperature, 0.0, 1e6, "0: always the most likely token")->default_str("0");
+  add_real(command, "--top-p", flags->options.top_p, 0.0, 1.0, "sample among the most likely tokens of this probability")->default_str("1");
   command.add_flag("--no-special", flags->no_special, "no special tokens around the prompt");
   command.add_option("--compute-dtype", flags->compute_dtype, "matrix products in float32, bfloat16 or auto")
       ->capture_default_str();

@@ -23,8 +23,7 @@ bool RecipeFlags::any() const {
 }
 
 void add_recipe_flags(CLI::App& command, RecipeFlags& flags) {
-  command.add_option("--config", flags.config, "recipe file (TOML) with the same names as the flags")
-      ->check(CLI::ExistingFile);
+  command.add_option("--config", flags.config, "recipe file (TOML) with the same names as the flags");
   command.add_option(
       "--scale-to", flags.scale_to,
       "cut the recipe down to a try-out, flags still win: small (minutes on a small model) or tiny "

@@ -6,6 +6,7 @@
 #include "lrqat/base/cpu.h"
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/prepare_student.h"
@@ -48,12 +49,29 @@ quant::LrQatOptions Recipe::lr_qat_options() const {
 
 const RecipeField& recipe_field(const std::string& name) {
   std::string known;
+  std::vector<std::string> names;
   for (const RecipeField& field : recipe_fields()) {
     if (field.name == name) return field;
     known += (known.empty() ? "" : ", ") + field.name;
+    names.push_back(field.name);
   }
-  throw UsageError(concat("a recipe has no field \"", name, "\"; it has ", known));
+  throw UsageError(concat("a recipe has no field ", quoted(name), did_you_mean(name, names), "; it has ", known));
 }
+
+namespace {
+
+// Counts of tokens must fit 64 bits.
+void check_tokens(const Recipe& recipe) {
+  constexpr double kMostTokens = 1e9;
+  const double tokens = static_cast<double>(recipe.batch_size) * static_cast<double>(recipe.sequence_length) *
+                        static_cast<double>(recipe.gradient_accumulation);
+  if (tokens <= kMostTokens) return;
+  throw UsageError(concat("--batch-size ", recipe.batch_size, ", --sequence-length ", recipe.sequence_length,
+                          " and --gradient-accumulation ", recipe.gradient_accumulation, " together are ", tokens,
+                          " tokens a step; at most ", kMostTokens, " are allowed"));
+}
+
+}  // namespace
 
 void validate(const Recipe& recipe, bool needs_data) {
   if (recipe.model.empty()) throw UsageError("--model is missing: a Hugging Face folder or a GGUF file");
@@ -69,6 +87,7 @@ void validate(const Recipe& recipe, bool needs_data) {
                             " trains nothing: --train-norms, --train-head and --train-embeddings do not go "
                             "with it"));
   }
+  check_tokens(recipe);
   if (recipe.warmup_steps() > recipe.steps) {
     throw UsageError(concat("--warmup ", recipe.warmup, " is longer than --steps ", recipe.steps));
   }

@@ -3,6 +3,8 @@
 #include <cmath>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/numbers.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/recipe.h"
@@ -14,36 +16,13 @@ namespace {
 using Values = std::vector<std::string>;
 
 [[noreturn]] void fail_value(const std::string& name, const std::string& value, const std::string& expected) {
-  throw UsageError(concat("--", name, " \"", value, "\": expected ", expected));
-}
-
-template <typename T>
-T number_from(const std::string& name, const std::string& text, const std::string& expected) {
-  T value{};
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (code != std::errc{} || end != text.data() + text.size()) fail_value(name, text, expected);
-  return value;
+  throw UsageError(concat("--", name, " ", quoted(value), ": expected ", expected));
 }
 
 std::string print_double(double value) {
   char buffer[32];
   const auto [end, code] = std::to_chars(buffer, buffer + sizeof(buffer), value);  // shortest that reads back
   return {buffer, end};
-}
-
-// "8GB", "512MiB" or bytes.
-std::int64_t bytes_from(const std::string& name, const std::string& text) {
-  static const std::pair<const char*, double> kUnits[] = {
-      {"KiB", 1024.0}, {"MiB", 1048576.0}, {"GiB", 1073741824.0}, {"KB", 1e3},
-      {"MB", 1e6},     {"GB", 1e9},        {"TB", 1e12},          {"B", 1.0}};
-  const std::string expected = "a size as 8GB, 512MiB or a number of bytes";
-  for (const auto& [unit, factor] : kUnits) {
-    if (!text.ends_with(unit)) continue;
-    const auto number =
-        number_from<double>(name, text.substr(0, text.size() - std::string_view(unit).size()), expected);
-    return static_cast<std::int64_t>(number * factor);
-  }
-  return number_from<std::int64_t>(name, text, expected);
 }
 
 RecipeField text_field(const std::string& name, std::string Recipe::*member, const std::string& help) {
@@ -55,19 +34,19 @@ RecipeField text_field(const std::string& name, std::string Recipe::*member, con
           [=](Recipe& r, const Values& v) { r.*member = v.at(0); }};
 }
 
+// The most that any count may be.
+constexpr std::int64_t kMost = 1'000'000'000;
+
 template <typename T>
-RecipeField integer_field(const std::string& name, T Recipe::*member, std::int64_t least,
-                          const std::string& help) {
+RecipeField integer_field(const std::string& name, T Recipe::*member, std::int64_t least, const std::string& help,
+                          std::int64_t most = kMost) {
   return {name,
           help,
           false,
           false,
           [=](const Recipe& r) { return Values{std::to_string(r.*member)}; },
           [=](Recipe& r, const Values& v) {
-            const std::string expected = concat("a whole number of ", least, " or more");
-            const auto value = number_from<T>(name, v.at(0), expected);
-            if (std::cmp_less(value, least)) fail_value(name, v.at(0), expected);
-            r.*member = value;
+            r.*member = static_cast<T>(parse_integer(name, v.at(0), least, most));
           }};
 }
 
@@ -79,11 +58,7 @@ RecipeField real_field(const std::string& name, double Recipe::*member, double l
           false,
           [=](const Recipe& r) { return Values{print_double(r.*member)}; },
           [=](Recipe& r, const Values& v) {
-            const std::string expected = std::isinf(most) ? concat("a number of ", least, " or more")
-                                                          : concat("a number from ", least, " to ", most);
-            const auto value = number_from<double>(name, v.at(0), expected);
-            if (!(value >= least && value <= most)) fail_value(name, v.at(0), expected);
-            r.*member = value;
+            r.*member = parse_real(name, v.at(0), least, most);
           }};
 }
 
@@ -168,7 +143,7 @@ std::vector<RecipeField> method_fields() {
       {"bits", "bits a weight: 2, 3, 4 or 8", false, false,
        [](const Recipe& r) { return Values{std::to_string(r.bits)}; },
        [](Recipe& r, const Values& v) {
-         r.bits = quant::Grid::signed_symmetric(number_from<int>("bits", v.at(0), "2, 3, 4 or 8")).num_bits;
+         r.bits = quant::Grid::signed_symmetric(static_cast<int>(parse_integer("bits", v.at(0), 2, 8))).num_bits;
        }},
       word_field(
           "for", &Recipe::target, parse_target, [](const std::string& t) { return t; },
@@ -245,7 +220,7 @@ RecipeField bits_field(const std::string& name, int quant::ActivationOptions::*m
           [=](const Recipe& r) { return Values{std::to_string(r.activations.*member)}; },
           [=](Recipe& r, const Values& v) {
             r.activations.*member =
-                quant::check_activation_bits(name, number_from<int>(name, v.at(0), "4, 8 or 16"));
+                quant::check_activation_bits(name, static_cast<int>(parse_integer(name, v.at(0), 4, 16)));
           }};
 }
 
@@ -286,7 +261,7 @@ std::vector<RecipeField> training_fields() {
       real_field("beta1", &Recipe::beta1, 0.0, 1.0, "AdamW's first moment"),
       real_field("beta2", &Recipe::beta2, 0.0, 1.0, "AdamW's second moment"),
       word_field("schedule", &Recipe::schedule, parse_schedule, schedule_name, "constant, linear or cosine"),
-      real_field("warmup", &Recipe::warmup, 0.0, INFINITY,
+      real_field("warmup", &Recipe::warmup, 0.0, static_cast<double>(kMost),
                  "warm-up: a share of the steps below 1, else steps"),
       real_field("clip-norm", &Recipe::clip_norm, 0.0, INFINITY, "largest gradient norm (0: no clipping)"),
       switch_field("clip-together", &Recipe::clip_together,
@@ -306,7 +281,7 @@ std::vector<RecipeField> running_fields() {
       {"memory-budget",
        "memory for kept activations with --checkpointing auto, as 4GB (0: half of what is free)", false, true,
        [](const Recipe& r) { return Values{std::to_string(r.memory_budget)}; },
-       [](Recipe& r, const Values& v) { r.memory_budget = bytes_from("memory-budget", v.at(0)); }},
+       [](Recipe& r, const Values& v) { r.memory_budget = parse_bytes("memory-budget", v.at(0)); }},
       word_field(
           "compute-dtype", &Recipe::compute_dtype,
           [](const std::string& text) {
@@ -321,7 +296,9 @@ std::vector<RecipeField> running_fields() {
       integer_field("save-every", &Recipe::save_every, 0, "steps between checkpoints (0: by time and with evaluations)"),
       real_field("save-minutes", &Recipe::save_minutes, 0.0, INFINITY,
                  "minutes from one checkpoint to the next, whatever --save-every says (0: not by time)"),
-      integer_field("seed", &Recipe::seed, 0, "seed of everything random"),
+      {"seed", "seed of everything random", false, false,
+       [](const Recipe& r) { return Values{std::to_string(r.seed)}; },
+       [](Recipe& r, const Values& v) { r.seed = parse_unsigned("seed", v.at(0)); }},
   };
 }
 

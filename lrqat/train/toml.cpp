@@ -1,9 +1,12 @@
 #include "lrqat/train/toml.h"
 
 #include <cctype>
+#include <charconv>
+#include <cstdio>
 #include <set>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 
 namespace lrqat::train {
 namespace {
@@ -28,7 +31,7 @@ class LineParser {
       entry.values.push_back(value(entry));
     }
     skip_space();
-    if (!at_end()) fail_here(concat("unexpected \"", rest_, "\" after the value"));
+    if (!at_end()) fail_here(concat("unexpected ", quoted(rest_), " after the value"));
     return true;
   }
 
@@ -69,7 +72,7 @@ class LineParser {
   }
 
   std::string value(TomlEntry& entry) {
-    if (take('"')) return entry.is_text = true, quoted();
+    if (take('"')) return entry.is_text = true, double_quoted();
     if (take('\'')) {
       const std::size_t end = rest_.find('\'');
       if (end == std::string_view::npos) fail_here("a string has no closing '");
@@ -80,7 +83,7 @@ class LineParser {
     return bare();
   }
 
-  std::string quoted() {
+  std::string double_quoted() {
     std::string out;
     while (!rest_.empty()) {
       const char c = rest_.front();
@@ -97,32 +100,53 @@ class LineParser {
         out.push_back('\n');
       else if (escaped == 't')
         out.push_back('\t');
+      else if (escaped == 'u')
+        out.push_back(control_character());
       else if (escaped == '"' || escaped == '\\')
         out.push_back(escaped);
       else
-        fail_here(concat("escape \\", escaped, " is not known (\\\", \\\\, \\n and \\t are)"));
+        fail_here(concat("the escape ", quoted(std::string{'\\', escaped}),
+                         R"( is not known: \", \\, \n, \t and \u0000 to \u007F are)"));
     }
     fail_here("a string has no closing \"");
   }
 
-  // A number or a boolean: TOML allows _ between digits.
+  // XXXX of \uXXXX: what is printed so are control characters; others stand in the file as they are.
+  char control_character() {
+    unsigned code = 0x80;
+    const std::string_view digits = rest_.substr(0, 4);
+    const auto [end, fault] = std::from_chars(digits.data(), digits.data() + digits.size(), code, 16);
+    if (fault != std::errc{} || digits.size() != 4 || end != digits.data() + 4 || code >= 0x80) {
+      fail_here("after \\u stand four digits, 0000 to 007F; write other characters as they are");
+    }
+    rest_.remove_prefix(4);
+    return static_cast<char>(code);
+  }
+
+  // A number or a boolean, as text: what numbers may look like is base/numbers.h's to say, as for flags.
   std::string bare() {
     std::string out;
     while (!rest_.empty() && std::string_view(" \t\r,]#").find(rest_.front()) == std::string_view::npos) {
-      if (rest_.front() != '_') out.push_back(rest_.front());
+      out.push_back(rest_.front());
       rest_.remove_prefix(1);
     }
     const bool number =
         !out.empty() && std::string_view("+-.0123456789").find(out[0]) != std::string_view::npos;
     if (!number && out != "true" && out != "false") {
-      fail_here(concat("value \"", out, "\" is neither a number nor true or false; strings stand in \"…\""));
+      fail_here(concat("value ", quoted(out), " is neither a number nor true or false; strings stand in \"…\""));
     }
-    return out[0] == '+' ? out.substr(1) : out;
+    return out;
   }
 
   std::string_view rest_;
   std::string where_;
 };
+
+std::string control_escape(char c) {
+  char text[8];
+  std::snprintf(text, sizeof text, "\\u%04X", static_cast<unsigned>(c));
+  return text;
+}
 
 std::string print_value(const std::string& value, bool is_text) {
   if (!is_text) return value;
@@ -133,6 +157,8 @@ std::string print_value(const std::string& value, bool is_text) {
       out += "\\n";
     else if (c == '\t')
       out += "\\t";
+    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)
+      out += control_escape(c);
     else
       out.push_back(c);
   }
