@@ -166,8 +166,8 @@ void refuse_other_checkpoints(const fs::path& path) {
   }
   if (fs::is_regular_file(path / "adapter_config.json") && !fs::is_regular_file(path / "config.json")) {
     const Json config = read_json_file(path / "adapter_config.json");
-    fail(path.string(), ": a folder of PEFT's adapters alone, for the model ",
-         quoted_name(config.is_object() ? config.value("base_model_name_or_path", "") : ""),
+    const auto base = json_get_or<std::string>(config, "base_model_name_or_path", "", path.string());
+    fail(path.string(), ": a folder of PEFT's adapters alone, for the model ", quoted_name(base),
          ": merge them into it with merge_and_unload() in Python, and name the folder that save_pretrained() writes");
   }
   std::vector<fs::path> files;
