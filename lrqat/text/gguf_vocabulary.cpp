@@ -32,8 +32,7 @@ void check_sizes(const GgufVocabulary& vocabulary, const std::string& where) {
   }
 }
 
-std::shared_ptr<const Vocabulary> make_vocabulary(const GgufVocabulary& vocabulary,
-                                                  const std::string& where) {
+std::shared_ptr<Vocabulary> make_vocabulary(const GgufVocabulary& vocabulary, const std::string& where) {
   auto out = std::make_shared<Vocabulary>();
   for (std::size_t id = 0; id < vocabulary.tokens.size(); ++id) {
     // Unused tokens may repeat each other's names; nothing is ever encoded to them.
@@ -43,7 +42,7 @@ std::shared_ptr<const Vocabulary> make_vocabulary(const GgufVocabulary& vocabula
   return out;
 }
 
-AddedTokens make_added(const GgufVocabulary& vocabulary) {
+std::vector<AddedToken> make_added(const GgufVocabulary& vocabulary) {
   std::vector<AddedToken> added;
   for (std::size_t id = 0; id < vocabulary.tokens.size(); ++id) {
     const TokenType type = type_of(vocabulary, id);
@@ -55,7 +54,24 @@ AddedTokens make_added(const GgufVocabulary& vocabulary) {
     token.special = type != TokenType::kUserDefined;
     added.push_back(std::move(token));
   }
-  return {std::move(added), [](std::string_view text) { return std::string(text); }};
+  return added;
+}
+
+// The tokens that came from files beside the vocabulary, and their types.
+void append_added(const std::vector<AddedToken>& added, const Vocabulary& vocabulary, GgufVocabulary& gguf) {
+  const auto old_size = static_cast<std::int64_t>(gguf.tokens.size());
+  for (std::int64_t id = old_size; id < vocabulary.size(); ++id) {
+    gguf.tokens.push_back(vocabulary.contains(id) ? vocabulary.piece(static_cast<std::int32_t>(id))
+                                                  : concat("[PAD", id, "]"));
+  }
+  if (!gguf.scores.empty()) gguf.scores.resize(gguf.tokens.size(), 0.0F);
+  if (gguf.token_types.empty()) return;
+  gguf.token_types.resize(gguf.tokens.size(), static_cast<std::int32_t>(TokenType::kUnused));
+  for (const AddedToken& token : added) {
+    auto& type = gguf.token_types[static_cast<std::size_t>(token.id)];
+    if (type == static_cast<std::int32_t>(TokenType::kUnknown)) continue;
+    type = static_cast<std::int32_t>(token.special ? TokenType::kControl : TokenType::kUserDefined);
+  }
 }
 
 void set_template(Pipeline& pipeline, bool add_bos, bool add_eos) {
@@ -110,14 +126,18 @@ void fill_llama(Pipeline& pipeline) {
 
 }  // namespace
 
-std::shared_ptr<Pipeline> pipeline_from_vocabulary(const GgufVocabulary& vocabulary,
-                                                   const std::string& where) {
+std::shared_ptr<Pipeline> pipeline_from_vocabulary(const GgufVocabulary& vocabulary, const std::string& where,
+                                                   const TokenizerConfig& config) {
   check_sizes(vocabulary, where);
   auto pipeline = std::make_shared<Pipeline>();
   pipeline->where = where;
   pipeline->gguf = vocabulary;
-  pipeline->vocabulary = make_vocabulary(vocabulary, where);
-  pipeline->added = make_added(vocabulary);
+  const auto pieces = make_vocabulary(vocabulary, where);
+  std::vector<AddedToken> added = make_added(vocabulary);
+  add_config_tokens(config, *pieces, added);
+  append_added(added, *pieces, pipeline->gguf);
+  pipeline->vocabulary = pieces;
+  pipeline->added = {std::move(added), [](std::string_view text) { return std::string(text); }};
   pipeline->bos_token_id = vocabulary.bos_token_id;
   pipeline->eos_token_id = vocabulary.eos_token_id;
   pipeline->unk_token_id = vocabulary.unknown_token_id;

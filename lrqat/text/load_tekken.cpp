@@ -120,7 +120,8 @@ bool is_tekken(const Json& json) {
   return json.is_object() && json.contains("config") && json.contains("vocab") && json["vocab"].is_array();
 }
 
-std::shared_ptr<Pipeline> pipeline_from_tekken(const Json& json, const std::string& where) {
+std::shared_ptr<Pipeline> pipeline_from_tekken(const Json& json, const std::string& where,
+                                               const TokenizerConfig& beside) {
   const Json config = json_get<Json>(json, "config", where);
   const std::string inside = where + ": config";
   const auto count = json_get_or<std::int64_t>(config, "default_num_special_tokens", -1, inside);
@@ -146,7 +147,7 @@ std::shared_ptr<Pipeline> pipeline_from_tekken(const Json& json, const std::stri
        {"decoder", {{"type", "ByteLevel"}}},
        {"model",
         {{"type", "BPE"}, {"ignore_merges", true}, {"vocab", vocab}, {"merges", merges_of(tokens)}}}},
-      where);
+      where, beside);
 }
 
 }  // namespace lrqat::text

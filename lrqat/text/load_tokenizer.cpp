@@ -1,73 +1,38 @@
-// Which tokenizer a folder or file holds, and what the files beside it (tokenizer_config.json,
-// special_tokens_map.json) say about special tokens.
+// Which tokenizer a folder or file holds, and what the files beside it say about its special tokens.
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
 #include "lrqat/base/json.h"
 #include "lrqat/text/loaders.h"
 #include "lrqat/text/tokenizer.h"
+#include "lrqat/text/tokenizer_classes.h"
 
 namespace lrqat::text {
 namespace {
 
 namespace fs = std::filesystem;
 
-// A special token is a string or an object with "content".
-std::string token_text(const Json& json, const char* key) {
-  const auto it = json.find(key);
-  if (it == json.end() || it->is_null()) return {};
-  if (it->is_string()) return it->get<std::string>();
-  return it->is_object() ? it->value("content", "") : "";
-}
-
-Json read_if_there(const fs::path& path) {
-  return fs::is_regular_file(path) ? read_json_file(path) : Json::object();
-}
-
-std::string chat_template_of(const Json& config, const fs::path& folder) {
-  if (fs::is_regular_file(folder / "chat_template.jinja"))
-    return read_text_file(folder / "chat_template.jinja");
-  const auto it = config.find("chat_template");
-  if (it == config.end()) return {};
-  if (it->is_string()) return it->get<std::string>();
-  if (!it->is_array()) return {};
-  for (const Json& entry : *it) {  // several named templates
-    if (entry.value("name", "") == "default") return entry.value("template", "");
-  }
-  return {};
-}
-
-// add_bos_token and add_eos_token of Llama's tokenizer class decide instead of the template, where they are
-// given.
-void apply_flags(const Json& config, const std::string& where, Pipeline& pipeline) {
-  const auto tokenizer_class = json_get_or<std::string>(config, "tokenizer_class", "", where);
-  if (tokenizer_class.find("Llama") == std::string::npos) return;
-  const auto apply = [&](const char* key, std::vector<std::int32_t>& side,
-                         const std::optional<std::int32_t>& id) {
-    const auto it = config.find(key);
-    if (it == config.end() || !it->is_boolean()) return;
-    side.clear();
-    if (!it->get<bool>()) return;
-    if (!id) fail(where, ": ", key, " is true, but the token is not in the vocabulary");
-    side = {*id};
-  };
-  apply("add_bos_token", pipeline.prefix, pipeline.bos_token_id);
-  apply("add_eos_token", pipeline.suffix, pipeline.eos_token_id);
-}
-
-void apply_config(const fs::path& folder, Pipeline& pipeline) {
-  const Json config = read_if_there(folder / "tokenizer_config.json");
-  const Json map = read_if_there(folder / "special_tokens_map.json");
+// What the files beside the tokenizer say about names and what is put around a text. The flags decide for
+// Llama's class, and wherever there is no tokenizer.json with a template.
+void apply_config(const TokenizerConfig& config, bool flags_decide, Pipeline& pipeline) {
   const auto set = [&](const char* key, std::optional<std::int32_t>& id) {
-    std::string text = token_text(config, key);
-    if (text.empty()) text = token_text(map, key);
-    if (const auto found = id_of_piece(pipeline, text)) id = found;
+    if (const auto named = config.named.find(key); named != config.named.end()) {
+      id = id_of_piece(pipeline, named->second);
+    }
   };
   set("bos_token", pipeline.bos_token_id);
   set("eos_token", pipeline.eos_token_id);
   set("unk_token", pipeline.unk_token_id);
   set("pad_token", pipeline.pad_token_id);
-  apply_flags(config, (folder / "tokenizer_config.json").string(), pipeline);
-  if (pipeline.chat_template.empty()) pipeline.chat_template = chat_template_of(config, folder);
+  pipeline.chat_template = config.chat_template;
+  if (!flags_decide && config.tokenizer_class.find("Llama") == std::string::npos) return;
+  const auto apply = [](std::optional<bool> add, std::vector<std::int32_t>& side,
+                        const std::optional<std::int32_t>& id) {
+    if (!add) return;
+    side.clear();
+    if (*add && id) side = {*id};
+  };
+  apply(config.add_bos_token, pipeline.prefix, pipeline.bos_token_id);
+  apply(config.add_eos_token, pipeline.suffix, pipeline.eos_token_id);
 }
 
 // What a GGUF file says besides tokens follows from the pipeline.
@@ -91,43 +56,24 @@ Tokenizer finished(std::shared_ptr<Pipeline> pipeline) {
   return Tokenizer(std::move(pipeline));
 }
 
-std::shared_ptr<Pipeline> gpt2_pipeline(const fs::path& vocabulary, const fs::path& merges) {
-  const Json json = read_json_file(vocabulary);
-  if (!json.is_object()) fail(vocabulary.string(), ": expected an object of tokens and ids");
-  GgufVocabulary out;
-  out.model = "gpt2";
-  out.pre = "gpt-2";
-  out.tokens.resize(json.size());
-  for (const auto& [token, id] : json.items()) {
-    if (!id.is_number_integer() || id.get<std::int64_t>() < 0 ||
-        id.get<std::int64_t>() >= static_cast<std::int64_t>(json.size())) {
-      fail(vocabulary.string(), ": token \"", token, "\" has id ", json_excerpt(id), ", expected 0 to ",
-           json.size() - 1);
-    }
-    out.tokens[id.get<std::size_t>()] = token;
-  }
-  out.token_types.assign(out.tokens.size(), static_cast<std::int32_t>(TokenType::kNormal));
-  for (std::size_t id = 0; id < out.tokens.size(); ++id) {
-    if (out.tokens[id] != "<|endoftext|>") continue;
-    out.token_types[id] = static_cast<std::int32_t>(TokenType::kControl);
-    out.bos_token_id = out.eos_token_id = static_cast<std::int32_t>(id);
-  }
-  const std::string text = read_text_file(merges);
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    std::string line = text.substr(begin, end - begin);
-    if (line.ends_with('\r')) line.pop_back();
-    if (!line.empty() && !line.starts_with("#version")) out.merges.push_back(line);
-    begin = end + 1;
-  }
-  return pipeline_from_vocabulary(out, merges.string());
+// tokenizer.json, or tekken.json, whatever its name.
+std::shared_ptr<Pipeline> json_pipeline(const fs::path& path, const TokenizerConfig& config) {
+  const Json json = read_json_file(path);
+  return is_tekken(json) ? pipeline_from_tekken(json, path.string(), config)
+                         : pipeline_from_json(json, path.string(), config);
 }
 
-// tokenizer.json, or tekken.json, whatever its name.
-std::shared_ptr<Pipeline> json_pipeline(const fs::path& path) {
-  const Json json = read_json_file(path);
-  return is_tekken(json) ? pipeline_from_tekken(json, path.string())
-                         : pipeline_from_json(json, path.string());
+std::shared_ptr<Pipeline> sentencepiece_pipeline(const fs::path& path, TokenizerConfig& config) {
+  const GgufVocabulary vocabulary = read_sentencepiece(path);
+  if (!is_sentencepiece_class(config)) return pipeline_from_vocabulary(vocabulary, path.string(), config);
+  const Json json = tokenizer_json_of_sentencepiece(vocabulary, config);
+  return pipeline_from_json(json, path.string(), config);
+}
+
+std::shared_ptr<Pipeline> byte_level_pipeline(const fs::path& vocabulary, const fs::path& merges,
+                                              TokenizerConfig& config) {
+  const Json json = tokenizer_json_of_byte_level(vocabulary, merges, config);
+  return pipeline_from_json(json, vocabulary.string(), config);
 }
 
 // The first of `names` in the folder; empty where there is none.
@@ -138,54 +84,68 @@ fs::path first_of(const fs::path& folder, std::initializer_list<const char*> nam
   return {};
 }
 
-Tokenizer load_folder(const fs::path& folder) {
-  std::shared_ptr<Pipeline> pipeline;
+fs::path tokenizer_file(const fs::path& folder) {
+  const fs::path file = first_of(folder, {"tokenizer.json", "tekken.json", "tokenizer.model"});
+  if (!file.empty()) return file;
   const fs::path vocabulary = first_of(folder, {"vocab.json", "encoder.json"});
+  if (!vocabulary.empty() && !first_of(folder, {"merges.txt", "vocab.bpe"}).empty()) return vocabulary;
+  fail(folder.string(),
+       ": no tokenizer here; looked for tokenizer.json, tekken.json, tokenizer.model, vocab.json with "
+       "merges.txt");
+}
+
+enum class Kind { kJson, kByteLevel, kSentencePiece, kLlama2c };
+
+Kind kind_of(const fs::path& file) {
+  const std::string name = file.filename().string();
+  if (name == "vocab.json" || name == "encoder.json") return Kind::kByteLevel;
+  if (file.extension() == ".json") return Kind::kJson;
+  if (name.find(".model") != std::string::npos) return Kind::kSentencePiece;
+  if (file.extension() == ".bin") return Kind::kLlama2c;
+  fail(file.string(),
+       ": not a tokenizer file; known are tokenizer.json, tekken.json, *.model (SentencePiece), vocab.json or "
+       "encoder.json beside their merges, and *.bin (llama2.c)");
+}
+
+fs::path merges_beside(const fs::path& vocabulary) {
+  const fs::path folder = vocabulary.parent_path();
   const fs::path merges = first_of(folder, {"merges.txt", "vocab.bpe"});
-  if (fs::is_regular_file(folder / "tokenizer.json")) {
-    pipeline = json_pipeline(folder / "tokenizer.json");
-  } else if (fs::is_regular_file(folder / "tekken.json")) {
-    pipeline = json_pipeline(folder / "tekken.json");
-  } else if (fs::is_regular_file(folder / "tokenizer.model")) {
-    const fs::path path = folder / "tokenizer.model";
-    pipeline = pipeline_from_vocabulary(read_sentencepiece(path), path.string());
-  } else if (!vocabulary.empty() && !merges.empty()) {
-    pipeline = gpt2_pipeline(vocabulary, merges);
-  } else {
-    fail(folder.string(),
-         ": no tokenizer here; looked for tokenizer.json, tekken.json, tokenizer.model, vocab.json with "
-         "merges.txt");
-  }
-  apply_config(folder, *pipeline);
+  if (merges.empty()) fail(vocabulary.string(), ": no merges.txt or vocab.bpe beside it");
+  return merges;
+}
+
+Tokenizer load_file(const fs::path& file) {
+  const Kind kind = kind_of(file);
+  if (kind == Kind::kLlama2c) return load_llama2c_tokenizer(file);
+  TokenizerConfig config = read_tokenizer_config(file.parent_path());
+  std::shared_ptr<Pipeline> pipeline;
+  if (kind == Kind::kJson) pipeline = json_pipeline(file, config);
+  if (kind == Kind::kSentencePiece) pipeline = sentencepiece_pipeline(file, config);
+  if (kind == Kind::kByteLevel) pipeline = byte_level_pipeline(file, merges_beside(file), config);
+  apply_config(config, kind != Kind::kJson, *pipeline);
   return finished(std::move(pipeline));
 }
 
 }  // namespace
 
 Tokenizer load_tokenizer_json(const fs::path& path) {
-  auto pipeline = json_pipeline(path);
-  apply_config(path.parent_path(), *pipeline);
+  const TokenizerConfig config = read_tokenizer_config(path.parent_path());
+  auto pipeline = json_pipeline(path, config);
+  apply_config(config, /*flags_decide=*/false, *pipeline);
   return finished(std::move(pipeline));
 }
 
 Tokenizer load_gpt2_files(const fs::path& vocabulary, const fs::path& merges) {
-  return finished(gpt2_pipeline(vocabulary, merges));
+  TokenizerConfig config;
+  auto pipeline = byte_level_pipeline(vocabulary, merges, config);
+  apply_config(config, /*flags_decide=*/true, *pipeline);
+  return finished(std::move(pipeline));
 }
 
 Tokenizer load_tokenizer(const fs::path& path) {
-  if (fs::is_directory(path)) return load_folder(path);
+  if (fs::is_directory(path)) return load_file(tokenizer_file(path));
   if (!fs::exists(path)) fail(path.string(), ": no such file or folder");
-  const std::string name = path.filename().string();
-  if (path.extension() == ".json") {
-    const bool vocabulary = name == "vocab.json" || name == "encoder.json";
-    return vocabulary ? load_folder(path.parent_path()) : load_tokenizer_json(path);
-  }
-  if (name.find(".model") != std::string::npos) return load_sentencepiece_model(path);
-  if (path.extension() == ".bin") return load_llama2c_tokenizer(path);
-  fail(
-      path.string(),
-      ": not a tokenizer file; known are tokenizer.json, tekken.json, *.model (SentencePiece), vocab.json or "
-      "encoder.json beside their merges, and *.bin (llama2.c)");
+  return load_file(path);
 }
 
 }  // namespace lrqat::text

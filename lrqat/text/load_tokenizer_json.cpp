@@ -1,15 +1,13 @@
 // tokenizer.json of Hugging Face `tokenizers`: every key and option is known or an error.
 #include <algorithm>
-#include <map>
 
 #include "lrqat/base/error.h"
 #include "lrqat/text/component.h"
 #include "lrqat/text/loaders.h"
 #include "lrqat/text/pipeline.h"
+#include "lrqat/text/json_to_gguf.h"
 #include "lrqat/text/post_processor.h"
-#include "lrqat/text/pre_names.h"
-#include "lrqat/text/tokenizer.h"
-#include "lrqat/text/unicode.h"
+#include "lrqat/text/unigram.h"
 
 namespace lrqat::text {
 namespace {
@@ -19,7 +17,7 @@ namespace {
 constexpr std::string_view kTopKeys[] = {"version",        "truncation", "padding",
                                          "added_tokens",   "normalizer", "pre_tokenizer",
                                          "post_processor", "decoder",    "model"};
-constexpr std::string_view kModelKeys[] = {"type",
+constexpr std::string_view kBpeKeys[] = {"type",
                                            "dropout",
                                            "unk_token",
                                            "continuing_subword_prefix",
@@ -29,6 +27,13 @@ constexpr std::string_view kModelKeys[] = {"type",
                                            "ignore_merges",
                                            "vocab",
                                            "merges"};
+constexpr std::string_view kUnigramKeys[] = {"type", "unk_id", "vocab", "byte_fallback"};
+
+const Json& required(const Json& object, const char* key, const std::string& where) {
+  const auto it = object.find(key);
+  if (it == object.end()) fail(where, ": key \"", key, "\" is missing");
+  return *it;
+}
 
 std::vector<AddedToken> added_tokens(const Json& json, const std::string& where) {
   std::vector<AddedToken> out;
@@ -48,24 +53,24 @@ std::vector<AddedToken> added_tokens(const Json& json, const std::string& where)
   return out;
 }
 
-std::shared_ptr<const Vocabulary> read_vocabulary(const Json& model, const std::vector<AddedToken>& added,
-                                                  const std::string& where) {
-  auto out = std::make_shared<Vocabulary>();
-  const Json vocab = json_get<Json>(model, "vocab", where);
-  if (!vocab.is_object()) fail(where, ": vocab is no object of pieces and ids");
-  for (const auto& [piece, id] : vocab.items()) {
-    if (!id.is_number_integer()) fail(where, ": vocab: the id of \"", piece, "\" is no whole number");
-    out->add(id.get<std::int64_t>(), piece, where);
-  }
+void add_tokens(const std::vector<AddedToken>& added, Vocabulary& vocabulary, const std::string& where) {
   for (const AddedToken& token : added) {
-    const auto known = out->id_of(token.content);
+    const auto known = vocabulary.id_of(token.content);
     if (known && *known != token.id) {
       fail(where, ": added token \"", token.content, "\" has id ", token.id, ", the vocabulary gives it ",
            *known);
     }
-    if (!known) out->add(token.id, token.content, where);
+    if (!known) vocabulary.add(token.id, token.content, where);
   }
-  return out;
+}
+
+void read_vocabulary(const Json& model, Vocabulary& out, const std::string& where) {
+  const Json& vocab = required(model, "vocab", where);
+  if (!vocab.is_object()) fail(where, ": vocab is no object of pieces and ids");
+  for (const auto& [piece, id] : vocab.items()) {
+    if (!id.is_number_integer()) fail(where, ": vocab: the id of \"", piece, "\" is no whole number");
+    out.add(id.get<std::int64_t>(), piece, where);
+  }
 }
 
 std::vector<std::pair<std::string, std::string>> read_merges(const Json& model, const std::string& where) {
@@ -106,70 +111,6 @@ MergeBpeOptions read_options(const Json& model, const Vocabulary& vocabulary, co
   return options;
 }
 
-// The tokens and types that a GGUF file would hold.
-void fill_gguf_tokens(Pipeline& pipeline) {
-  GgufVocabulary& gguf = pipeline.gguf;
-  for (std::int64_t id = 0; id < pipeline.vocabulary->size(); ++id) {
-    const auto token_id = static_cast<std::int32_t>(id);
-    if (!pipeline.vocabulary->contains(id)) {
-      gguf.tokens.push_back(concat("[PAD", id, "]"));
-      gguf.token_types.push_back(static_cast<std::int32_t>(TokenType::kUnused));
-      continue;
-    }
-    gguf.tokens.push_back(pipeline.vocabulary->piece(token_id));
-    const AddedToken* added = pipeline.added.find(token_id);
-    TokenType type = TokenType::kNormal;
-    if (added != nullptr)
-      type = added->special ? TokenType::kControl : TokenType::kUserDefined;
-    else if (gguf.model == "llama" && byte_of_piece(gguf.tokens.back()) >= 0)
-      type = TokenType::kByte;
-    gguf.token_types.push_back(static_cast<std::int32_t>(type));
-  }
-}
-
-void fill_gguf_gpt2(Pipeline& pipeline, bool ignore_merges,
-                    const std::vector<std::pair<std::string, std::string>>& merges) {
-  std::vector<std::string> patterns;
-  for (const auto& step : pipeline.pre_tokenizers.steps) {
-    const auto pattern = step->as_isolating_pattern();
-    if (!pattern) {
-      pipeline.gguf_problem = "llama.cpp has no pre-tokenizer that cuts as this one does";
-      return;
-    }
-    if (!pattern->empty()) patterns.push_back(*pattern);
-  }
-  const PreName* pre = pre_name_of(patterns, ignore_merges);
-  if (pre == nullptr || !pipeline.normalizers.empty()) {
-    pipeline.gguf_problem = "llama.cpp has no name for this combination of normalizers and pre-tokenizers";
-    return;
-  }
-  pipeline.gguf.model = "gpt2";
-  pipeline.gguf.pre = pre->name;
-  for (const auto& [left, right] : merges) pipeline.gguf.merges.push_back(left + " " + right);
-  fill_gguf_tokens(pipeline);
-}
-
-// SentencePiece's kind: a piece's score is what its first merge's rank says.
-void fill_gguf_llama(Pipeline& pipeline, const std::vector<std::pair<std::string, std::string>>& merges) {
-  const std::string probe = normalize_all(pipeline.normalizers, "a b", true);
-  const std::string mark(kMetaSpace);
-  if (probe != mark + "a" + mark + "b" && probe != "a" + mark + "b") {
-    pipeline.gguf_problem = "llama.cpp's SentencePiece kind normalises otherwise";
-    return;
-  }
-  pipeline.gguf.model = "llama";
-  pipeline.gguf.add_space_prefix = probe.starts_with(mark);
-  fill_gguf_tokens(pipeline);
-  std::map<std::string, float> rank;
-  for (std::size_t i = 0; i < merges.size(); ++i) {
-    rank.try_emplace(merges[i].first + merges[i].second, -static_cast<float>(i) - 1.0F);
-  }
-  for (const std::string& token : pipeline.gguf.tokens) {
-    const auto found = rank.find(token);
-    pipeline.gguf.scores.push_back(found == rank.end() ? 0.0F : found->second);
-  }
-}
-
 void check_top(const Json& json, const std::string& where) {
   if (!json.is_object()) fail(where, ": expected a JSON object");
   for (const auto& [key, value] : json.items()) {
@@ -179,42 +120,99 @@ void check_top(const Json& json, const std::string& where) {
   }
 }
 
+// [piece, score] by id.
+std::vector<double> read_scored_vocabulary(const Json& model, Vocabulary& out, const std::string& where) {
+  const Json& vocab = required(model, "vocab", where);
+  if (!vocab.is_array()) fail(where, ": vocab is no list of pieces and scores");
+  std::vector<double> scores;
+  for (const Json& entry : vocab) {
+    const bool pair = entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_number();
+    if (!pair) fail(where, ": vocab: ", json_excerpt(entry), " is no [piece, score]");
+    out.add(std::ssize(scores), entry[0].get<std::string>(), where);
+    scores.push_back(entry[1].get<double>());
+  }
+  return scores;
+}
+
+std::string model_type(const Json& model, const std::string& where) {
+  // Files from before 2020 have no type; they are BPE where there are merges.
+  if (model.is_object() && !model.contains("type") && model.contains("merges")) return "BPE";
+  return component_type(model, where);
+}
+
+// The model, and the vocabulary with the added tokens behind it.
+class ModelReader {
+ public:
+  ModelReader(const Json& file, const TokenizerConfig& config, Pipeline& pipeline)
+      : file_(file), config_(config), pipeline_(pipeline), where_(pipeline.where + ": model") {}
+
+  void read() {
+    const Json& model = required(file_, "model", pipeline_.where);
+    const std::string type = model_type(model, where_);
+    if (type == "BPE") return read_bpe(model);
+    if (type == "Unigram") return read_unigram(model);
+    fail_unknown_type(type, {"BPE", "Unigram"}, where_);
+  }
+
+ private:
+  void add_tokens_behind() {
+    std::vector<AddedToken> added = added_tokens(file_, pipeline_.where);
+    add_tokens(added, *vocabulary_, where_);
+    add_config_tokens(config_, *vocabulary_, added);
+    pipeline_.vocabulary = vocabulary_;
+    pipeline_.added = AddedTokens(std::move(added), [&](std::string_view text) {
+      return normalize_all(pipeline_.normalizers, text, true);
+    });
+  }
+
+  void read_bpe(const Json& model) {
+    check_options(model, kBpeKeys, where_);
+    read_vocabulary(model, *vocabulary_, where_);
+    add_tokens_behind();
+    MergeBpeOptions options = read_options(model, *vocabulary_, where_);
+    options.byte_level = pipeline_.pre_tokenizers.byte_level;
+    pipeline_.unk_token_id = options.unknown.unknown_id;
+    const auto merges = read_merges(model, where_);
+    pipeline_.model = make_merge_bpe(vocabulary_, merges, options, where_);
+    fill_gguf(pipeline_, file_.value("normalizer", Json()), options, merges);
+  }
+
+  void read_unigram(const Json& model) {
+    check_options(model, kUnigramKeys, where_);
+    UnigramOptions options;
+    options.scores = read_scored_vocabulary(model, *vocabulary_, where_);
+    options.byte_fallback = json_get_or<bool>(model, "byte_fallback", false, where_);
+    options.byte_level = pipeline_.pre_tokenizers.byte_level;
+    const auto unknown = json_get_or<std::int64_t>(model, "unk_id", -1, where_);
+    if (unknown >= 0) {
+      if (!vocabulary_->contains(unknown)) fail(where_, ": unk_id ", unknown, " is not in the vocabulary");
+      options.unknown_id = static_cast<std::int32_t>(unknown);
+    }
+    pipeline_.unk_token_id = options.unknown_id;
+    pipeline_.model = make_unigram(*vocabulary_, std::move(options), where_);
+    add_tokens_behind();
+    pipeline_.gguf_problem = "it is a Unigram model, which GGUF files of decoders do not have";
+  }
+
+  const Json& file_;
+  const TokenizerConfig& config_;
+  Pipeline& pipeline_;
+  std::string where_;
+  std::shared_ptr<Vocabulary> vocabulary_ = std::make_shared<Vocabulary>();
+};
+
 }  // namespace
 
-std::shared_ptr<Pipeline> pipeline_from_json(const Json& json, const std::string& where) {
+std::shared_ptr<Pipeline> pipeline_from_json(const Json& json, const std::string& where,
+                                             const TokenizerConfig& config) {
   check_top(json, where);
-  const Json model = json_get<Json>(json, "model", where);
-  const std::string model_where = where + ": model";
-  // Files from before 2020 have no type; they are BPE where there are merges.
-  const std::string type = model.is_object() && !model.contains("type") && model.contains("merges")
-                               ? "BPE"
-                               : component_type(model, model_where);
-  if (type != "BPE") fail_unknown_type(type, {"BPE"}, model_where);
-  check_options(model, kModelKeys, model_where);
-
   auto pipeline = std::make_shared<Pipeline>();
   pipeline->where = where;
   pipeline->normalizers = normalizers_from_json(json.value("normalizer", Json()), where);
   pipeline->pre_tokenizers = pre_tokenizers_from_json(json.value("pre_tokenizer", Json()), where);
   pipeline->decoders = decoders_from_json(json.value("decoder", Json()), where);
-  std::vector<AddedToken> added = added_tokens(json, where);
-  pipeline->vocabulary = read_vocabulary(model, added, model_where);
-  pipeline->added = AddedTokens(std::move(added), [&](std::string_view text) {
-    return normalize_all(pipeline->normalizers, text, true);
-  });
-  MergeBpeOptions options = read_options(model, *pipeline->vocabulary, model_where);
-  options.byte_level = pipeline->pre_tokenizers.byte_level;
-  pipeline->unk_token_id = options.unknown.unknown_id;
-  const auto merges = read_merges(model, model_where);
-  pipeline->model = make_merge_bpe(pipeline->vocabulary, merges, options, model_where);
+  ModelReader(json, config, *pipeline).read();
   apply_post_processor(json.value("post_processor", Json()), where + ": post_processor", *pipeline);
-  if (options.byte_level) {
-    fill_gguf_gpt2(*pipeline, options.ignore_merges, merges);
-  } else if (options.unknown.byte_fallback && pipeline->pre_tokenizers.steps.empty()) {
-    fill_gguf_llama(*pipeline, merges);
-  } else {
-    pipeline->gguf_problem = "it is neither byte-level BPE nor SentencePiece's kind";
-  }
   return pipeline;
 }
 

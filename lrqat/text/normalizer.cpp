@@ -141,7 +141,10 @@ std::unique_ptr<const Normalizer> make_sentencepiece_normalizer(bool add_prefix,
 
 std::string normalize_all(const Normalizers& normalizers, std::string_view text, bool at_start) {
   std::string out(text);
-  for (const auto& normalizer : normalizers) out = normalizer->normalize(out, at_start);
+  for (const auto& normalizer : normalizers) {
+    out = normalizer->normalize(out, at_start);
+    check_growth(out.size(), text.size());
+  }
   return out;
 }
 

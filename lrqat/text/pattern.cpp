@@ -159,6 +159,14 @@ void split_by(const Pattern& pattern, SplitBehavior behavior, bool invert, std::
   }
 }
 
+void check_growth(std::size_t size, std::size_t original) {
+  // The largest that Unicode does is 11 times (NFKC of U+FDFA); the rest is for short texts.
+  constexpr std::size_t kTimes = 32, kShort = std::size_t{1} << 20;
+  if (size <= kShort || size / kTimes <= original) return;
+  fail("the tokenizer's normalizers or decoders make more than ", size / kShort, " MiB of ", original,
+       " bytes of text: its replacements multiply the text, so the tokenizer's file is broken or hostile");
+}
+
 std::string replace_all(const Pattern& pattern, std::string_view text, std::string_view content) {
   std::string out;
   out.reserve(text.size());
@@ -167,6 +175,7 @@ std::string replace_all(const Pattern& pattern, std::string_view text, std::stri
   MatchIterator matches(pattern, text);
   while (const std::optional<Span> match = matches.next()) {
     out.append(text.substr(end, match->begin - end)).append(content);
+    check_growth(out.size(), text.size());
     end = match->end;
   }
   return out.append(text.substr(end));

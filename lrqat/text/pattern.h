@@ -61,4 +61,8 @@ void split_by(const Pattern& pattern, SplitBehavior behavior, bool invert, std::
 
 std::string replace_all(const Pattern& pattern, std::string_view text, std::string_view content);
 
+// Error where a tokenizer's steps make much more of a text than any real one does: a file may have steps that
+// would fill the memory.
+void check_growth(std::size_t size, std::size_t original);
+
 }  // namespace lrqat::text

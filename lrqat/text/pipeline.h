@@ -13,6 +13,7 @@
 #include "lrqat/text/gguf_vocabulary.h"
 #include "lrqat/text/normalizer.h"
 #include "lrqat/text/pre_tokenizer.h"
+#include "lrqat/text/tokenizer_config.h"
 #include "lrqat/text/vocabulary.h"
 #include "lrqat/text/word_model.h"
 
@@ -44,8 +45,9 @@ struct Pipeline {
 // Adds the vocabulary's special ids from their pieces' names; empty names are skipped.
 std::optional<std::int32_t> id_of_piece(const Pipeline& pipeline, std::string_view piece);
 
-// From tokens, types and merges or scores (Tokenizer::to_gguf gives the same back).
-std::shared_ptr<Pipeline> pipeline_from_vocabulary(const GgufVocabulary& vocabulary,
-                                                   const std::string& where);
+// From tokens, types and merges or scores (Tokenizer::to_gguf gives the same back), and the tokens of
+// `config`.
+std::shared_ptr<Pipeline> pipeline_from_vocabulary(const GgufVocabulary& vocabulary, const std::string& where,
+                                                   const TokenizerConfig& config = {});
 
 }  // namespace lrqat::text

@@ -17,21 +17,7 @@ StringSet::StringSet(std::vector<std::pair<std::string, std::int32_t>> entries) 
 
 std::optional<StringSet::Match> StringSet::match_at(std::string_view text, std::size_t position) const {
   std::optional<Match> longest;
-  auto low = entries_.begin();
-  auto high = entries_.end();
-  // Before each step, [low, high) are the entries that start with the `depth` bytes at `position`.
-  for (std::size_t depth = 0; position + depth < text.size() && low != high; ++depth) {
-    const auto byte = static_cast<unsigned char>(text[position + depth]);
-    const auto byte_at = [depth](const auto& entry) {  // -1: the entry ends here, before all longer ones
-      return entry.first.size() > depth ? static_cast<int>(static_cast<unsigned char>(entry.first[depth]))
-                                        : -1;
-    };
-    low = std::partition_point(low, high, [&](const auto& entry) { return byte_at(entry) < byte; });
-    high = std::partition_point(low, high, [&](const auto& entry) { return byte_at(entry) == byte; });
-    if (low != high && low->first.size() == depth + 1) {
-      longest = Match{{position, position + depth + 1}, low->second};
-    }
-  }
+  for_each_at(text, position, [&](const Match& match) { longest = match; });
   return longest;
 }
 

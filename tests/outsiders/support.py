@@ -65,10 +65,9 @@ def lrqat_error(*arguments):
     return result.stderr
 
 
-def tokenize(path, texts):
-    """Ids of every text by a tokenizer's file or a GGUF model."""
-    flag = "--model" if path.suffix == ".gguf" else "--tokenizer"
-    command = [str(BUILD / "lrqat"), "tokenize", flag, str(path), "--no-special", "--json"]
+def tokenize(path, texts, special=False):
+    """Ids of every text by a tokenizer's file or folder or a GGUF model; `special`: with what is put around a text."""
+    command = [str(BUILD / "lrqat"), "tokenize", "--tokenizer", str(path), "--json"] + ["--no-special"] * (not special)
     lines = "".join(json.dumps(text) + "\n" for text in texts)
     result = subprocess.run(command, input=lines, text=True, capture_output=True, env=ENVIRONMENT)
     assert result.returncode == 0, f"{' '.join(command)}\nended with {result.returncode}\n{result.stderr}"

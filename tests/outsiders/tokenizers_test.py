@@ -339,6 +339,29 @@ def gemma_json(folder):
     return save(tokenizer, folder, "gemma"), tokenizer, specials[:20] + ["\n\n", "\u2581\u2581"]
 
 
+def unigram_vocabulary():
+    """The pieces of Mistral's SentencePiece model with falling scores; some are taken out, so that there are unknown ones."""
+    pieces = pieces_of(DATA / "mistral" / "v1.model")
+    rng = random.Random(5)
+    return [(piece, 0.0 if kind != 1 else -rng.uniform(1, 12) - 0.0001 * i) for i, (piece, _, kind) in enumerate(pieces)
+            if kind != 1 or len(piece) > 1 or piece.isalpha() or piece == "\u2581"]
+
+
+def unigram_json(name, byte_fallback, normalizer=None, **metaspace):
+    def kind(folder):
+        vocab = unigram_vocabulary()
+        if not byte_fallback:
+            vocab = [(piece, score) for piece, score in vocab if not piece.startswith("<0x")]
+        tokenizer = Tokenizer(models.Unigram(vocab, unk_id=0, byte_fallback=byte_fallback))
+        if normalizer is not None:
+            tokenizer.normalizer = normalizer
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", **metaspace)
+        tokenizer.decoder = decoders.Metaspace(replacement="\u2581", **metaspace)
+        tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in ("<s>", "</s>", "<mask>")])
+        return save(tokenizer, folder, name), tokenizer, ["<s>", "</s>", "<mask>", "<unk>"]
+    return kind
+
+
 KINDS = {
     "GPT-2's two files": gpt2_files,
     "GPT-2, tokenizer.json": byte_level_json("gpt2", gpt2_json),
@@ -363,6 +386,10 @@ KINDS = {
     "Metaspace, always, split": metaspace_json("always", prepend_scheme="always", split=True),
     "Metaspace, never, split": metaspace_json("never", prepend_scheme="never", split=True),
     "Gemma's steps": gemma_json,
+    "Unigram": unigram_json("unigram", False, prepend_scheme="always", split=True),
+    "Unigram, bytes": unigram_json("unigram-bytes", True, prepend_scheme="first", split=False),
+    "Unigram, normalised": unigram_json("unigram-nfkc", True, normalizers.Sequence([
+        normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]), prepend_scheme="always", split=True),
 }
 
 

@@ -105,8 +105,21 @@ INSTANTIATE_TEST_SUITE_P(
     Table, BrokenTokenizer,
     ::testing::Values(
         Broken{"top_key", [](Json& j) { j["unheard_of"] = 1; }, "key \"unheard_of\" is not known"},
-        Broken{"model_type", [](Json& j) { j["model"]["type"] = "Unigram"; },
-               "type \"Unigram\" is not supported"},
+        Broken{"model_type", [](Json& j) { j["model"]["type"] = "WordPiece"; },
+               "type \"WordPiece\" is not supported"},
+        Broken{"unigram_vocab", [](Json& j) { j["model"] = {{"type", "Unigram"}, {"vocab", Json::object()}}; },
+               "no list of pieces and scores"},
+        Broken{"unigram_piece",
+               [](Json& j) {
+                 j["model"] = {{"type", "Unigram"}, {"vocab", Json::array({Json::array({"a", "b"})})}};
+               },
+               "is no [piece, score]"},
+        Broken{"unigram_unknown",
+               [](Json& j) {
+                 j["model"] = {
+                     {"type", "Unigram"}, {"unk_id", 7}, {"vocab", Json::array({Json::array({"a", 0.0})})}};
+               },
+               "unk_id 7"},
         Broken{"model_option", [](Json& j) { j["model"]["magic"] = true; }, "option \"magic\" is not known"},
         Broken{"dropout", [](Json& j) { j["model"]["dropout"] = 0.1; }, "option \"dropout\""},
         Broken{"pre_tokenizer", [](Json& j) { j["pre_tokenizer"]["type"] = "Bert"; },
@@ -132,6 +145,24 @@ INSTANTIATE_TEST_SUITE_P(
                "9999"},
         Broken{"no_model", [](Json& j) { j.erase("model"); }, "\"model\" is missing"}),
     [](const auto& info) { return std::string(info.param.name); });
+
+// Each step doubles the text: forty of them would fill any memory.
+TEST(TokenizerJson, NormalizersThatMultiplyTheTextAreStopped) {
+  const TemporaryFolder folder;
+  Json json = small_tokenizer();
+  Json steps = Json::array();
+  for (int i = 0; i < 40; ++i) {
+    steps.push_back({{"type", "Replace"}, {"pattern", {{"String", "e"}}}, {"content", "ee"}});
+  }
+  json["normalizer"] = {{"type", "Sequence"}, {"normalizers", steps}};
+  const Tokenizer tokenizer = load(folder, json);
+  try {
+    tokenizer.encode("hello");
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("multiply the text"), std::string::npos) << error.what();
+  }
+}
 
 // A protobuf field of wire type 2, and the smallest SentencePiece model.
 std::string field(int number, const std::string& bytes) {
