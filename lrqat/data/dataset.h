@@ -22,10 +22,10 @@ struct Document {
   std::size_t prompt_bytes = 0;
 };
 
-// The documents of a file, by its ending: .jsonl (one JSON object a line: its "text", or an Alpaca example
-// with "instruction", "output" and perhaps "input", put into alpaca_prompt), anything else is UTF-8 text, cut
-// at lines that hold nothing but "<|endoftext|>". Error naming file and line where it cannot be read; files
-// without any text are an Error too. Examples without an output are left out.
+// The documents of a file, by its content: rows of JSON objects (rows.h has the layouts; Alpaca's and Dolly's
+// are put into alpaca_prompt), or UTF-8 text, cut at lines that hold nothing but "<|endoftext|>". Error naming
+// file and line where it cannot be read; other kinds of file and files without any text are Errors too. Rows
+// without an answer are left out.
 std::vector<Document> read_training_documents(const std::filesystem::path& path);
 std::vector<std::string> read_documents(const std::filesystem::path& path);  // their texts
 
@@ -34,8 +34,8 @@ std::string alpaca_prompt(const std::string& instruction, const std::string& inp
 
 inline constexpr std::int64_t kNotScored = -100;  // nn::kIgnoreIndex
 
-// All of a file's text as one string, unchanged (perplexity tokenizes a text once, as a whole). For .jsonl
-// the documents joined by a blank line.
+// All of a file's text as one string, unchanged but for a byte order mark (perplexity tokenizes a text once,
+// as a whole). Rows are joined by a blank line.
 std::string read_text(const std::filesystem::path& path);
 
 class PackedDataset {

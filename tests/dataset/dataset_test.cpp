@@ -62,10 +62,9 @@ TEST_F(TextFiles, AlpacaExamplesBecomePromptAndAnswer) {
                           "{\"instruction\": \"Add.\", \"input\": \"1 2\", \"output\": \"3\"}\n"
                           "{\"instruction\": \"Greet.\", \"input\": \"\", \"output\": \"Hi\"}\n"
                           "{\"instruction\": \"Say nothing.\", \"output\": \" \"}\n"
-                          "{\"instruction\": \"Greet.\", \"output\": \"Hi\"}\n"
-                          "{\"text\": \"plain\", \"instruction\": \"not looked at\"}\n");
+                          "{\"instruction\": \"Greet.\", \"output\": \"Hi\"}\n");
   const auto documents = read_training_documents(path);
-  ASSERT_EQ(documents.size(), 4U);
+  ASSERT_EQ(documents.size(), 3U);
   EXPECT_EQ(
       documents[0].text,
       "Below is an instruction that describes a task, paired with an input that provides further context. "
@@ -78,9 +77,90 @@ TEST_F(TextFiles, AlpacaExamplesBecomePromptAndAnswer) {
       "request.\n\n### Instruction:\nGreet.\n\n### Response:Hi");
   EXPECT_EQ(documents[1].text.substr(documents[1].prompt_bytes), "Hi");
   EXPECT_EQ(documents[2].text, documents[1].text);
-  EXPECT_EQ(documents[3].text, "plain");
-  EXPECT_EQ(documents[3].prompt_bytes, 0U);
   EXPECT_NE(error_of("b.jsonl", "{\"instruction\": \"Add.\"}").find("b.jsonl:1"), std::string::npos);
+  const auto text = read_training_documents(
+      write("c.jsonl", "{\"text\": \"plain\", \"instruction\": \"not looked at\", \"messages\": null}\n"));
+  ASSERT_EQ(text.size(), 1U);
+  EXPECT_EQ(text[0].text, "plain");
+  EXPECT_EQ(text[0].prompt_bytes, 0U);
+}
+
+// The same examples in every form and under every name.
+TEST_F(TextFiles, RowsAreReadWhateverTheFileIsCalled) {
+  const std::string one = R"({"instruction": "Add.", "input": "", "output": "3 [}\" \\"})";
+  const std::string two = R"({"instruction": "Say\n", "input": "x, y", "output": "ü", "score": 1})";
+  const std::string lines = one + "\n" + two + "\n";
+  const auto expected = read_training_documents(write("a.jsonl", lines));
+  ASSERT_EQ(expected.size(), 2U);
+  const struct {
+    const char* name;
+    std::string text;
+  } forms[] = {{"a.JSONL", lines},
+               {"a.ndjson", lines},
+               {"a.json", lines},
+               {"a.txt", lines},
+               {"mark.jsonl", "\xEF\xBB\xBF" + lines},
+               {"array.json", "[" + one + "," + two + "]"},
+               {"array.txt", " [\n " + one + " ,\n\n" + two + "\n]\n"},
+               {"dolly.jsonl",
+                "{\"context\": null, \"instruction\": \"Add.\", \"response\": \"3 [}\\\" \\\\\"}\n"
+                "{\"instruction\": \"Say\\n\", \"context\": \"x, y\", \"response\": \"ü\", \"text\": null}\n"}};
+  for (const auto& form : forms) {
+    const auto found = read_training_documents(write(form.name, form.text));
+    ASSERT_EQ(found.size(), expected.size()) << form.name;
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      EXPECT_EQ(found[i].text, expected[i].text) << form.name;
+      EXPECT_EQ(found[i].prompt_bytes, expected[i].prompt_bytes) << form.name;
+    }
+  }
+}
+
+TEST_F(TextFiles, NullInputIsNoInput) {
+  const auto with_null = read_training_documents(
+      write("a.jsonl", "{\"instruction\": \"Add.\", \"input\": null, \"output\": \"3\"}\n"));
+  const auto with_empty = read_training_documents(
+      write("b.jsonl", "{\"instruction\": \"Add.\", \"input\": \"\", \"output\": \"3\"}\n"));
+  EXPECT_EQ(with_null[0].text, with_empty[0].text);
+}
+
+TEST_F(TextFiles, PromptAndCompletionAreOneTextWithTheCompletionLearned) {
+  const auto documents =
+      read_training_documents(write("a.jsonl", "{\"prompt\": \"Two and two is\", \"completion\": \" four\"}\n"));
+  EXPECT_EQ(documents[0].text, "Two and two is four");
+  EXPECT_EQ(documents[0].text.substr(documents[0].prompt_bytes), " four");
+}
+
+TEST_F(TextFiles, ProseThatLooksLikeJsonIsText) {
+  for (const char* text : {"[1] A note.\n", "{a set} of things\n", "{\n  \"not\": \"rows\"\n}\n and prose"}) {
+    EXPECT_EQ(read_documents(write("a.txt", text)), Documents{text});
+  }
+}
+
+TEST_F(TextFiles, AByteOrderMarkIsNoText) {
+  EXPECT_EQ(read_documents(write("a.txt", "\xEF\xBB\xBFGrüße\n")), Documents{"Grüße\n"});
+  EXPECT_EQ(read_text(write("b.txt", "\xEF\xBB\xBFGrüße\n")), "Grüße\n");
+}
+
+TEST_F(TextFiles, OtherKindsOfFileAreNamedWithWhatToDo) {
+  using std::string_view_literals::operator""sv;
+  const struct {
+    std::string_view bytes;
+    const char* name;
+    const char* advice;
+  } kinds[] = {
+      {"\x1f\x8b\x08\x00"sv, "gzip", "gunzip"},       {"PAR1\x15\x04PAR1"sv, "Parquet", "read_parquet"},
+      {"PK\x03\x04\x14"sv, "zip", "unzip"},            {"\xfd\x37\x7a\x58\x5a\x00"sv, "xz", "unxz"},
+      {"\x28\xb5\x2f\xfd\x24"sv, "Zstandard", "unzstd"}, {"\xff\xfeh\0i\0"sv, "UTF-16", "iconv -f UTF-16"},
+      {"\xfe\xff\0h\0i"sv, "UTF-16", "iconv"},         {"h\0e\0l\0l\0o\0"sv, "UTF-16", "iconv -f UTF-16LE"},
+      {"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"sv, "git-lfs", "git lfs pull"},
+  };
+  for (const auto& kind : kinds) {
+    for (const char* file : {"a.txt", "a.jsonl"}) {  // by content, whatever the name
+      const std::string error = error_of(file, kind.bytes);
+      EXPECT_NE(error.find(kind.name), std::string::npos) << error;
+      EXPECT_NE(error.find(kind.advice), std::string::npos) << error;
+    }
+  }
 }
 
 TEST_F(TextFiles, OnlyAnswersOfInstructionDataAreTargets) {
@@ -115,9 +195,19 @@ TEST_F(TextFiles, ErrorsNameFileAndLine) {
   };
   const std::vector<Case> cases = {
       {"broken.jsonl", "{\"text\": \"a\"}\n{\"text\": \n", "broken.jsonl:2"},
-      {"array.jsonl", "[1]\n", "array.jsonl:1: expected a JSON object with a \"text\", found array"},
+      {"array.jsonl", "[1]\n", "array.jsonl:1: expected a JSON object, one a line, found array"},
       {"missing.jsonl", "{\"text\": \"a\"}\n\n{\"content\": \"b\"}\n",
-       "missing.jsonl:3: key \"text\" is missing"},
+       "missing.jsonl:3: found the keys \"content\"; rows that are read: {\"text\"}, {\"instruction\""},
+      {"chat.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n",
+       "chat.jsonl:1: a conversation (keys \"messages\")"},
+      {"turns.jsonl", "{\"prompt\": [{\"role\": \"user\"}], \"completion\": []}\n", "turns.jsonl:1: a conversation"},
+      {"two.jsonl", "{\"text\": \"a\"}\n{\"prompt\": \"a\", \"completion\": \"b\"}\n",
+       "two.jsonl: line 1 is {\"text\"}, line 2 is {\"prompt\""},
+      {"lines.txt", "{\"id\": 5}\n", "lines.txt:1: found the keys \"id\""},
+      {"object.json", "{\n\"rows\": [{\"text\": \"a\"}]\n}\n", "object.json: one JSON object over several lines"},
+      {"row.json", "[{\"text\": \"a\"},\n\n{\"id\": 1}]", "row.json:3: found the keys \"id\""},
+      {"cut.json", "[{\"text\": \"a\"},\n{\"text\": \"b", "cut.json: the JSON array"},
+      {"behind.json", "[{\"text\": \"a\"}] x", "behind.json:1: not valid JSON: something follows"},
       {"number.jsonl", "{\"text\": 5}\n", "number.jsonl:1: key \"text\" has an unexpected value 5"},
       {"empty.jsonl", "\n\n", "empty.jsonl: no text"},
       {"blank.jsonl", "{\"text\": \" \"}\n", "blank.jsonl: no text"},
