@@ -1,15 +1,18 @@
 // lrqat generate: text that follows a prompt, written as it comes.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <iostream>
 #include <memory>
 
+#include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/flags.h"
 #include "lrqat/cli/standard_output.h"
 #include "lrqat/eval/generation.h"
 #include "lrqat/model/open.h"
+#include "lrqat/model/tokenizer_files.h"
 
 namespace lrqat::cli {
 namespace {
@@ -22,6 +25,47 @@ struct GenerateFlags {
   eval::GenerationOptions options;
 };
 
+std::string name_of(const text::Tokenizer& tokenizer, std::int32_t token) {
+  return concat("token ", token, " (", tokenizer.id_to_piece(token).value_or("which the tokenizer does not have"), ")");
+}
+
+// The special tokens that a chat template writes: without them a prompt is no question to a chat model.
+std::vector<std::string> template_tokens(const text::Tokenizer& tokenizer) {
+  std::vector<std::string> found;
+  for (std::int64_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    const auto token = static_cast<std::int32_t>(id);
+    if (!tokenizer.is_special(token)) continue;
+    const std::string piece = tokenizer.id_to_piece(token).value_or("");
+    if (tokenizer.chat_template().find(piece) != std::string::npos) found.push_back(piece);
+  }
+  return found;
+}
+
+// A chat model continues a raw prompt, which is seldom what was meant.
+void note_raw_prompt(const text::Tokenizer& tokenizer, const std::string& prompt, ProgressReporter& progress) {
+  if (tokenizer.chat_template().empty()) return;
+  const auto ids = tokenizer.encode(prompt, /*add_special_tokens=*/false);
+  if (std::any_of(ids.begin(), ids.end(), [&](std::int32_t id) { return tokenizer.is_special(id); })) return;
+  std::string tokens;
+  for (const std::string& piece : template_tokens(tokenizer)) tokens += (tokens.empty() ? "" : ", ") + piece;
+  progress.message(concat("note: this is a chat model, and --prompt is continued as it stands, not answered: no chat "
+                          "template is put around it. For an answer write the prompt in the form of the template",
+                          tokens.empty() ? "" : " (its tokens: " + tokens + ")"));
+}
+
+// Why nothing can be shown.
+std::string nothing_to_show(const text::Tokenizer& tokenizer, const eval::GenerationOptions& options,
+                            const std::vector<std::int32_t>& tokens) {
+  const auto& stops = options.stop_tokens;
+  if (std::find(stops.begin(), stops.end(), tokens.front()) == stops.end()) {
+    return concat("no text: the ", tokens.size(), " generated tokens, from ", name_of(tokenizer, tokens.front()),
+                  " on, have none");
+  }
+  return concat("no text: the model's first token is ", name_of(tokenizer, tokens.front()),
+                ", which ends a text. The prompt is continued, not answered; give one that asks for more, or "
+                "--temperature 1 for another choice");
+}
+
 void run_generate(const GenerateFlags& flags, Context& context) {
   const model::LoadOptions load{parse_compute_type(flags.compute_dtype), at::Device(context.options.device)};
   const model::OpenedModel model = model::open_model(flags.model, load);
@@ -30,6 +74,10 @@ void run_generate(const GenerateFlags& flags, Context& context) {
   options.seed = context.options.seed;
   options.stop_tokens = model.decoder->config().eos_token_id;
   if (const auto end_of_text = tokenizer.eos_token_id()) options.stop_tokens.push_back(*end_of_text);
+  for (const std::int64_t token : model::generation_stop_tokens(model.tokenizer_path)) {
+    options.stop_tokens.push_back(token);
+  }
+  note_raw_prompt(tokenizer, flags.prompt, context.progress);
   const auto prompt = tokenizer.encode(flags.prompt, !flags.no_special);
   text::TokenStream stream(tokenizer);
   std::string text;
@@ -47,9 +95,11 @@ void run_generate(const GenerateFlags& flags, Context& context) {
   write(stream.finish());
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
   if (!context.options.json) {
+    if (text.empty()) fail(nothing_to_show(tokenizer, options, tokens));
     std::cout << "\n";
     return;
   }
+  if (text.empty()) context.progress.message("note: " + nothing_to_show(tokenizer, options, tokens));
   context.print_json({{"prompt", flags.prompt},
                       {"text", text},
                       {"prompt_tokens", prompt},

@@ -26,8 +26,7 @@ text::Tokenizer load(const TokenizeFlags& flags) {
     throw UsageError(
         "give either --model (a model with its tokenizer) or --tokenizer (a tokenizer's file or folder)");
   }
-  return flags.model.empty() ? text::load_tokenizer(flags.tokenizer)
-                             : model::load_model_tokenizer(flags.model);
+  return model::load_model_tokenizer(flags.model.empty() ? flags.tokenizer : flags.model);
 }
 
 Ids parse_ids(const std::string& line, bool json, const std::string& where) {
@@ -86,7 +85,7 @@ Action declare_tokenize(CLI::App& command) {
   auto flags = std::make_shared<TokenizeFlags>();
   command.add_option("--model", flags->model, "a model: Hugging Face folder, GGUF file, converted folder");
   command.add_option("--tokenizer", flags->tokenizer,
-                     "tokenizer.json, tokenizer.model, … or a folder with one");
+                     "tokenizer.json, tokenizer.model, a GGUF file, … or a folder with one");
   command.add_flag("--decode", flags->decode, "lines of ids in, text out");
   command.add_flag("--no-special", flags->no_special,
                    "add no special tokens; with --decode leave them out of the text");

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <fstream>
 #include <optional>
 #include <string_view>
 #include <unordered_set>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/json.h"
 #include "lrqat/formats/weight_source.h"
 
 namespace lrqat::model {
@@ -16,6 +18,8 @@ namespace fs = std::filesystem;
 
 constexpr const char* kVocabularyFile = "tokenizer.gguf";
 constexpr const char* kGenerationConfig = "generation_config.json";
+constexpr const char* kEndOfTurnKey = "tokenizer.ggml.eot_token_id";
+constexpr std::array<const char*, 2> kStopKeys = {kEndOfTurnKey, "tokenizer.ggml.eom_token_id"};
 constexpr std::array<const char*, 12> kTokenizerFiles = {"tokenizer.json",
                                                          "tekken.json",
                                                          "tokenizer_config.json",
@@ -45,10 +49,18 @@ bool has_tokenizer_files(const fs::path& folder) {
                      [&](const char* name) { return fs::is_regular_file(folder / name); });
 }
 
+// By content: --tokenizer and --model take files of any name.
+bool is_gguf(const fs::path& file) {
+  constexpr std::string_view kMagic = "GGUF";
+  std::array<char, kMagic.size()> first{};
+  std::ifstream(file, std::ios::binary).read(first.data(), first.size());
+  return file.extension() == ".gguf" || std::string_view(first.data(), first.size()) == kMagic;
+}
+
 // The GGUF file that a model's vocabulary lies in: the model itself, or the one in a folder that has no
 // tokenizer files; empty where there is none.
 fs::path vocabulary_file(const fs::path& model) {
-  if (!fs::is_directory(model)) return model;
+  if (!fs::is_directory(model)) return is_gguf(model) ? model : fs::path();
   if (has_tokenizer_files(model)) return {};
   if (fs::is_regular_file(model / kVocabularyFile)) return model / kVocabularyFile;
   return formats::gguf_in(model);
@@ -69,6 +81,15 @@ void set_if(formats::GgufWriter& writer, const std::string& key, const std::opti
 void set_token(formats::GgufWriter& writer, const std::string& key,
                const std::optional<std::int32_t>& value) {
   if (value) writer.set(key, static_cast<std::uint32_t>(*value));
+}
+
+// The first token besides EOS that ends an answer; a GGUF file has a key for one.
+std::optional<std::int32_t> end_of_turn(const fs::path& model, const text::GgufVocabulary& vocabulary) {
+  for (const std::int64_t token : generation_stop_tokens(model)) {
+    const bool known = token >= 0 && token < std::ssize(vocabulary.tokens);
+    if (known && token != vocabulary.eos_token_id) return static_cast<std::int32_t>(token);
+  }
+  return std::nullopt;
 }
 
 template <typename T>
@@ -148,6 +169,26 @@ void write_gguf_vocabulary(const text::GgufVocabulary& vocabulary, formats::Gguf
   if (!vocabulary.chat_template.empty()) writer.set("tokenizer.chat_template", vocabulary.chat_template);
 }
 
+std::vector<std::int64_t> generation_stop_tokens(const fs::path& model) {
+  std::vector<std::int64_t> stops;
+  if (const fs::path gguf = vocabulary_file(model); !gguf.empty()) {
+    const formats::GgufFile file(gguf);
+    for (const char* key : kStopKeys) {
+      if (file.has(key)) stops.push_back(file.get<std::int64_t>(key));
+    }
+  }
+  const fs::path path = model / kGenerationConfig;
+  if (!fs::is_regular_file(path)) return stops;
+  const Json config = read_json_file(path);
+  const auto it = config.find("eos_token_id");
+  if (it == config.end() || it->is_null()) return stops;
+  const Json list = it->is_array() ? *it : Json::array({*it});
+  for (const auto id : json_get<std::vector<std::int64_t>>({{"eos_token_id", list}}, "eos_token_id", path.string())) {
+    stops.push_back(id);
+  }
+  return stops;
+}
+
 text::Tokenizer load_model_tokenizer(const fs::path& model) {
   const fs::path gguf = vocabulary_file(model);
   if (gguf.empty()) return text::load_tokenizer(model);
@@ -170,6 +211,7 @@ std::vector<std::string> write_model_vocabulary(const fs::path& model, std::int6
     text::GgufVocabulary vocabulary = text::load_tokenizer(model).to_gguf(vocab_size);
     drop_tokens_without_rows(vocab_size, vocabulary);
     write_gguf_vocabulary(vocabulary, writer);
+    set_token(writer, kEndOfTurnKey, end_of_turn(model, vocabulary));
     return vocabulary.warnings;
   }
   return {"the model has no tokenizer, so the file has no vocabulary and llama.cpp cannot load it"};

@@ -1,7 +1,10 @@
 // A model's tokenizer, wherever the model keeps it: files beside config.json, or metadata of a GGUF file.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <string>
+#include <vector>
 
 #include "lrqat/formats/gguf.h"
 #include "lrqat/text/gguf_vocabulary.h"
@@ -15,8 +18,12 @@ text::GgufVocabulary read_gguf_vocabulary(const formats::GgufFile& file);
 void write_gguf_vocabulary(const text::GgufVocabulary& vocabulary, formats::GgufWriter& writer);
 
 // The tokenizer of a model: a GGUF file, a folder with tokenizer files, or a folder with tokenizer.gguf (or
-// another single GGUF file).
+// another single GGUF file). A tokenizer's own file is taken too.
 text::Tokenizer load_model_tokenizer(const std::filesystem::path& model);
+
+// Tokens besides the tokenizer's own that end a generated text: eos_token_id (one or a list) of the model's
+// generation_config.json, or a GGUF file's end of turn and end of message.
+std::vector<std::int64_t> generation_stop_tokens(const std::filesystem::path& model);
 
 // Puts the model's vocabulary into a GGUF file that is being written: the keys of its own GGUF file as they
 // are, else what its tokenizer comes down to, padded to vocab_size, without tokens beyond it. Returns what llama.cpp will do otherwise

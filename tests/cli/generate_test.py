@@ -44,6 +44,45 @@ def stops_at_end_of_text(folder):
     assert stopped == free[:free.index(free[2]) + 1], (free, stopped)
 
 
+def stops_at_tokens_of_generation_config(folder):
+    """Second end-of-text tokens of chat models stand only there."""
+    model = tiny_model(folder)
+    free = lrqat_json(*arguments(model))["tokens"]
+    for stops in (free[2], [7, free[2]]):
+        (model / "generation_config.json").write_text(json.dumps({"eos_token_id": stops}))
+        stopped = lrqat_json(*arguments(model))["tokens"]
+        assert stopped == free[:free.index(free[2]) + 1], (free, stopped)
+
+
+def says_why_there_is_no_text(folder):
+    """The first token ends the text: no empty line with exit code 0."""
+    model = tiny_model(folder)
+    free = lrqat_json(*arguments(model))["tokens"]
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    piece = next(piece for piece, i in tokenizer["model"]["vocab"].items() if i == free[0])
+    (model / "generation_config.json").write_text(json.dumps({"eos_token_id": [free[0]]}))
+    (model / "tokenizer_config.json").write_text(json.dumps({"eos_token": piece}))
+    stdout, stderr = lrqat(*arguments(model), expect=1)
+    assert stdout == "" and f"first token is token {free[0]}" in stderr and "not answered" in stderr, (stdout, stderr)
+
+
+def notes_a_raw_prompt_to_a_chat_model(folder):
+    model = tiny_model(folder)
+    _, stderr = lrqat(*arguments(model))
+    assert "chat" not in stderr, stderr
+    token = {"content": "<|user|>", "special": True}
+    (model / "tokenizer_config.json").write_text(json.dumps({
+        "chat_template": "{% for m in messages %}<|user|>{{ m.content }}{% endfor %}", "added_tokens_decoder": {"255": token}}))
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"].pop("th")  # token 255 is free for it
+    tokenizer["model"]["merges"] = []
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    _, stderr = lrqat(*arguments(model))
+    assert "chat model" in stderr and "<|user|>" in stderr and "not answered" in stderr, stderr
+    _, stderr = lrqat("generate", "--model", model, "--prompt", "<|user|>The capital", "--max-tokens", 4)
+    assert "chat model" not in stderr, stderr
+
+
 def refuses(folder):
     model = tiny_model(folder)
     for more, code, message in [
@@ -60,4 +99,5 @@ def refuses(folder):
 
 
 if __name__ == "__main__":
-    main([json_document, seeds_decide_samples, stops_at_end_of_text, refuses])
+    main([json_document, seeds_decide_samples, stops_at_end_of_text, stops_at_tokens_of_generation_config,
+          says_why_there_is_no_text, notes_a_raw_prompt_to_a_chat_model, refuses])
