@@ -93,7 +93,7 @@ Json memory_parts(const train::Recipe& recipe, const Shapes& shapes, const model
   std::int64_t training = 0;
   for (const char* part : {"gradients", "optimizer", "activations", "teacher", "transient"})
     training += parts[part].get<std::int64_t>();
-  parts["preparing"] = std::max<std::int64_t>(train::calibration_bytes(recipe, decoder) - training, 0);
+  parts["calibration"] = std::max<std::int64_t>(train::calibration_bytes(recipe, decoder) - training, 0);
   parts["embedding_and_head"] = bytes(shapes.head_stored);  // pages of the file, as the teacher's
   parts["program"] = bytes(kProgram);
   return parts;

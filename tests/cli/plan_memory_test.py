@@ -78,7 +78,7 @@ def a_hessian_is_planned_and_held_once(folder):
     hessian = 4 * 6144 * 6144 / MIB  # 144
     flags = [*SHORT, "--granularity", "group:32", "--calibration-tokens", 512]
     parts, used = compare(folder, path, *flags, "--init", "gptq", least=hessian)
-    assert parts["preparing"] > hessian * MIB / 2, parts
+    assert parts["calibration"] > hessian * MIB / 2, parts
     assert used < 2.5 * hessian + 200, "the factor is made in the Hessian's memory"
 
 
