@@ -56,9 +56,13 @@ const Row* find_class(const Row (&rows)[n], std::string_view name) {
   return found == std::end(rows) ? nullptr : &*found;
 }
 
+const std::string& class_name(const TokenizerConfig& config) {
+  return config.tokenizer_class.empty() ? config.family_class : config.tokenizer_class;
+}
+
 const ByteLevelClass& byte_level_class(const TokenizerConfig& config, const std::string& where) {
+  if (const ByteLevelClass* found = find_class(kByteLevelClasses, class_name(config))) return *found;
   if (config.tokenizer_class.empty()) return kByteLevelClasses[0];
-  if (const ByteLevelClass* found = find_class(kByteLevelClasses, config.tokenizer_class)) return *found;
   std::string known;
   for (const ByteLevelClass& row : kByteLevelClasses) known.append(known.empty() ? "" : ", ").append(row.name);
   fail(where, ": how tokenizer_class \"", config.tokenizer_class, "\" (", config.where,
@@ -161,11 +165,11 @@ Json tokenizer_json_of_byte_level(const std::filesystem::path& vocabulary, const
 }
 
 bool is_sentencepiece_class(const TokenizerConfig& config) {
-  return find_class(kSentencePieceClasses, config.tokenizer_class) != nullptr;
+  return find_class(kSentencePieceClasses, class_name(config)) != nullptr;
 }
 
 Json tokenizer_json_of_sentencepiece(const GgufVocabulary& vocabulary, TokenizerConfig& config) {
-  const SentencePieceClass* row = find_class(kSentencePieceClasses, config.tokenizer_class);
+  const SentencePieceClass* row = find_class(kSentencePieceClasses, class_name(config));
   LRQAT_CHECK(row != nullptr);
   Json vocab = Json::object(), added = Json::array();
   for (std::size_t id = 0; id < vocabulary.tokens.size(); ++id) {

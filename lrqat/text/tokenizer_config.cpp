@@ -131,13 +131,16 @@ std::string chat_template_of(const Json& config, const fs::path& folder) {
   return {};
 }
 
-std::string tokenizer_class_of(const Json& config, const fs::path& folder, const std::string& where) {
+std::string tokenizer_class_of(const Json& config, const std::string& where) {
   auto name = json_get_or<std::string>(config, "tokenizer_class", "", where);
   if (name.ends_with("Fast")) name.resize(name.size() - 4);
   // These say only which program reads it.
-  const bool says_nothing = name.empty() || name == "PreTrainedTokenizer" || name == "TokenizersBackend" ||
+  const bool says_nothing = name == "PreTrainedTokenizer" || name == "TokenizersBackend" ||
                             name == "PythonBackend" || name == "MistralCommonBackend";
-  if (!says_nothing) return name;
+  return says_nothing ? "" : name;
+}
+
+std::string family_class_of(const fs::path& folder) {
   const fs::path path = folder / "config.json";
   const auto model_type = json_get_or<std::string>(read_object(path), "model_type", "", path.string());
   for (const auto& row : kFamilies) {
@@ -166,7 +169,8 @@ TokenizerConfig read_tokenizer_config(const fs::path& folder) {
   const fs::path encoder = folder / "added_tokens.json";
   out.tokens = numbered_tokens(config, read_object(encoder), encoder.string(), special, out.where);
   out.tokens.insert(out.tokens.end(), named.begin(), named.end());
-  out.tokenizer_class = tokenizer_class_of(config, folder, out.where);
+  out.tokenizer_class = tokenizer_class_of(config, out.where);
+  out.family_class = family_class_of(folder);
   out.add_bos_token = flag(config, "add_bos_token");
   out.add_eos_token = flag(config, "add_eos_token");
   out.add_prefix_space = flag(config, "add_prefix_space");

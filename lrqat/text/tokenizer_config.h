@@ -18,7 +18,8 @@ struct TokenizerConfig {
   static constexpr std::int32_t kNoId = -1;  // of a token that no file gives an id
 
   std::string where = "tokenizer_config.json";
-  std::string tokenizer_class;  // without "Fast"; where the files name none, that of config.json's model_type
+  std::string tokenizer_class;  // without "Fast"; empty where the files name none
+  std::string family_class;     // that of the model's family (config.json)
   std::vector<AddedToken> tokens;
   bool has_options = false;  // the tokens with ids have their options too (added_tokens_decoder)
   std::map<std::string, std::string> named;  // "bos_token" …; empty text: said to be none

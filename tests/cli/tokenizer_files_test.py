@@ -55,6 +55,15 @@ def unknown_classes_are_named(folder):
     assert "MartianTokenizer" in stderr and "Qwen2Tokenizer" in stderr and "tokenizer.json" in stderr, stderr
 
 
+def a_family_alone_refuses_nothing(folder):
+    """A Llama with vocab.json and merges.txt, as SmolLM is, and no word on the class: GPT-2's."""
+    model = tiny_model(folder)
+    (model / "tokenizer.json").unlink()
+    expected = slow_files(model, "GPT2Tokenizer")
+    (model / "tokenizer_config.json").unlink()
+    assert ids(model) == expected, (ids(model), expected)
+
+
 def tokens_beside_tokenizer_json(folder):
     model = tiny_model(folder)
     (model / "tokenizer_config.json").write_text(json.dumps({
@@ -83,5 +92,5 @@ def files_of_any_name(folder):
 
 
 if __name__ == "__main__":
-    main([without_tokenizer_json, unknown_classes_are_named, tokens_beside_tokenizer_json,
+    main([without_tokenizer_json, unknown_classes_are_named, a_family_alone_refuses_nothing, tokens_beside_tokenizer_json,
           files_of_any_name])
