@@ -152,7 +152,7 @@ train::Recipe recipe_to_run(const TrainFlags& flags, Context& context) {
 }
 
 void run_train(const TrainFlags& flags, Context& context) {
-  const train::Recipe recipe = recipe_to_run(flags, context);
+  const train::Recipe asked = recipe_to_run(flags, context);
   train::TrainOptions options;
   options.run = flags.out;
   options.resume = flags.resume;
@@ -161,14 +161,14 @@ void run_train(const TrainFlags& flags, Context& context) {
   options.make_evaluate = make_evaluate;
   options.on_prepared = [] { prepared = true; };
   handle_signals(request_stop);
-  const train::TrainResult result = train::train(recipe, options, context.progress);
+  const train::TrainResult result = train::train(asked, options, context.progress);
+  const train::Recipe& recipe = result.run->recipe();  // as it was fitted to the model
   if (result.interrupted) {
     fail("stopped after step ", result.steps, " of ", recipe.steps,
          "; continue with `lrqat train --resume --out ", flags.out, "`");
   }
   handle_signals(SIG_DFL);
   Json json = describe(result, flags.out);
-  recipe = train::Run::open(flags.out).recipe();  // as it was fitted to the model
   if (!recipe.eval_data.empty()) add_comparison(json, flags.out, recipe, context.options, context.progress);
   result.run->save_result(json);
   context.options.json ? context.print_json(json) : print_text(json);

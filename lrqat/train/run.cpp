@@ -262,7 +262,6 @@ void Run::save_prepared(const model::Decoder& decoder) const {
   save_tensors(path_ / "prepared.safetensors", tensors);
 }
 
-
 bool Run::has_checkpoint() const { return fs::is_regular_file(path_ / "checkpoints" / "index.json"); }
 
 Run::Index Run::index() const {
