@@ -58,7 +58,12 @@ std::vector<std::int32_t> generate(const model::Decoder& decoder, std::span<cons
   while (static_cast<std::int64_t>(out.size()) < options.max_tokens) {
     hidden = out.empty() ? prompt_hidden(decoder, as_batch(prompt), cache)
                          : decoder.forward(as_batch(std::span(out).last(1)), &cache).select(1, 0);
-    const std::int64_t token = sample_token(decoder.logits(hidden)[0], options, random);
+    const at::Tensor logits = decoder.logits(hidden)[0];
+    if (!logits.isfinite().all().item<bool>()) {
+      fail("the model computes values that are not finite numbers, as after training that diverged or from a "
+           "damaged file, so there is no next token");
+    }
+    const std::int64_t token = sample_token(logits, options, random);
     out.push_back(static_cast<std::int32_t>(token));
     const bool wanted = !on_token || on_token(out.back());
     if (!wanted || std::count(options.stop_tokens.begin(), options.stop_tokens.end(), token) > 0) break;

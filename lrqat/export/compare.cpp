@@ -29,7 +29,8 @@ void add_difference(const at::Tensor& a, const at::Tensor& b, TensorDifference& 
   if (elements == 0) return;
   difference.elements += elements;
   const at::Tensor by = (a - b).abs().masked_select(differs);
-  const double largest = at::nan_to_num(by, std::numeric_limits<double>::infinity()).max().item<double>();
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const double largest = at::nan_to_num(by, kInfinity, kInfinity).max().item<double>();
   difference.largest_difference = std::max(difference.largest_difference, largest);
 }
 

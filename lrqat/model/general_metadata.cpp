@@ -73,18 +73,17 @@ Repository repository_of_folder(const fs::path& folder) {
 }
 
 void add_repository(const std::string& prefix, const Repository& repository, GeneralMetadata& metadata) {
-  if (repository.name.empty()) return;
-  metadata[prefix + "name"] = repository.name;
-  if (repository.organization.empty()) return;
-  metadata[prefix + "organization"] = repository.organization;
-  metadata[prefix + "repo_url"] =
-      "https://huggingface.co/" + repository.organization + "/" + repository.name;
+  if (!repository.name.empty()) metadata[prefix + "name"] = repository.name;
+  if (!repository.organization.empty()) metadata[prefix + "organization"] = repository.organization;
 }
 
 void add_base_models(const std::vector<std::string>& ids, GeneralMetadata& metadata) {
   std::uint32_t count = 0;
   for (const std::string& id : ids) {
-    if (is_repository(id)) add_repository(concat("general.base_model.", count++, "."), repository_of(id), metadata);
+    if (!is_repository(id)) continue;
+    const std::string prefix = concat("general.base_model.", count++, ".");
+    add_repository(prefix, repository_of(id), metadata);
+    if (id.find('/') != std::string::npos) metadata[prefix + "repo_url"] = "https://huggingface.co/" + id;
   }
   if (count > 0) metadata["general.base_model.count"] = count;
 }

@@ -129,7 +129,7 @@ def a_hugging_face_models_name_and_licence_go_along(folder):
     (model / "generation_config.json").write_text('{"eos_token_id": [7, 9], "temperature": 0.6}')
     run, folder_of_integers = converted(folder, model)
     expected = {"general.name": "Tiny-Llama", "general.organization": "anyone", "general.license": "apache-2.0",
-                "general.repo_url": "https://huggingface.co/anyone/Tiny-Llama", "general.languages": ["en", "de"],
+                "general.languages": ["en", "de"],
                 "general.tags": ["chat", "small"], "general.base_model.count": 1, "general.base_model.0.name": "Base-1B",
                 "general.base_model.0.organization": "someone",
                 "general.base_model.0.repo_url": "https://huggingface.co/someone/Base-1B"}

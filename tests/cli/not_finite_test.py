@@ -74,6 +74,8 @@ def figures_that_are_no_numbers_are_failures(folder):
                         ("compare", model, broken), ("compare", broken, model)):
             stdout, stderr = lrqat(*command, *flags, expect=1)
             assert str(broken) in stderr and "finite" in stderr and not stdout, (command, stdout, stderr)
+        stdout, stderr = lrqat("generate", "--model", broken, "--prompt", "The", expect=1)
+        assert "finite" in stderr and not stdout.strip(), (stdout, stderr)
 
 
 main([convert_refuses_what_diverged, float16_is_not_made_infinite, figures_that_are_no_numbers_are_failures])

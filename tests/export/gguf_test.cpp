@@ -149,6 +149,32 @@ TEST_F(GgufExport, WritesTheRestAsAsked) {
   EXPECT_EQ(type_with("q8_0", 2), GgmlType::Q8_0);
 }
 
+// By default, as llama.cpp's own quantizer does; blocks of 256 are Q6_K's.
+TEST_F(GgufExport, ChoosesTypesForTheRest) {
+  formats::ModelConfig wide = fixtures::small_config();
+  wide.hidden_size = wide.intermediate_size = 256;
+  const auto types = [&](const formats::ModelConfig& config, int num_bits, formats::DType dtype) {
+    const auto model = fixtures::open_with_integers(float_model(config, dtype), num_bits, "channel");
+    const ExportReport report = export_model(find_exporter("gguf"), model, out_, {}, progress_);
+    const formats::GgufFile file(out_);
+    const auto embedding = file.at("token_embd.weight").type, head = file.at("output.weight").type;
+    EXPECT_EQ(embedding, head);
+    EXPECT_EQ(file.at("output_norm.weight").type, GgmlType::F32);
+    EXPECT_EQ(report.rounded.size(), 2U);
+    EXPECT_EQ(report.tensors - report.bit_exact_tensors, 2);
+    expect_holds_products(out_, *model.decoder);
+    return head;
+  };
+  EXPECT_EQ(types(wide, 4, formats::DType::F32), GgmlType::Q6_K);
+  EXPECT_EQ(types(wide, 4, formats::DType::BF16), GgmlType::Q6_K);
+  EXPECT_EQ(types(wide, 8, formats::DType::F32), GgmlType::Q8_0);
+  EXPECT_EQ(types(fixtures::small_config(), 4, formats::DType::F16), GgmlType::Q8_0);
+  const auto floats = model::open_model(float_model(wide));
+  const ExportReport report = export_model(find_exporter("gguf"), floats, out_, {}, progress_);
+  EXPECT_EQ(report.bit_exact_tensors, report.tensors);
+  EXPECT_TRUE(report.rounded.empty());
+}
+
 TEST_F(GgufExport, KeepsSixteenBits) {
   for (const auto& [dtype, type] :
        {std::pair{formats::DType::F16, GgmlType::F16}, std::pair{formats::DType::BF16, GgmlType::BF16}}) {
@@ -300,7 +326,7 @@ TEST_F(ReadBack, NoticesAnotherModelsFile) {
 // ---- refusals
 
 TEST_F(GgufExport, RefusesScalesThatAreNotFloat16) {
-  for (const float scale : {0.1F, 1e-9F, 1e6F, std::numeric_limits<float>::infinity()}) {
+  for (const float scale : {0.1F, 1e-9F, 1e6F}) {
     auto model = fixtures::open_with_integers(float_model(fixtures::small_config()), 4, "channel");
     auto weight = fixtures::random_integers(96, 64, 4, "channel", 5);
     weight.scale[7] = scale;
@@ -309,9 +335,25 @@ TEST_F(GgufExport, RefusesScalesThatAreNotFloat16) {
     expect_error<Error>([&] { run(model); },
                         {"model.layers.1.mlp.up_proj", "float16", "--scale-type float16", "lrqat convert"});
     expect_no_file();
-    if (!std::isfinite(scale)) continue;
     EXPECT_EQ(run(model, {.matrices = "f32"}).tensors, 21);  // float32 holds them
     fs::remove(out_);
+  }
+}
+
+TEST_F(GgufExport, RefusesScalesThatAreNotFinite) {
+  for (const float scale : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    auto model = fixtures::open_with_integers(float_model(fixtures::small_config()), 4, "channel");
+    auto weight = fixtures::random_integers(96, 64, 4, "channel", 5);
+    weight.scale[7] = scale;
+    model.decoder->find_linear("model.layers.1.mlp.up_proj")
+        ->set_weight(std::make_shared<quant::IntegerWeight>("up", weight));
+    for (const char* format : {"gguf", "hf", "gptq", "compressed-tensors"}) {
+      expect_error<Error>([&] { export_model(find_exporter(format), model, out_, {}, progress_); },
+                          {"model.layers.1.mlp.up_proj", "not finite"});
+    }
+    expect_error<Error>([&] { model::save_converted(*model.decoder, *model.source, out_); },
+                        {"model.layers.1.mlp.up_proj", "not finite"});
+    expect_no_file();
   }
 }
 
@@ -347,8 +389,11 @@ TEST_F(GgufExport, RefusesUnknownOptions) {
 
 TEST_F(GgufExport, RefusesTargetsThatAreNoFile) {
   const auto model = fixtures::open_with_integers(float_model(fixtures::small_config()), 4, "channel");
-  out_ = folder_.path();
+  out_ = folder_.path() / "folder";
+  fs::create_directory(out_);
   expect_error<Error>([&] { run(model); }, {"is a folder", "model.gguf"});
+  out_ = folder_.path();  // where the model lies
+  expect_error<Error>([&] { run(model); }, {"never replaced"});
   out_ = folder_.path() / "nowhere" / "m.gguf";
   expect_error<Error>([&] { run(model); }, {"nowhere"});
 }
