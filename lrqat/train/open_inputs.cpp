@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "lrqat/base/cpu.h"
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
 #include "lrqat/model/integer_source.h"
@@ -35,6 +36,20 @@ void check_granularity(const Recipe& recipe, const model::Decoder& decoder) {
   }
 }
 
+// The type of the products is part of a run: another machine keeps it, whatever is fast there.
+void decide_compute(Recipe& recipe, bool decided, ProgressReporter& progress) {
+  const bool open = recipe.compute_dtype == "auto";
+  recipe.compute_dtype = recipe.compute() == quant::ComputeType::bfloat16 ? "bfloat16" : "float32";
+  if (decided && open) {  // of version 1
+    progress.message("the run does not say whether it multiplied in float32 or bfloat16; it goes on in " +
+                     recipe.compute_dtype);
+  } else if (recipe.compute_dtype == "bfloat16" && !has_fast_bfloat16()) {
+    progress.message(concat("bfloat16 products are emulated on this processor, which is slow",
+                            decided ? "; the run keeps the type that it began with"
+                                    : ": --compute-dtype float32 is faster here"));
+  }
+}
+
 }  // namespace
 
 TrainInputs open_inputs(const Recipe& given, bool decided, const MakeEvaluate& make_evaluate,
@@ -45,7 +60,7 @@ TrainInputs open_inputs(const Recipe& given, bool decided, const MakeEvaluate& m
   check_overrides(recipe, *decoder);
   if (!decided) recipe = fit_to_model(recipe, inputs.source, progress);
   check_granularity(recipe, *decoder);
-  recipe.compute_dtype = recipe.compute() == quant::ComputeType::bfloat16 ? "bfloat16" : "float32";
+  decide_compute(recipe, decided, progress);
   if (Run::is_run(recipe.model)) {
     const std::string note = unfinished(Run::open(recipe.model));
     if (!note.empty()) progress.message("--model " + note);

@@ -2,6 +2,7 @@
 when it goes on, runs as models."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -294,11 +295,14 @@ def a_run_of_version_1_goes_on(folder):
     # What lrqat wrote of the tiny model before it read every byte.
     old = {"model": VERSION_1_OF_TINY, "data": now["data"]}
     record.write_text(json.dumps(old))
+    recipe = run / "recipe.toml"
+    recipe.write_text(re.sub('compute-dtype = .*', 'compute-dtype = "auto"', recipe.read_text()))
     lrqat("convert", "--run", run, "--out", folder / "c")
     process = start(["train", "--resume", "--out", run])
     seen = steps_logged(run)
     wait_until(lambda: steps_logged(run) > seen, process)
     assert stop(process, signal.SIGTERM) == 1
+    assert "does not say whether it multiplied in float32 or bfloat16" in process.stderr.read()
     record.write_text(json.dumps({**old, "model": "0" * 64}))
     check_refused(["convert", "--run", run, "--out", folder / "d"], "the model")
 
@@ -373,6 +377,6 @@ VERSION_1_OF_TINY = "4a468627ae946da26c271aac8f53142bfcc88480dd2775ed40d3a86b544
 main([a_run_saves_by_time, what_can_be_refused_leaves_no_folder, a_signal_while_preparing_ends_at_once,
       a_kill_at_any_moment_locks_nobody_out, sighup_stops_a_run_but_not_under_nohup, damaged_files_are_named,
       files_may_be_moved_and_saving_changed, one_program_trains_a_run_and_others_read_it,
-      leftovers_of_killed_programs_are_swept, every_byte_of_model_and_texts_counts, a_run_of_version_1_goes_on, arithmetic_and_threads_belong_to_the_run,
-      a_run_is_a_model_to_train_from, unfinished_runs_are_named, half_a_line_is_no_obstacle,
+      leftovers_of_killed_programs_are_swept, every_byte_of_model_and_texts_counts, a_run_of_version_1_goes_on,
+      arithmetic_and_threads_belong_to_the_run, a_run_is_a_model_to_train_from, unfinished_runs_are_named, half_a_line_is_no_obstacle,
       plan_refuses_the_data_that_train_refuses])
