@@ -144,7 +144,7 @@ TaskDefinition parse_task(const Json& json, const std::string& where) {
   task.metrics = texts(json, "metrics", where);
   parse_few_shot(task, json, where);
   check_parts(task, where);
-  task.definition = json.dump();
+  task.definition = json_text(json);
   return task;
 }
 
