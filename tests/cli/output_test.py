@@ -126,7 +126,7 @@ def json_as_python_writes_it(folder):
     rows = folder / "rows.jsonl"
     train = ("train", "--model", model, "--steps", 1, "--granularity", "channel", "--rank", 2, "--sequence-length", 16,
              "--batch-size", 1)
-    words = "the text goes on and on and on so that it has enough tokens to train on. "
+    words = "the text goes on and on and on so that it has enough tokens to train on. " * 40
     rows.write_text(json.dumps({"text": words, "score": float("nan"), "title": "\ud83d"}) + "\n")
     lrqat_json(*train, "--data", rows, "--out", folder / "fine")
     rows.write_text(json.dumps({"text": words + "\ud83d"}) + "\n")
