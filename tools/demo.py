@@ -1,8 +1,8 @@
 """The main job on a real model, as `make demo` runs it: SmolLM2-135M-Instruct in, a trained 4-bit model out.
 
-Rounds the model to 4 bits, plainly and by GPTQ (the baselines), trains GPTQ's integers further by LR-QAT, measures all of
-them against the float model on a text of another kind than the training text, exports a GGUF file, compares the file with
-the trained integers, and prints one table. Everything is done by build/lrqat; this program only calls it and writes the report.
+Rounds the model to 4 bits, plainly with one scale a channel and with one for 32 weights and by GPTQ (the baselines), trains
+GPTQ's integers further by LR-QAT, exports a GGUF file, compares it with the trained integers, measures all of them against
+the float model on a text of another kind than the training text, and prints one table. Everything is done by build/lrqat; this program only calls it and writes the report.
 
     python -m tools.demo [--steps N] [--windows N] [--out build/demo] [--fresh]
 
@@ -68,18 +68,21 @@ def train(model: Path, out: Path, options: argparse.Namespace) -> dict:
     return result
 
 
-def without_training(model: Path, out: Path, init: str) -> Path:
-    """A baseline on the same grid and range: rounded to nearest (init range), or by GPTQ on the same text (gptq)."""
-    run = out / init
+def without_training(model: Path, out: Path, init: str, granularity: str) -> Path:
+    """A baseline on the same range: rounded to nearest (init range), or by GPTQ on the same text (gptq)."""
+    run = out / f"{init}-{granularity.replace(':', '')}"
     if not run.exists():
         lrqat("train", "--config", ROOT / "recipes" / "demo.toml", "--model", model, "--data",
-              ROOT / "data" / "encyclopedia.txt", "--method", "rtn", "--init", init, "--steps", 0, "--out", run)
+              ROOT / "data" / "encyclopedia.txt", "--method", "rtn", "--init", init, "--granularity", granularity,
+              "--steps", 0, "--out", run)
     return run
 
 
-def measure(model: Path, reference: Path, windows: int) -> dict:
-    return lrqat("perplexity", "--model", model, "--reference", reference, "--data", ROOT / "data" / "novels.txt",
-                 "--context", 512, "--max-windows", windows)
+def measure(reference: Path, models: dict[str, Path], windows: int) -> dict[str, dict]:
+    """Each model against the float one, which runs once for all."""
+    found = lrqat("compare", reference, *models.values(), "--data", ROOT / "data" / "novels.txt", "--context", 512,
+                  "--max-windows", windows)
+    return dict(zip(models, found["models"]))
 
 
 def export(converted: Path, out: Path) -> dict:
@@ -87,16 +90,16 @@ def export(converted: Path, out: Path) -> dict:
     return lrqat("export", "--model", converted, "--format", "gguf", "--out", target, "--force")
 
 
+LABELS = {"rtn_channel": "rounded, a scale a channel", "rtn": "rounded, groups of 32", "gptq": "GPTQ, groups of 32",
+          "lr_qat": "LR-QAT, groups of 32 (the GGUF file)"}
+
+
 def table(report: dict) -> str:
     p, kl, size = report["perplexity"], report["kl_to_float"], report["bytes"]
     mib = lambda n: f"{n / 2**20:.0f} MiB"
-    rows = [
-        ("", "perplexity", "KL to float", "size"),
-        ("float (16 bits)", f"{p['float']:.2f}", "0", mib(size["float"])),
-        ("rounded to 4 bits", f"{p['rtn']:.2f}", f"{kl['rtn']:.4f}", mib(size["quantized"])),
-        ("GPTQ, 4 bits", f"{p['gptq']:.2f}", f"{kl['gptq']:.4f}", mib(size["quantized"])),
-        ("LR-QAT, 4 bits", f"{p['lr_qat']:.2f}", f"{kl['lr_qat']:.4f}", mib(size["quantized"])),
-    ]
+    rows = [("", "perplexity", "KL to float", "size as GGUF"),
+            ("float (16 bits; Q4_1 dequantized)", f"{p['float']:.2f}", "0", mib(size["float"]))]
+    rows += [(label, f"{p[name]:.2f}", f"{kl[name]:.4f}", mib(size["quantized"])) for name, label in LABELS.items()]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     lines.insert(1, "|---|---|---|---|")
     return "\n".join(lines)
@@ -104,7 +107,7 @@ def table(report: dict) -> str:
 
 def summary(report: dict) -> str:
     p, kl = report["perplexity"], report["kl_to_float"]
-    closed = (p["rtn"] - p["lr_qat"]) / (p["rtn"] - p["float"])
+    closed = (p["rtn_channel"] - p["lr_qat"]) / (p["rtn_channel"] - p["float"])
     e = report["exports"][0]
     return f"""# {report['model']}: what LR-QAT gains over rounding and GPTQ
 
@@ -112,8 +115,9 @@ Text: {report['text']} ({report['tokens']} tokens scored), a text of another kin
 
 {table(report)}
 
-LR-QAT closes {closed:.0%} of the perplexity gap that rounding opens; its KL divergence to the float model is {kl['lr_qat'] / kl['rtn']:.2f} of rounding's
-and {kl['lr_qat'] / kl['gptq']:.2f} of GPTQ's, whose integers it starts from.
+The quantized rows have 4 bits and the same size: a block of 32 weights stores a scale in any case. Plain rounding with one scale
+a channel opens a perplexity gap of which LR-QAT closes {closed:.0%}; its KL divergence to the float model is {kl['lr_qat'] / kl['rtn']:.2f} of
+rounding's with the same groups and {kl['lr_qat'] / kl['gptq']:.2f} of GPTQ's, whose integers it starts from.
 
 - trained in {report['seconds']['train']:.0f} s at {report['tokens_per_second']:.0f} tokens/s, peak memory {report['peak_memory_bytes'] / 2**20:.0f} MiB
 - {Path(e['path']).name}: {e['bit_exact_tensors']} of {e['tensors']} tensors bit-exact with the trained integers and scales
@@ -145,26 +149,25 @@ def main() -> None:
         seconds[name] = round(time.monotonic() - begin, 1)
         return result
 
-    rtn = timed("round to nearest", without_training, model, out, "range")
-    gptq = timed("GPTQ", without_training, model, out, "gptq")
+    models = {"rtn_channel": timed("round to nearest, channels", without_training, model, out, "range", "channel"),
+              "rtn": timed("round to nearest, groups", without_training, model, out, "range", "group:32"),
+              "gptq": timed("GPTQ", without_training, model, out, "gptq", "group:32")}
     trained = timed("train", train, model, out, options)
     converted = out / "converted"
     timed("convert", lambda: lrqat("convert", "--run", out / "run", "--out", converted, "--force"))
     exported = timed("export", export, converted, out)
-    rounded_result = timed("measure rounding", measure, rtn, model, options.windows)
-    gptq_result = timed("measure GPTQ", measure, gptq, model, options.windows)
-    trained_result = timed("measure LR-QAT", measure, converted, model, options.windows)
+    models["lr_qat"] = Path(exported["path"])
+    measured = timed("measure", measure, model, models, options.windows)
     sample = timed("generate", lambda: lrqat("generate", "--model", converted, "--prompt", PROMPT, "--max-tokens", 48))
     seconds["train"] = trained["seconds"]
     seconds["total"] = round(time.monotonic() - started, 1)
     report = {
         "model": "SmolLM2-135M-Instruct",
         "text": "data/novels.txt",
-        "tokens": trained_result["tokens"],
-        "perplexity": {"float": trained_result["reference_perplexity"], "rtn": rounded_result["perplexity"],
-                       "gptq": gptq_result["perplexity"], "lr_qat": trained_result["perplexity"]},
-        "kl_to_float": {"rtn": rounded_result["kl_to_reference"], "gptq": gptq_result["kl_to_reference"],
-                        "lr_qat": trained_result["kl_to_reference"]},
+        "tokens": measured["lr_qat"]["tokens"],
+        "perplexity": {"float": measured["lr_qat"]["perplexity"]["a"]}
+        | {name: result["perplexity"]["b"] for name, result in measured.items()},
+        "kl_to_float": {name: result["kl"] for name, result in measured.items()},
         "bytes": {"float": 2 * PARAMETERS, "quantized": exported["bytes"]},
         "exports": [exported],
         "tokens_per_second": trained["tokens_per_second"],

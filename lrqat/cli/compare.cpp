@@ -17,7 +17,7 @@ namespace {
 
 struct CompareFlags {
   std::string reference;
-  std::string model;
+  std::vector<std::string> models;
   std::string data;
   std::string compute_dtype = "float32";
   eval::WindowOptions windows{512};
@@ -77,19 +77,34 @@ void run_compare(const CompareFlags& flags, Context& context) {
   const std::string text = data::read_text(flags.data);
   const model::LoadOptions load{parse_compute_type(flags.compute_dtype), at::Device(context.options.device)};
   const model::OpenedModel reference = model::open_model(flags.reference, load);
-  const model::OpenedModel model = model::open_model(flags.model, load);
   const auto tokens = reference.tokenizer().encode(text);
-  if (tokens != model.tokenizer().encode(text)) {
-    fail("the tokenizers of ", flags.reference, " and ", flags.model,
+  std::vector<model::OpenedModel> models;
+  std::vector<const model::Decoder*> decoders;
+  for (const std::string& path : flags.models) {
+    models.push_back(model::open_model(path, load));
+    decoders.push_back(models.back().decoder.get());
+    if (tokens == models.back().tokenizer().encode(text)) continue;
+    fail("the tokenizers of ", flags.reference, " and ", path,
          " give different tokens for this text; token by token only models with one vocabulary can be "
          "compared");
   }
-  const auto result =
-      eval::divergence(*reference.decoder, *model.decoder, tokens, flags.windows, context.progress);
-  eval::check_finite(result.reference, flags.reference);
-  eval::check_finite(result.model, flags.model);
-  const Json json = describe(result);
-  context.options.json ? context.print_json(json) : print_text(json);
+  const auto results =
+      eval::divergences(*reference.decoder, decoders, tokens, flags.windows, context.progress);
+  eval::check_finite(results.front().reference, flags.reference);
+  for (std::size_t i = 0; i < results.size(); ++i) eval::check_finite(results[i].model, flags.models[i]);
+  if (results.size() == 1) {
+    const Json json = describe(results.front());
+    return context.options.json ? context.print_json(json) : print_text(json);
+  }
+  Json all = Json::array();
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    all.push_back(describe(results[i]));
+    all.back()["model"] = flags.models[i];
+    if (context.options.json) continue;
+    std::cout << (i == 0 ? "" : "\n") << "B                   " << flags.models[i] << "\n";
+    print_text(all.back());
+  }
+  if (context.options.json) context.print_json({{"models", all}});
 }
 
 }  // namespace
@@ -100,7 +115,9 @@ Action declare_compare(CLI::App& command) {
       .add_option("A", flags->reference,
                   "the reference: Hugging Face folder, GGUF file, run or converted folder")
       ->required();
-  command.add_option("B", flags->model, "the model that is compared with it")->required();
+  command.add_option("B", flags->models, "the models that are compared with it, each for itself")
+      ->required()
+      ->expected(1, 1 << 20);
   add_window_flags(command, flags->data, flags->windows);
   command.add_option("--compute-dtype", flags->compute_dtype, "matrix products in float32, bfloat16 or auto")
       ->capture_default_str();

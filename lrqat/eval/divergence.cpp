@@ -39,16 +39,22 @@ void add_chunk(TokenValues& values, const at::Tensor& reference_logits, const at
   append(values.kl, difference.mul_(log_p.exp()).sum(1));
 }
 
-void add_batch(TokenValues& values, const model::Decoder& reference, const model::Decoder& model,
-               const at::Tensor& batch) {
+// `values`: of each model.
+void add_batch(std::vector<TokenValues>& values, const model::Decoder& reference,
+               const std::vector<const model::Decoder*>& models, const at::Tensor& batch) {
   const at::Tensor hidden_reference = scored_hidden(reference, batch);
-  const at::Tensor hidden_model = scored_hidden(model, batch);
-  const at::Tensor targets = scored_targets(batch).to(model.device()).unsqueeze(1);
-  const std::int64_t rows = targets.size(0), step = logit_rows(model.config().vocab_size);
+  std::vector<at::Tensor> hidden;
+  for (const model::Decoder* model : models) hidden.push_back(scored_hidden(*model, batch));
+  const at::Tensor targets = scored_targets(batch).to(reference.device()).unsqueeze(1);
+  const std::int64_t rows = targets.size(0), step = logit_rows(reference.config().vocab_size);
   for (std::int64_t begin = 0; begin < rows; begin += step) {
     const std::int64_t count = std::min(step, rows - begin);
-    add_chunk(values, reference.logits(hidden_reference.narrow(0, begin, count)).to(model.device()),
-              model.logits(hidden_model.narrow(0, begin, count)), targets.narrow(0, begin, count));
+    const at::Tensor logits = reference.logits(hidden_reference.narrow(0, begin, count));
+    for (std::size_t i = 0; i < models.size(); ++i) {
+      const at::Device device = models[i]->device();
+      add_chunk(values[i], logits.to(device), models[i]->logits(hidden[i].narrow(0, begin, count)),
+                targets.narrow(0, begin, count).to(device));
+    }
   }
 }
 
@@ -82,29 +88,40 @@ DivergenceResult summarize(TokenValues values, const Windows& windows, double se
 
 }  // namespace
 
-DivergenceResult divergence(const model::Decoder& reference, const model::Decoder& model,
-                            std::span<const std::int32_t> tokens, const WindowOptions& options,
-                            ProgressReporter& progress) {
-  if (reference.config().vocab_size != model.config().vocab_size) {
-    fail("cannot compare models of different vocabularies: ", model.config().vocab_size,
+std::vector<DivergenceResult> divergences(const model::Decoder& reference,
+                                          const std::vector<const model::Decoder*>& models,
+                                          std::span<const std::int32_t> tokens, const WindowOptions& options,
+                                          ProgressReporter& progress) {
+  for (const model::Decoder* model : models) {
+    if (reference.config().vocab_size == model->config().vocab_size) continue;
+    fail("cannot compare models of different vocabularies: ", model->config().vocab_size,
          " tokens, the reference has ", reference.config().vocab_size);
   }
   const at::NoGradGuard no_grad;
   const auto start = std::chrono::steady_clock::now();
   const Windows windows(tokens, options);
   progress.start("divergence", windows.count());
-  TokenValues values;
+  std::vector<TokenValues> values(models.size());
   double kl = 0;
   for (std::int64_t begin = 0; begin < windows.count(); begin += windows.batch_size()) {
     const std::int64_t end = std::min(begin + windows.batch_size(), windows.count());
-    const auto before = static_cast<std::ptrdiff_t>(values.kl.size());
-    add_batch(values, reference, model, windows.batch(begin, end));
-    kl = std::accumulate(values.kl.begin() + before, values.kl.end(), kl);
-    progress.update(end, concat("KL ", kl / static_cast<double>(values.kl.size())));
+    const auto before = static_cast<std::ptrdiff_t>(values.back().kl.size());
+    add_batch(values, reference, models, windows.batch(begin, end));
+    kl = std::accumulate(values.back().kl.begin() + before, values.back().kl.end(), kl);
+    progress.update(end, concat("KL ", kl / static_cast<double>(values.back().kl.size())));
   }
   progress.finish();
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-  return summarize(std::move(values), windows, elapsed.count());
+  std::vector<DivergenceResult> results;
+  for (TokenValues& of_model : values)
+    results.push_back(summarize(std::move(of_model), windows, elapsed.count()));
+  return results;
+}
+
+DivergenceResult divergence(const model::Decoder& reference, const model::Decoder& model,
+                            std::span<const std::int32_t> tokens, const WindowOptions& options,
+                            ProgressReporter& progress) {
+  return divergences(reference, {&model}, tokens, options, progress).front();
 }
 
 }  // namespace lrqat::eval

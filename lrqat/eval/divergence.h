@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "lrqat/base/progress.h"
 #include "lrqat/eval/estimate.h"
@@ -25,6 +26,12 @@ struct DivergenceResult {
   double kl_99 = 0;  // 99 % of the tokens have less
   double max_kl = 0;
 };
+
+// Of several models from one reference, which runs only once.
+std::vector<DivergenceResult> divergences(const model::Decoder& reference,
+                                          const std::vector<const model::Decoder*>& models,
+                                          std::span<const std::int32_t> tokens, const WindowOptions& options,
+                                          ProgressReporter& progress);
 
 // Both models must have the same vocabulary.
 DivergenceResult divergence(const model::Decoder& reference, const model::Decoder& model,

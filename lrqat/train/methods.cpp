@@ -98,7 +98,7 @@ quant::L4qOptions l4q_options(const Recipe& recipe) {
   options.granularity = recipe.grid_granularity();
   options.storage = recipe.weight_dtype;
   options.rank = recipe.rank;
-  options.lora_alpha = recipe.lora_alpha;
+  options.lora_alpha = recipe.alpha();
   options.scale = recipe.scale_options();
   options.learn_offset = recipe.learn_offset;
   options.asymmetric_start = !recipe.symmetric;
@@ -125,16 +125,11 @@ WeightPtr restore_l4q(const Recipe& recipe, const SavedLayer& saved) {
 
 double l4q_bytes(const Recipe& recipe) { return static_cast<double>(at::elementSize(recipe.weight_dtype)); }
 
-// The paper's recipe.
+// Rates of short runs here and below: docs/results.md, "Learning rates".
 void l4q_defaults(Recipe& recipe) {
-  recipe.range = quant::RangeEstimator::parse("l4q");
-  recipe.rank = 4;
-  recipe.lora_alpha = 4.0;
-  recipe.lr = 1e-4;
+  recipe.lr = 2e-3;
   recipe.scale_lr = 1e-4;
-  recipe.weight_decay = 0.01;
   recipe.beta2 = 0.999;
-  recipe.schedule = ScheduleKind::cosine;
 }
 
 // --- lsq
@@ -165,8 +160,8 @@ WeightPtr restore_lsq(const Recipe& recipe, const SavedLayer& saved) {
 }
 
 void lsq_defaults(Recipe& recipe) {
-  recipe.lr = 1e-5;
-  recipe.weight_decay = 0.1;
+  recipe.lr = 5e-4;
+  recipe.scale_lr = 1e-4;
 }
 
 // --- peqa
@@ -205,6 +200,11 @@ WeightPtr restore_peqa(const Recipe& recipe, const SavedLayer& saved) {
   return restore_codes(peqa_options(recipe), saved);
 }
 
+void peqa_defaults(Recipe& recipe) {
+  recipe.scale_domain = quant::ScaleDomain::log;
+  recipe.scale_lr = 3e-3;
+}
+
 double integer_bytes(const Recipe& recipe) { return recipe.bits <= 4 ? 0.5 : 1; }
 
 // --- qlora and lora
@@ -215,7 +215,7 @@ quant::PeqaOptions frozen_base(const Recipe& recipe) {
   return options;
 }
 
-quant::LoraOptions lora_options(const Recipe& recipe) { return {recipe.rank, recipe.lora_alpha}; }
+quant::LoraOptions lora_options(const Recipe& recipe) { return {recipe.rank, recipe.alpha()}; }
 
 // LoftQ: integers and adapters that together start near to the weight.
 WeightPtr prepare_loftq(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
@@ -224,9 +224,9 @@ WeightPtr prepare_loftq(const Recipe& recipe, const std::string& layer, const at
     return quant::PeqaWeight::prepare(layer, from, options, recipe.range);
   };
   const auto round = [&](const at::Tensor& from) { return quant::values_of(*prepare(from)); };
-  if (recipe.lora_alpha <= 0.0) throw UsageError("--init svd needs a --lora-alpha above 0");
+  if (recipe.alpha() <= 0.0) throw UsageError("--init svd needs a --lora-alpha above 0");
   const quant::ResidueStart start = quant::approximate_residue(
-      weight, round, recipe.rank, recipe.lora_alpha / static_cast<double>(recipe.rank), recipe.svd_steps,
+      weight, round, recipe.rank, recipe.alpha() / static_cast<double>(recipe.rank), recipe.svd_steps,
       layer_seed(recipe.seed, layer));
   return std::make_shared<quant::LoraWeight>(prepare(start.rounded_from), lora_options(recipe),
                                              start.factors.left.contiguous(),
@@ -261,9 +261,11 @@ WeightPtr restore_lora(const Recipe& recipe, const SavedLayer& saved) {
                                              lora_options(recipe), saved.at("lora_a"), saved.at("lora_b"));
 }
 
-// In bfloat16 the sum of a weight and a small adapter is the weight.
+// Adapters that stay in float are for fitting a text. In bfloat16 the sum of a weight and a small adapter is the
+// weight.
 void lora_defaults(Recipe& recipe) {
   recipe.lr = 2e-4;
+  recipe.distill_weight = 0.0;
   recipe.compute_dtype = "float32";
 }
 
@@ -295,7 +297,7 @@ const std::vector<Method>& methods() {
        true},
       {"l4q", true, prepare_l4q, restore_l4q, l4q_defaults, l4q_bytes, true, false, true, start_l4q},
       {"lsq", true, prepare_lsq, restore_lsq, lsq_defaults, nullptr, false, true, true, start_lsq},
-      {"peqa", true, prepare_peqa, restore_peqa, nullptr, integer_bytes, false, false, true, start_peqa},
+      {"peqa", true, prepare_peqa, restore_peqa, peqa_defaults, integer_bytes, false, false, true, start_peqa},
       {"qlora", true, prepare_qlora, restore_qlora, lora_defaults, integer_bytes, true, false, true,
        start_qlora},
       {"lora", true, prepare_lora, restore_lora, lora_defaults, l4q_bytes, true, false, false},

@@ -42,7 +42,7 @@ quant::LrQatOptions Recipe::lr_qat_options() const {
   options.granularity = grid_granularity();
   options.downcast = phi;
   options.rank = rank;
-  options.lora_alpha = lora_alpha;
+  options.lora_alpha = alpha();
   options.scale = scale_options();
   return options;
 }

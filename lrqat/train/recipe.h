@@ -37,7 +37,7 @@ struct Recipe {
   std::optional<quant::Granularity> granularity;  // none: by target and model (fit_to_model.h)
   quant::Downcast phi = quant::Downcast::fixed_point8;
   std::int64_t rank = 32;
-  double lora_alpha = 1.0;  // γ = lora_alpha / rank
+  std::optional<double> lora_alpha;  // γ = lora_alpha / rank; none: the rank, γ = 1
   quant::RangeEstimator range = quant::RangeEstimator::parse("lp:3.5");
   quant::ScaleDomain scale_domain = quant::ScaleDomain::linear;
   quant::ScaleType scale_type = quant::ScaleType::float16;
@@ -57,9 +57,10 @@ struct Recipe {
   quant::ActivationOptions activations;
   std::int64_t activation_batches = 8;  // static ranges: batches of the data that they are observed on
 
-  std::int64_t steps = 1000;
-  std::int64_t batch_size = 4;
-  std::int64_t sequence_length = 1024;
+  // A run of some minutes; the papers' long ones are in recipes/.
+  std::int64_t steps = 60;
+  std::int64_t batch_size = 2;
+  std::int64_t sequence_length = 0;  // 0: by the model (fit_to_model.h)
   std::int64_t gradient_accumulation = 1;
   double lr = 1e-3;
   double scale_lr = 1e-5;
@@ -71,10 +72,10 @@ struct Recipe {
   double beta1 = 0.9;
   double beta2 = 0.95;
   ScheduleKind schedule = ScheduleKind::linear;
-  double warmup = 0.1;  // below 1: share of the steps, else steps
+  double warmup = 0.0;  // below 1: share of the steps, else steps
   double clip_norm = 1.0;
   bool clip_together = false;  // one norm over adapters, scales and floats, as the papers' code has it
-  double distill_weight = 0.0;  // w of w·KL + (1 - w)·cross-entropy
+  std::optional<double> distill_weight;  // w of w·KL + (1 - w)·cross-entropy; none: by method and start
 
   Checkpointing checkpointing = Checkpointing::automatic;
   bool map_frozen = false;             // Φ0 and other frozen weights are pages of the run's file
@@ -82,12 +83,13 @@ struct Recipe {
   std::string compute_dtype = "auto";  // auto | float32 | bfloat16
 
   std::int64_t eval_every = 0;  // 0: at the end only
-  std::int64_t eval_context = 512;
+  std::int64_t eval_context = 0;  // 0: by the model
   std::int64_t eval_windows = 32;  // 0: all
   std::int64_t save_every = 0;     // 0: by time, at evaluations and at the end
   double save_minutes = 5.0;       // since the last checkpoint; 0: not by time
   std::uint64_t seed = 0;
 
+  double alpha() const { return lora_alpha.value_or(static_cast<double>(rank)); }  // lora_alpha as a number
   std::int64_t warmup_steps() const;
   const quant::Granularity& grid_granularity() const;  // of a recipe that was fitted to its model
   quant::ComputeType compute() const;                  // what "auto" means on this machine

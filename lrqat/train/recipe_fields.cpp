@@ -57,9 +57,37 @@ RecipeField real_field(const std::string& name, double Recipe::*member, double l
           false,
           false,
           [=](const Recipe& r) { return Values{print_double(r.*member)}; },
+          [=](Recipe& r, const Values& v) { r.*member = parse_real(name, v.at(0), least, most); }};
+}
+
+// The same where nothing but "auto" is said.
+RecipeField optional_real_field(const std::string& name, std::optional<double> Recipe::*member, double least,
+                                double most, const std::string& help) {
+  return {name,
+          help,
+          false,
+          false,
+          [=](const Recipe& r) { return Values{r.*member ? print_double(*(r.*member)) : "auto"}; },
           [=](Recipe& r, const Values& v) {
-            r.*member = parse_real(name, v.at(0), least, most);
+            if (v.at(0) == "auto") {
+              (r.*member).reset();
+            } else {
+              r.*member = parse_real(name, v.at(0), least, most);
+            }
           }};
+}
+
+// A size that may be left to the model as 0.
+RecipeField fitted_size_field(const std::string& name, std::int64_t Recipe::*member, std::int64_t least,
+                              const std::string& help) {
+  RecipeField field = integer_field(name, member, 0, help);
+  field.parse = [=](Recipe& r, const Values& v) {
+    const std::string expected = concat("a whole number of ", least, " or more, or 0");
+    const std::int64_t value = parse_integer(name, v.at(0), 0, kMost);
+    if (value < least && value != 0) fail_value(name, v.at(0), expected);
+    r.*member = value;
+  };
+  return field;
 }
 
 // A member with functions of its own to read and print a word.
@@ -154,8 +182,8 @@ std::vector<RecipeField> method_fields() {
       word_field("phi", &Recipe::phi, quant::parse_downcast, quant::downcast_name,
                  "how the frozen term is stored: float32, bfloat16, float16, fixed_point8, int4 or integer"),
       integer_field("rank", &Recipe::rank, 1, "rank of the adapters"),
-      real_field("lora-alpha", &Recipe::lora_alpha, 0.0, INFINITY,
-                 "adapters are scaled by lora-alpha / rank"),
+      optional_real_field("lora-alpha", &Recipe::lora_alpha, 0.0, INFINITY,
+                          "adapters are scaled by lora-alpha / rank; auto: by 1"),
       word_field(
           "range", &Recipe::range, quant::RangeEstimator::parse,
           [](const quant::RangeEstimator& e) { return e.name(); },
@@ -183,7 +211,7 @@ std::vector<RecipeField> special_fields() {
           },
           [](const std::string& text) { return text; },
           "where training starts: stored (the integers and scales of a quantized model), range (--range), "
-          "auto (stored where the model's integers lie on this grid, else range), rtn or lp (rounding to "
+          "auto (stored where the model's integers lie on this grid, else gptq; rtn: else range), rtn or lp (rounding to "
           "nearest, min-max or L_p range), svd (lr-qat, qlora: adapters from the rounding residue), gptq "
           "(integers by calibration text), awq (channels rescaled by calibration text)"),
       integer_field("svd-steps", &Recipe::svd_steps, 1, "lr-qat, qlora: LoftQ iterations of --init svd"),
@@ -246,7 +274,8 @@ std::vector<RecipeField> training_fields() {
   return {
       integer_field("steps", &Recipe::steps, 0, "optimiser steps"),
       integer_field("batch-size", &Recipe::batch_size, 1, "sequences a micro-batch"),
-      integer_field("sequence-length", &Recipe::sequence_length, 2, "tokens a sequence"),
+      fitted_size_field("sequence-length", &Recipe::sequence_length, 2,
+                        "tokens a sequence (0: 512, or what the model has positions for)"),
       integer_field("gradient-accumulation", &Recipe::gradient_accumulation, 1, "micro-batches a step"),
       real_field("lr", &Recipe::lr, 0.0, INFINITY, "learning rate of the adapters"),
       real_field("scale-lr", &Recipe::scale_lr, 0.0, INFINITY, "learning rate of the scales"),
@@ -266,8 +295,9 @@ std::vector<RecipeField> training_fields() {
       real_field("clip-norm", &Recipe::clip_norm, 0.0, INFINITY, "largest gradient norm (0: no clipping)"),
       switch_field("clip-together", &Recipe::clip_together,
                    "true: one norm over all gradients; false: adapters, scales and floats each by their own"),
-      real_field("distill-weight", &Recipe::distill_weight, 0.0, 1.0,
-                 "w of the loss w·KL(float model) + (1-w)·cross-entropy"),
+      optional_real_field("distill-weight", &Recipe::distill_weight, 0.0, 1.0,
+                          "w of the loss w·KL(float model) + (1-w)·cross-entropy; auto: 1, or 0 where the model "
+                          "is no teacher (lora, qlora, integers that training starts from)"),
   };
 }
 
@@ -291,7 +321,8 @@ std::vector<RecipeField> running_fields() {
           [](const std::string& text) { return text; },
           "type of the matrix products: auto (bfloat16 where it is fast), float32 or bfloat16"),
       integer_field("eval-every", &Recipe::eval_every, 0, "steps between evaluations (0: at the end)"),
-      integer_field("eval-context", &Recipe::eval_context, 2, "tokens a window of the evaluation"),
+      fitted_size_field("eval-context", &Recipe::eval_context, 2,
+                        "tokens a window of the evaluation (0: 512, or what the model has positions for)"),
       integer_field("eval-windows", &Recipe::eval_windows, 0, "windows of the evaluation (0: all)"),
       integer_field("save-every", &Recipe::save_every, 0, "steps between checkpoints (0: by time and with evaluations)"),
       real_field("save-minutes", &Recipe::save_minutes, 0.0, INFINITY,

@@ -42,14 +42,16 @@ void scale_recipe(Recipe& recipe, const std::string& name) {
   const auto cut = [](std::int64_t& value, std::int64_t most) { value = std::min(value, most); };
   const std::int64_t rank = recipe.rank;
   cut(recipe.rank, scale.rank);
-  recipe.lora_alpha *= static_cast<double>(recipe.rank) / static_cast<double>(rank);
+  if (recipe.lora_alpha) *recipe.lora_alpha *= static_cast<double>(recipe.rank) / static_cast<double>(rank);
   const std::int64_t steps = recipe.steps;
   cut(recipe.steps, scale.steps);
   if (recipe.warmup >= 1.0 && steps > 0)
     recipe.warmup *= static_cast<double>(recipe.steps) / static_cast<double>(steps);
   cut(recipe.batch_size, scale.batch_size);
+  if (recipe.sequence_length == 0) recipe.sequence_length = scale.sequence_length;
   cut(recipe.sequence_length, scale.sequence_length);
   recipe.gradient_accumulation = 1;
+  if (recipe.eval_context == 0) recipe.eval_context = scale.sequence_length;
   cut(recipe.eval_context, scale.sequence_length);
   recipe.eval_windows =
       recipe.eval_windows == 0 ? scale.eval_windows : std::min(recipe.eval_windows, scale.eval_windows);

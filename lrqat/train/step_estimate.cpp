@@ -102,7 +102,7 @@ double time_head(const Recipe& recipe, const model::Decoder& decoder, const at::
   const at::Tensor targets = at::randint(0, decoder.config().vocab_size, {rows.size(0)}, at::kLong);
   std::optional<nn::Distillation> distillation;
   if (recipe.distill_weight > 0) {
-    distillation = nn::Distillation{rows, &decoder.lm_head(), recipe.distill_weight};
+    distillation = nn::Distillation{rows, &decoder.lm_head(), *recipe.distill_weight};
   }
   return quickest([&] {
     torch::autograd::backward({nn::linear_cross_entropy(

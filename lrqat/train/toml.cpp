@@ -148,8 +148,14 @@ std::string control_escape(char c) {
   return text;
 }
 
+// What bare() reads back.
+bool is_bare(const std::string& value) {
+  return value == "true" || value == "false" ||
+         (!value.empty() && std::string_view("+-.0123456789").find(value[0]) != std::string_view::npos);
+}
+
 std::string print_value(const std::string& value, bool is_text) {
-  if (!is_text) return value;
+  if (!is_text && is_bare(value)) return value;
   std::string out = "\"";
   for (const char c : value) {
     if (c == '"' || c == '\\') out.push_back('\\');

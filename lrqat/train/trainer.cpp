@@ -96,7 +96,7 @@ class Trainer {
     run_->publish();
     metrics_.emplace(run_->path(), resumed ? state_.step : -1);
     const KeptActivations kept = kept_activations(recipe_, *student_);
-    step_.emplace(*student_, teacher_.get(), StepOptions{recipe_.distill_weight, kept});
+    step_.emplace(*student_, teacher_.get(), StepOptions{*recipe_.distill_weight, kept});
   }
 
   TrainResult run() {

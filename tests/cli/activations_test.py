@@ -5,7 +5,7 @@ import json
 
 from tests.support import kill_when_half_done, losses, lrqat, lrqat_json, main, run_state, text_file, tiny_model
 
-STEPS = ["--steps", 24, "--batch-size", 2, "--sequence-length", 32, "--warmup", 0, "--schedule", "constant", "--rank", 4,
+STEPS = ["--init", "range", "--distill-weight", 0, "--steps", 24, "--batch-size", 2, "--sequence-length", 32, "--warmup", 0, "--schedule", "constant", "--rank", 4,
          "--lora-alpha", 64, "--lr", "2e-2", "--compute-dtype", "float32", "--threads", 1]
 W4A8KV8 = ["--activation-bits", 8, "--kv-bits", 8]
 W4A8KV4 = ["--activation-bits", 8, "--kv-bits", 4]

@@ -14,7 +14,7 @@ def check(folder, model, text, phi, bits, granularity):
     where = f"{phi}, {bits} bits, {granularity}"
     run, converted, gguf = folder / "run", folder / "converted", folder / "m.gguf"
     trained = lrqat_json("train", "--model", model, "--data", text, "--phi", phi, "--bits", bits, "--granularity",
-                         granularity, "--steps", 3, "--batch-size", 2, "--sequence-length", 32, "--rank", 4,
+                         granularity, "--init", "range", "--distill-weight", 0, "--steps", 3, "--batch-size", 2, "--sequence-length", 32, "--rank", 4,
                          "--lora-alpha", 64, "--lr", "3e-2", "--warmup", 0, "--threads", 1, "--out", run)
     assert trained["steps"] == 3 and 0 < trained["loss"] < 20, where
     convert = lrqat_json("convert", "--run", run, "--out", converted)

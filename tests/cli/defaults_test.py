@@ -61,5 +61,38 @@ def integers_that_are_there_are_kept(folder):
     assert recipe(again)["granularity"] == "group:32", "which AWQ holds, though its own is group:64 here"
 
 
+def a_short_run_is_the_best_that_is_known(folder):
+    """From GPTQ's integers, distilled, γ = 1, in windows that the model has positions for (128)."""
+    model, text = tiny_model(folder), text_file(folder)
+    for method, flags, found in [
+            ("lr-qat", ["--rank", 4], {"init": "gptq", "distill-weight": 1, "lora-alpha": "auto", "steps": 1, "batch-size": 2,
+                                       "sequence-length": 128, "eval-context": 128, "warmup": 0, "lr": 1e-3}),
+            ("l4q", [], {"init": "gptq", "distill-weight": 1, "lr": 2e-3}),
+            ("lsq", [], {"init": "gptq", "distill-weight": 1, "lr": 5e-4}),
+            ("peqa", [], {"init": "gptq", "distill-weight": 1, "scale-domain": "log", "scale-lr": 3e-3}),
+            ("lora", [], {"init": "auto", "distill-weight": 0})]:
+        run = folder / method
+        lrqat("train", "--model", model, "--data", text, "--method", method, *flags, "--steps", 1, "--threads", 1, "--out", run)
+        resolved = recipe(run)
+        assert {key: resolved[key] for key in found} == found, (method, resolved)
+    rank = folder / "rank-4"
+    lrqat("train", "--model", model, "--data", text, "--rank", 4, "--lora-alpha", 4, "--steps", 1, "--threads", 1, "--out", rank)
+    digest = [lrqat_json("inspect", run)["sha256"] for run in (folder / "lr-qat", rank)]
+    assert digest[0] == digest[1], "auto is the rank"
+    plan = lrqat_json("plan", "--model", model)
+    assert plan["parts"]["teacher"] > 0 and plan["prepare_seconds"] is None, plan
+
+
+def a_quantized_model_is_no_teacher_of_itself(folder):
+    model, text = tiny_model(folder), text_file(folder)
+    train(folder, "first", "--method", "rtn")
+    _, stderr = lrqat("train", "--model", folder / "first-c", "--data", text, *QUICK, "--out", folder / "further")
+    assert "distill-weight 0 (cross-entropy)" in stderr and "own integers" in stderr, stderr
+    found = recipe(folder / "further")
+    assert found["distill-weight"] == 0 and found["init"] == "auto" and found["granularity"] == "group:32", found
+    assert recipe(train(folder, "named", "--distill-weight", "0.5", model=model))["distill-weight"] == 0.5
+
+
 if __name__ == "__main__":
-    main([granularity_is_the_targets, said_and_refused_before_training, integers_that_are_there_are_kept])
+    main([granularity_is_the_targets, said_and_refused_before_training, integers_that_are_there_are_kept,
+          a_short_run_is_the_best_that_is_known, a_quantized_model_is_no_teacher_of_itself])

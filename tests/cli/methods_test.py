@@ -5,7 +5,7 @@ import json
 
 from tests.support import kill_when_half_done, losses, lrqat, lrqat_json, main, run_state, text_file, tiny_model
 
-STEPS = ["--steps", 24, "--batch-size", 2, "--sequence-length", 32, "--warmup", 0, "--schedule", "constant",
+STEPS = ["--init", "range", "--distill-weight", 0, "--scale-domain", "linear", "--steps", 24, "--batch-size", 2, "--sequence-length", 32, "--warmup", 0, "--schedule", "constant",
          "--compute-dtype", "float32", "--threads", 1]
 ADAPTERS = ["--rank", 4, "--lora-alpha", 8, "--lr", "2e-2"]
 # name: flags; learning rates that move something within 24 steps
@@ -233,7 +233,7 @@ def overrides_per_layer(folder):
 def methods_have_their_own_defaults(folder):
     lrqat("train", *base(folder, ["--method", "l4q", "--rank", 2]), "--steps", 1, "--out", folder / "l4q")
     recipe = (folder / "l4q" / "recipe.toml").read_text()
-    for line in ('range = "l4q"', "rank = 2", "weight-decay = 0.01", 'schedule = "constant"'):
+    for line in ("lr = 0.002", "scale-lr = 1e-04", "rank = 2", 'lora-alpha = "auto"', "beta2 = 0.999"):
         assert line in recipe, (line, recipe)
     for name, flags in RUNS.items():
         plan = lrqat_json("plan", *base(folder, flags))

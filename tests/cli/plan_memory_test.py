@@ -59,7 +59,7 @@ def model(folder, *, hidden=64, inner=128, heads=4, layers=1, vocabulary=256, ge
 
 def compare(folder, path, *flags, least):
     """The plan is an upper estimate and no far one; `least` MiB show that this is about something."""
-    flags = ["--model", path, "--rank", 4, "--threads", 2, "--steps", 2, *flags]
+    flags = ["--model", path, "--init", "range", "--distill-weight", 0, "--rank", 4, "--threads", 2, "--steps", 2, *flags]
     planned = lrqat_json("plan", *flags)
     run = folder / f"run{len(list(folder.glob('run*')))}"
     trained = lrqat_json("train", *flags, "--data", text_file(folder), "--out", run)

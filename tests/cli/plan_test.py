@@ -4,7 +4,7 @@ import json
 
 from tests.support import lrqat, lrqat_json, main, tiny_model
 
-RECIPE = ["--rank", 4, "--batch-size", 2, "--sequence-length", 32, "--threads", 1]
+RECIPE = ["--init", "range", "--distill-weight", 0, "--steps", 1000, "--rank", 4, "--batch-size", 2, "--sequence-length", 32, "--threads", 1]
 
 
 def linears(model):

@@ -10,7 +10,7 @@ import time
 
 from tests.support import LRQAT, lrqat, lrqat_json, main, run_state, text_file, tiny_model
 
-SIZES = ["--batch-size", 2, "--sequence-length", 32, "--rank", 4, "--lora-alpha", 32, "--threads", 1]
+SIZES = ["--init", "range", "--distill-weight", 0, "--batch-size", 2, "--sequence-length", 32, "--rank", 4, "--lora-alpha", 32, "--threads", 1]
 STEPS = ["--steps", 20, *SIZES]
 ENDLESS = ["--steps", 100_000, *SIZES]
 SLOW_START = ["--init", "svd", "--svd-steps", 100_000]  # prepares for minutes

@@ -7,7 +7,7 @@ import time
 
 from tests.support import LRQAT, lrqat, lrqat_json, main, run_state, text_file, tiny_model
 
-STEPS = ["--steps", 20, "--batch-size", 2, "--sequence-length", 32, "--rank", 4, "--lora-alpha", 32, "--threads", 1]
+STEPS = ["--init", "range", "--distill-weight", 0, "--steps", 20, "--batch-size", 2, "--sequence-length", 32, "--rank", 4, "--lora-alpha", 32, "--threads", 1]
 
 
 def base(folder):

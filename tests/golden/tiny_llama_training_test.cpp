@@ -30,7 +30,7 @@ train::Recipe recipe_of(const Json& entry) {
   recipe.range = quant::RangeEstimator::parse("minmax");
   recipe.scale_type = quant::ScaleType::float32;
   recipe.rank = entry.at("rank");
-  recipe.lora_alpha = entry.at("lora_alpha");
+  recipe.lora_alpha = entry.at("lora_alpha").get<double>();
   recipe.steps = entry.at("steps");
   recipe.warmup = entry.at("warmup_steps").get<double>();
   recipe.lr = entry.at("lr_AB");

@@ -77,9 +77,11 @@ TEST(LayerRecipe, FieldReadsBack) {
 }
 
 TEST(Methods, DefaultsAreTheMethodsOwn) {
-  EXPECT_EQ(method_defaults("l4q").range.name(), "l4q");
-  EXPECT_EQ(method_defaults("l4q").rank, 4);
-  EXPECT_EQ(method_defaults("lsq").weight_decay, 0.1);
+  EXPECT_EQ(method_defaults("l4q").lr, 2e-3);
+  EXPECT_EQ(method_defaults("l4q").beta2, 0.999);
+  EXPECT_EQ(method_defaults("lsq").lr, 5e-4);
+  EXPECT_EQ(method_defaults("peqa").scale_domain, quant::ScaleDomain::log);
+  EXPECT_EQ(method_defaults("lora").distill_weight, 0.0);
   EXPECT_EQ(method_defaults("qlora").compute_dtype, "float32");
   EXPECT_EQ(recipe_difference(method_defaults("lr-qat"), Recipe{}), "");
   EXPECT_NE(recipe_difference(method_defaults("l4q"), Recipe{}), "");
