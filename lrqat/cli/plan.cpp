@@ -70,8 +70,17 @@ Shapes shapes_of(model::Decoder& decoder, const formats::WeightSource& source, c
   return out;
 }
 
+// Bytes in the teacher's file. Of the model's own, embedding and head are counted already.
+double teacher_bytes(const train::Recipe& recipe, const Shapes& shapes, const formats::WeightSource& teacher) {
+  if (recipe.distill_weight == 0.0) return 0.0;
+  if (recipe.teacher.empty()) return shapes.linears_stored;
+  double bytes = 0;
+  for (const std::string& name : teacher.names()) bytes += static_cast<double>(teacher.raw(name).data.size());
+  return bytes;
+}
+
 Json memory_parts(const train::Recipe& recipe, const Shapes& shapes, const model::Decoder& decoder,
-                  const train::KeptActivations& kept) {
+                  const train::KeptActivations& kept, const formats::WeightSource& teacher) {
   const bool trains = train::find_method(recipe.method).trains;
   const double trainables = trains ? shapes.adapters + shapes.trained_weights + shapes.floats +
                                          (recipe.learn_scale ? shapes.scales : 0.0)
@@ -87,7 +96,7 @@ Json memory_parts(const train::Recipe& recipe, const Shapes& shapes, const model
              {"gradients", bytes(4 * trainables)},
              {"optimizer", bytes(8 * trainables)},
              {"activations", bytes(trains ? train::activation_bytes(recipe, decoder, kept) : 0.0)},
-             {"teacher", bytes(recipe.distill_weight > 0 ? shapes.linears_stored : 0.0)},
+             {"teacher", bytes(teacher_bytes(recipe, shapes, teacher))},
              {"transient", bytes(std::max(kLossChunks, 4 * shapes.largest) + 4 * shapes.second_gradient)}};
   // Calibration is over before there are gradients: what it takes above training counts.
   std::int64_t training = 0;
@@ -140,14 +149,16 @@ void print_text(const Json& json, const train::Recipe& recipe) {
 }
 
 void add_time(Json& json, const train::Recipe& recipe, model::Decoder& decoder,
-              const formats::WeightSource& source, const train::KeptActivations& kept) {
+              const formats::WeightSource& source, const train::KeptActivations& kept,
+              const model::SharedSource& teacher) {
   const auto prepare = train::measure_prepare(recipe, decoder, source);
   json["prepare_seconds"] = prepare ? Json(*prepare) : Json();
   if (!train::find_method(recipe.method).trains) {
     json["seconds_per_step"] = json["tokens_per_second"] = json["seconds"] = 0.0;
     return;
   }
-  const train::StepEstimate step = train::measure_step(recipe, decoder, source, kept);
+  const auto of_teacher = model::load_float_model(teacher, {recipe.compute(), at::kCPU});
+  const train::StepEstimate step = train::measure_step(recipe, decoder, source, kept, *of_teacher);
   const auto tokens =
       static_cast<double>(recipe.batch_size * recipe.sequence_length * recipe.gradient_accumulation);
   json["measured_gflops"] = step.product_speed / 1e9;
@@ -160,14 +171,14 @@ void add_time(Json& json, const train::Recipe& recipe, model::Decoder& decoder,
 void run_plan(const RecipeFlags& flags, Context& context) {
   const train::Recipe given = resolve_recipe(flags, context.options);
   train::validate(given, /*needs_data=*/false);
-  const train::TrainInputs inputs = train::open_inputs(given, /*decided=*/false, {}, context.progress);
+  const train::TrainInputs inputs = train::open_inputs(given, /*decided=*/false, context.progress);
   const train::Recipe& recipe = inputs.recipe;
   const model::SharedSource& source = inputs.source;
   const auto decoder = model::load_float_model(source, {recipe.compute(), at::kCPU});
   const Shapes shapes = shapes_of(*decoder, *source, recipe);
   decoder->set_activations(recipe.activations);  // what a block keeps depends on them
   const train::KeptActivations kept = train::kept_activations(recipe, *decoder);
-  const Json parts = memory_parts(recipe, shapes, *decoder, kept);
+  const Json parts = memory_parts(recipe, shapes, *decoder, kept, *inputs.teacher);
   std::int64_t total = 0;
   for (const auto& [name, bytes] : parts.items()) total += bytes.get<std::int64_t>();
   Json json{{"parts", parts},
@@ -177,7 +188,7 @@ void run_plan(const RecipeFlags& flags, Context& context) {
             {"granularity", recipe.grid_granularity().name()},
             {"setting", concat("W", recipe.bits, quant::activation_setting_name(recipe.activations))},
             {"kv_cache_bytes_per_token", cache_bytes_per_token(decoder->config(), recipe.activations)}};
-  add_time(json, recipe, *decoder, *source, kept);
+  add_time(json, recipe, *decoder, *source, kept, teacher);
   if (context.options.json) return context.print_json(json);
   print_text(json, recipe);
 }

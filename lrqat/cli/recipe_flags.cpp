@@ -58,6 +58,7 @@ train::Recipe resolve_recipe(const RecipeFlags& flags, const CommonOptions& opti
     train::fit_groups(recipe, model::open_source(recipe.model)->config());
   }
   recipe.eval_data = absolute(recipe.eval_data);
+  recipe.teacher = absolute(recipe.teacher);
   for (std::string& file : recipe.data) file = absolute(file);
   return recipe;
 }

@@ -4,9 +4,13 @@
 #include <ATen/Parallel.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <atomic>
+#include <cctype>
 #include <cmath>
 #include <csignal>
+#include <cstdio>
+#include <cstring>
 #include <iostream>
 #include <memory>
 #include <thread>
@@ -14,10 +18,8 @@
 #include "lrqat/base/error.h"
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/recipe_flags.h"
-#include "lrqat/data/dataset.h"
-#include "lrqat/eval/divergence.h"
-#include "lrqat/model/open.h"
 #include "lrqat/train/methods.h"
+#include "lrqat/train/quality.h"
 #include "lrqat/train/run.h"
 #include "lrqat/train/trainer.h"
 
@@ -63,74 +65,119 @@ void refuse_recipe_flags(const TrainFlags& flags, const CommonOptions& options) 
   throw UsageError("--resume continues the run's own recipe: give no recipe flags and no --config with it");
 }
 
-eval::WindowOptions windows_of(const train::Recipe& recipe) {
-  return {.context = recipe.eval_context, .max_windows = recipe.eval_windows};
+// What a figure of the loss means, for readers of --json.
+std::string loss_kind(const train::Recipe& recipe) {
+  return recipe.distill_weight == 0.0 ? "cross-entropy" : recipe.distill_weight == 1.0 ? "kl" : "mixed";
 }
 
-std::vector<std::int32_t> tokens_of(const train::Recipe& recipe, const text::Tokenizer& tokenizer) {
-  return tokenizer.encode(data::read_text(recipe.eval_data));
+Json describe(const train::TrainResult& result, const train::Recipe& recipe, const fs::path& run) {
+  Json json{{"run", run.string()},
+            {"steps", result.steps},
+            {"tokens", result.tokens},
+            {"scored_tokens", result.scored},
+            {"loss", result.loss},
+            {"loss_kind", loss_kind(recipe)},
+            {"kept_step", result.choice ? result.choice->step : result.steps},
+            {"held_out_loss", nullptr},
+            {"perplexity", nullptr},
+            {"kl_to_float", nullptr},
+            {"measured_on", nullptr},
+            {"measured_tokens", 0},
+            {"seconds", result.seconds},
+            {"tokens_per_second", result.tokens_per_second},
+            {"peak_memory_bytes", result.peak_memory_bytes}};
+  if (result.choice) {
+    json["held_out_loss"] = {{"start", result.choice->at_start},
+                             {"kept", result.choice->at_step},
+                             {"end", result.choice->at_end}};
+  }
+  return json;
 }
 
-train::Evaluate make_evaluate(const train::Recipe& recipe, const text::Tokenizer& tokenizer) {
-  const auto tokens = tokens_of(recipe, tokenizer);
-  const eval::WindowOptions windows = windows_of(recipe);
-  const eval::Windows check(tokens, windows);  // a text too short is an error before training, not after
-  return [tokens, windows](const model::Decoder& student) {
-    SilentProgress silent;
-    return eval::perplexity(student, tokens, windows, silent).nll;
-  };
+void add_quality(Json& json, const train::TrainResult& result, const train::Run& run,
+                 const CommonOptions& options, ProgressReporter& progress) {
+  if (!result.report_text) return;
+  const train::Quality quality =
+      train::measure_quality(run, *result.report_text, at::Device(options.device), progress);
+  json["perplexity"] = {{"float", quality.reference_perplexity},
+                        {"rtn", quality.rounded_perplexity},
+                        {"trained", quality.trained_perplexity}};
+  json["kl_to_float"] = {{"rtn", quality.rounded_kl}, {"trained", quality.trained_kl}};
+  json["measured_on"] = run.recipe().eval_data.empty() ? "held-out" : run.recipe().eval_data;
+  json["measured_tokens"] = quality.tokens;
 }
 
-// The same with weights rounded to nearest, its activations quantized as those of `trained` are.
-std::unique_ptr<model::Decoder> rounded(const train::Recipe& recipe, const model::Decoder& trained,
-                                        const model::SharedSource& source, const model::LoadOptions& load) {
-  auto decoder = model::load_float_model(source, load);
-  SilentProgress silent;
-  train::prepare_linears(train::find_method("rtn"), recipe, *decoder, *source, silent);
-  decoder->share_activations(trained);
-  return decoder;
+// For a shell.
+std::string quoted(const std::string& path) {
+  const auto plain = [](unsigned char c) { return std::isalnum(c) != 0 || std::strchr("/._-+=:,@%", c) != nullptr; };
+  if (std::all_of(path.begin(), path.end(), plain)) return path;
+  std::string out = "'";
+  for (const char c : path) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
 }
 
-// Float model, plain rounding on the same grid and the trained model on the evaluation text.
-void add_comparison(Json& json, const fs::path& run, const train::Recipe& recipe,
-                    const CommonOptions& options, ProgressReporter& progress) {
-  const model::LoadOptions load{recipe.compute(), at::Device(options.device)};
-  const model::OpenedModel trained = model::open_model(run, load);
-  const auto tokens = tokens_of(recipe, trained.tokenizer());
-  const auto reference = model::load_float_model(trained.source, load);
-  const auto of_trained =
-      eval::divergence(*reference, *trained.decoder, tokens, windows_of(recipe), progress);
-  const auto rtn = rounded(recipe, *trained.decoder, trained.source, load);
-  const auto of_rtn = eval::divergence(*reference, *rtn, tokens, windows_of(recipe), progress);
-  json["perplexity"] = {{"float", of_trained.reference.perplexity},
-                        {"rtn", of_rtn.model.perplexity},
-                        {"trained", of_trained.model.perplexity}};
-  json["kl_to_float"] = {{"rtn", of_rtn.mean_kl}, {"trained", of_trained.mean_kl}};
+// What to do with the run, as commands.
+std::vector<std::string> next_commands(const train::Recipe& recipe, const std::string& run) {
+  const train::Method& method = train::find_method(recipe.method);
+  if (method.adapters_stay) {
+    return {concat("lrqat export --model ", quoted(run), " --format peft --out ", quoted(run + "-peft"))};
+  }
+  const std::string converted = run + "-converted";
+  const std::string convert = concat("lrqat convert --run ", quoted(run), " --out ", quoted(converted));
+  if (recipe.activations.any()) return {convert};  // no export format holds our grids of activations
+  return {convert,
+          concat("lrqat export --model ", quoted(converted), " --format ", recipe.target, " --out ", quoted(run + (recipe.target == "gguf" ? ".gguf" : "-" + recipe.target)))};
 }
 
-Json describe(const train::TrainResult& result, const fs::path& run) {
-  return {{"run", run.string()},
-          {"steps", result.steps},
-          {"tokens", result.tokens},
-          {"loss", result.loss},
-          {"perplexity", nullptr},
-          {"seconds", result.seconds},
-          {"tokens_per_second", result.tokens_per_second},
-          {"peak_memory_bytes", result.peak_memory_bytes}};
+std::string rounded(double value, int digits) {
+  char text[64];
+  std::snprintf(text, sizeof text, "%.*f", digits, value);
+  return text;
 }
 
-void print_text(const Json& json) {
-  std::cout << "run                " << json["run"].get<std::string>() << "\n"
-            << "steps              " << json["steps"] << " (" << json["tokens"] << " tokens)\n"
-            << "loss               " << json["loss"] << "\n"
-            << "tokens per second  " << std::llround(json["tokens_per_second"].get<double>()) << "\n"
-            << "peak memory        " << json["peak_memory_bytes"].get<std::int64_t>() / (1 << 20) << " MiB\n";
-  if (json["perplexity"].is_null()) return;
+// Why which checkpoint is kept.
+std::string kept_text(const Json& json) {
+  if (json["held_out_loss"].is_null()) return "the last step; nothing was held out to choose by";
+  const Json& held = json["held_out_loss"];
+  const std::string start = rounded(held["start"], 4), kept = rounded(held["kept"], 4), end = rounded(held["end"], 4);
+  const auto step = json["kept_step"].get<std::int64_t>();
+  if (step == 0 && json["steps"].get<std::int64_t>() > 0) {
+    return concat("step 0, the model as it was before training: training made it worse on held-out text (loss ", start,
+                  " before, ", end, " after). Try a smaller --lr, or more data or steps");
+  }
+  const std::string chosen = concat("step ", step, ": loss ", kept, " on held-out text, ", start, " before training");
+  return step == json["steps"].get<std::int64_t>() ? chosen : concat(chosen, ", ", end, " after the last step");
+}
+
+void print_quality(const Json& json, const train::Recipe& recipe) {
   const Json& p = json["perplexity"];
-  std::cout << "perplexity         float " << p["float"] << ", rounded " << p["rtn"] << ", trained "
-            << p["trained"] << "\n"
-            << "KL to float        rounded " << json["kl_to_float"]["rtn"] << ", trained "
-            << json["kl_to_float"]["trained"] << "\n";
+  if (p.is_null()) return;
+  const Json& kl = json["kl_to_float"];
+  const std::string reference = recipe.teacher.empty() ? "float" : "teacher";
+  std::cout << "perplexity         " << reference << " " << rounded(p["float"], 2) << ", rounded "
+            << rounded(p["rtn"], 2) << ", trained " << rounded(p["trained"], 2) << "\n"
+            << "KL to " << reference << (recipe.teacher.empty() ? "        " : "      ") << "rounded "
+            << rounded(kl["rtn"], 4) << ", trained " << rounded(kl["trained"], 4) << "\n"
+            << "measured on        "
+            << (recipe.eval_data.empty() ? "held-out training data" : recipe.eval_data) << ", "
+            << json["measured_tokens"] << " tokens scored\n";
+}
+
+void print_text(const Json& json, const train::Recipe& recipe) {
+  std::cout << "run                " << json["run"].get<std::string>() << "\n";
+  if (train::find_method(recipe.method).trains) {
+    std::cout << "steps              " << json["steps"] << " (" << json["tokens"] << " tokens, "
+              << json["scored_tokens"] << " scored)\n"
+              << "loss               " << rounded(json["loss"], 4) << " (" << train::objective_name(recipe)
+              << " a scored token, of the last step)\n"
+              << "kept               " << kept_text(json) << "\n";
+  }
+  print_quality(json, recipe);
+  if (train::find_method(recipe.method).trains)
+    std::cout << "tokens per second  " << std::llround(json["tokens_per_second"].get<double>()) << "\n";
+  std::cout << "peak memory        " << json["peak_memory_bytes"].get<std::int64_t>() / (1 << 20) << " MiB\n";
+  for (const Json& command : json["next"])
+    std::cout << "next               " << command.get<std::string>() << "\n";
 }
 
 // How threads share a sum decides its last bits, so a run goes on with as many as it began with.
@@ -158,7 +205,6 @@ void run_train(const TrainFlags& flags, Context& context) {
   options.resume = flags.resume;
   options.device = at::Device(context.options.device);
   options.stop = &stop_requested;
-  options.make_evaluate = make_evaluate;
   options.on_prepared = [] { prepared = true; };
   handle_signals(request_stop);
   const train::TrainResult result = train::train(asked, options, context.progress);
@@ -168,10 +214,11 @@ void run_train(const TrainFlags& flags, Context& context) {
          "; continue with `lrqat train --resume --out ", flags.out, "`");
   }
   handle_signals(SIG_DFL);
-  Json json = describe(result, flags.out);
-  if (!recipe.eval_data.empty()) add_comparison(json, flags.out, recipe, context.options, context.progress);
+  Json json = describe(result, recipe, flags.out);
+  add_quality(json, result, *result.run, context.options, context.progress);
+  json["next"] = next_commands(recipe, flags.out);
   result.run->save_result(json);
-  context.options.json ? context.print_json(json) : print_text(json);
+  context.options.json ? context.print_json(json) : print_text(json, recipe);
 }
 
 }  // namespace

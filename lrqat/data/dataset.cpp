@@ -59,4 +59,32 @@ at::Tensor PackedDataset::targets(std::span<const std::int64_t> indices) const {
   return targets;
 }
 
+std::int64_t PackedDataset::scored(std::int64_t index) const {
+  LRQAT_CHECK(index >= 0 && index < size(), "sequence ", index, " of ", size());
+  if (scored_.empty()) return sequence_length_ - 1;
+  const auto begin = scored_.begin() + index * sequence_length_;
+  return std::count_if(begin + 1, begin + sequence_length_, [](std::uint8_t flag) { return flag != 0; });
+}
+
+std::int64_t PackedDataset::scored() const {
+  std::int64_t all = 0;
+  for (std::int64_t i = 0; i < size(); ++i) all += scored(i);
+  return all;
+}
+
+PackedDataset PackedDataset::subset(std::span<const std::int64_t> indices) const {
+  std::vector<std::int32_t> tokens;
+  std::vector<std::uint8_t> flags;
+  tokens.reserve(indices.size() * static_cast<std::size_t>(sequence_length_));
+  if (!scored_.empty()) flags.reserve(tokens.capacity());
+  for (const std::int64_t index : indices) {
+    LRQAT_CHECK(index >= 0 && index < size(), "sequence ", index, " of ", size());
+    const std::int64_t begin = index * sequence_length_;
+    tokens.insert(tokens.end(), tokens_.begin() + begin, tokens_.begin() + begin + sequence_length_);
+    if (!scored_.empty())
+      flags.insert(flags.end(), scored_.begin() + begin, scored_.begin() + begin + sequence_length_);
+  }
+  return {std::move(tokens), sequence_length_, std::move(flags)};
+}
+
 }  // namespace lrqat::data

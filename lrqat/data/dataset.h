@@ -44,6 +44,10 @@ class PackedDataset {
   static PackedDataset from_files(const std::vector<std::filesystem::path>& files,
                                   const text::Tokenizer& tokenizer, std::int64_t sequence_length,
                                   ProgressReporter& progress);
+  // A text to measure on, in windows of `context` tokens: instruction data packed and masked as in training,
+  // any other file as one text (read_text), as perplexity sees it. Error where it has not even one window.
+  static PackedDataset for_evaluation(const std::filesystem::path& file, const text::Tokenizer& tokenizer,
+                                      std::int64_t context);
   // From tokens that are there already, e.g. of a test. tokens.size() is cut down to a multiple of L.
   // scored: one a token, 0: a token of a prompt; empty: all are scored.
   PackedDataset(std::vector<std::int32_t> tokens, std::int64_t sequence_length,
@@ -54,6 +58,11 @@ class PackedDataset {
   at::Tensor batch(std::span<const std::int64_t> indices) const;  // [B, L] int64
   // The same with kNotScored in place of tokens that are not to be predicted.
   at::Tensor targets(std::span<const std::int64_t> indices) const;
+  // Predictions of sequence `index` that count: its first token is none, nor are tokens of prompts.
+  std::int64_t scored(std::int64_t index) const;
+  std::int64_t scored() const;  // of all
+  // These sequences, in this order; at least one.
+  PackedDataset subset(std::span<const std::int64_t> indices) const;
   // sha256 of the tokens and the length: a resumed run must see the same data.
   const std::string& fingerprint() const { return fingerprint_; }
 

@@ -39,6 +39,7 @@ class SequenceBuilder {
   }
 
   std::size_t size() const { return tokens_.size(); }
+  bool masked() const { return masked_; }
   PackedDataset pack(std::int64_t sequence_length) {
     if (!masked_) scored_.clear();
     return {std::move(tokens_), sequence_length, std::move(scored_)};
@@ -78,6 +79,24 @@ PackedDataset PackedDataset::from_files(const std::vector<std::filesystem::path>
   }
   progress.finish();
   return stream.pack(sequence_length);
+}
+
+PackedDataset PackedDataset::for_evaluation(const std::filesystem::path& file,
+                                            const text::Tokenizer& tokenizer, std::int64_t context) {
+  SequenceBuilder stream(tokenizer);
+  for (const Document& document : read_training_documents(file)) stream.append(document);
+  std::vector<std::int32_t> tokens;
+  if (!stream.masked()) tokens = tokenizer.encode(read_text(file));
+  const std::size_t size = stream.masked() ? stream.size() : tokens.size();
+  if (static_cast<std::int64_t>(size) < context) {
+    fail(file.string(), ": the text has ", size, " tokens, fewer than one window of --eval-context ", context,
+         "; give a longer text or a smaller --eval-context");
+  }
+  if (!stream.masked()) return {std::move(tokens), context};
+  PackedDataset text = stream.pack(context);
+  if (text.scored() > 0) return text;
+  fail(file.string(), ": no token of an answer lies in the windows of --eval-context ", context,
+       ": all are tokens of prompts, which are not scored; give more examples or another --eval-context");
 }
 
 }  // namespace lrqat::data

@@ -37,6 +37,7 @@ bool starts_from_gptq(const Recipe& recipe, const Method& method, std::int64_t s
 double fitting_distill_weight(const Recipe& recipe, const Method& method, std::int64_t stored,
                               ProgressReporter& progress) {
   if (!method.trains) return 0.0;
+  if (!recipe.teacher.empty()) return 1.0;
   if (stored == 0 || recipe.activations.any()) return 1.0;
   progress.message(
       "distill-weight 0 (cross-entropy): training starts from the model's own integers, so that the model itself "

@@ -299,8 +299,9 @@ const std::vector<Method>& methods() {
       {"lsq", true, prepare_lsq, restore_lsq, lsq_defaults, nullptr, false, true, true, start_lsq},
       {"peqa", true, prepare_peqa, restore_peqa, peqa_defaults, integer_bytes, false, false, true, start_peqa},
       {"qlora", true, prepare_qlora, restore_qlora, lora_defaults, integer_bytes, true, false, true,
-       start_qlora},
-      {"lora", true, prepare_lora, restore_lora, lora_defaults, l4q_bytes, true, false, false},
+       start_qlora, false, true},
+      {"lora", true, prepare_lora, restore_lora, lora_defaults, l4q_bytes, true, false, false,
+       nullptr, false, true},
       {"rtn", false, prepare_rtn, restore_rtn, nullptr, integer_bytes, false, false, true, start_rtn},
   };
   return table;

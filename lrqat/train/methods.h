@@ -48,6 +48,7 @@ struct Method {
   std::shared_ptr<quant::WeightParametrization> (*start)(const Recipe&, const std::string& layer,
                                                          const quant::RoundedStart&) = nullptr;
   bool adapters_in_steps = false;  // A·B counts in steps of the grid, not in units of the weight
+  bool adapters_stay = false;      // beside the weight, in float: the result is adapters, not integers
 };
 
 const Method& find_method(const std::string& name);  // UsageError that lists the names

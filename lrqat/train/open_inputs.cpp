@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <vector>
 
 #include "lrqat/base/cpu.h"
 #include "lrqat/base/error.h"
@@ -14,6 +16,7 @@
 #include "lrqat/train/methods.h"
 #include "lrqat/train/prepare_student.h"
 #include "lrqat/train/run.h"
+#include "lrqat/train/teacher.h"
 #include "lrqat/train/train_step.h"
 
 namespace lrqat::train {
@@ -50,11 +53,21 @@ void decide_compute(Recipe& recipe, bool decided, ProgressReporter& progress) {
   }
 }
 
+std::optional<data::PackedDataset> open_evaluation(const Recipe& recipe, const text::Tokenizer& tokenizer) {
+  if (recipe.eval_data.empty()) return std::nullopt;
+  auto text = data::PackedDataset::for_evaluation(recipe.eval_data, tokenizer, recipe.eval_context);
+  if (recipe.eval_windows == 0 || recipe.eval_windows >= text.size()) return text;
+  std::vector<std::int64_t> first(static_cast<std::size_t>(recipe.eval_windows));
+  std::iota(first.begin(), first.end(), std::int64_t{0});
+  return text.subset(first);
+}
+
 }  // namespace
 
-TrainInputs open_inputs(const Recipe& given, bool decided, const MakeEvaluate& make_evaluate,
-                        ProgressReporter& progress) {
-  TrainInputs inputs{given, model::open_source(given.model), {}, {}};
+TrainInputs open_inputs(const Recipe& given, bool decided, ProgressReporter& progress) {
+  TrainInputs inputs;
+  inputs.recipe = given;
+  inputs.source = model::SharedSource(model::open_source(given.model));
   Recipe& recipe = inputs.recipe;
   const auto decoder = model::load_float_model(inputs.source);
   check_overrides(recipe, *decoder);
@@ -66,14 +79,17 @@ TrainInputs open_inputs(const Recipe& given, bool decided, const MakeEvaluate& m
     if (!note.empty()) progress.message("--model " + note);
   }
   const bool trains = find_method(recipe.method).trains;
-  const bool evaluates = make_evaluate && !recipe.eval_data.empty();
+  inputs.teacher = open_teacher(recipe, inputs.source);
+  if (trains) check_teacher(recipe, *decoder);
   const bool reads_text = !recipe.data.empty() && (trains || needs_calibration(recipe));
-  if (!evaluates && !reads_text) return inputs;
+  if (recipe.eval_data.empty() && !reads_text) return inputs;
   const text::Tokenizer tokenizer = model::load_model_tokenizer(base_model(recipe.model));
-  if (evaluates) inputs.evaluate = make_evaluate(recipe, tokenizer);
+  inputs.evaluation = open_evaluation(recipe, tokenizer);
   if (reads_text) {
-    inputs.text = data::PackedDataset::from_files({recipe.data.begin(), recipe.data.end()}, tokenizer,
-                                                  recipe.sequence_length, progress);
+    auto all = data::PackedDataset::from_files({recipe.data.begin(), recipe.data.end()}, tokenizer,
+                                               recipe.sequence_length, progress);
+    inputs.text_fingerprint = all.fingerprint();
+    inputs.text = split(std::move(all), recipe.held_out, progress);
   }
   return inputs;
 }

@@ -29,7 +29,9 @@ enum class Checkpointing { none, block, automatic };
 struct Recipe {
   std::string model;
   std::vector<std::string> data;
-  std::string eval_data;
+  std::string eval_data;  // is only reported on
+  std::string teacher;    // distilled from and compared with; empty: the model itself, before training
+  double held_out = 0.02;  // share of the data that is not trained on (held_out.h)
 
   std::string method = "lr-qat";
   int bits = 4;

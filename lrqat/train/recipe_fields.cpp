@@ -159,7 +159,14 @@ std::vector<RecipeField> input_fields() {
        "training text: .txt (documents end at a line <|endoftext|>), or .jsonl with \"text\" or Alpaca's "
        "fields",
        true, true, [](const Recipe& r) { return r.data; }, [](Recipe& r, const Values& v) { r.data = v; }},
-      text_field("eval-data", &Recipe::eval_data, "text to measure perplexity on"),
+      text_field("eval-data", &Recipe::eval_data,
+                 "text to report on (instructions: answers only); it decides nothing"),
+      text_field("teacher", &Recipe::teacher,
+                 "the model to distill from and to compare with: a Hugging Face folder or a GGUF file of the same "
+                 "vocabulary (none: the model itself, before training)"),
+      real_field("held-out", &Recipe::held_out, 0.0, 0.5,
+                 "share of the data that is not trained on, at most 8192 tokens: one half chooses the best "
+                 "checkpoint, the other is reported on where there is no --eval-data (0: none)"),
   };
 }
 

@@ -60,7 +60,7 @@ void check_fingerprint(const fs::path& run, const std::string& then, const std::
 // Of everything in a recipe file that decides what a run computes. Files are known by their contents (they may
 // be moved), and when a run is saved changes nothing.
 std::string recipe_fingerprint(const fs::path& path) {
-  constexpr std::array kFree{"model", "data", "eval-data", "save-every", "save-minutes", "memory-budget"};
+  constexpr std::array kFree{"model", "data", "eval-data", "teacher", "save-every", "save-minutes", "memory-budget"};
   Sha256 hash;
   for (const TomlEntry& entry : parse_toml(read_text_file(path), path.string())) {
     if (std::find(kFree.begin(), kFree.end(), entry.key) != kFree.end()) continue;
@@ -105,11 +105,34 @@ void check_state(const RunState& state, const Recipe& recipe, const fs::path& pa
     refuse("best_step", state.best_step, "-1 to ", state.step);
 }
 
+// A run is only ever left with a checkpoint that it can go on from.
+void check_before_saving(const fs::path& run, const TensorList& trainables, const AdamW& optimizer,
+                         const RunState& state) {
+  std::string name = first_not_finite(trainables);
+  if (name.empty()) name = first_not_finite(optimizer.state());
+  if (name.empty()) {
+    const Json json = to_json(state);
+    for (const auto& [key, value] : json.items()) {
+      if (value.is_number_float() && !std::isfinite(value.get<double>())) name = key;
+    }
+  }
+  if (name.empty()) return;
+  fail("step ", state.step, ": \"", name, "\" is not finite any more, so no checkpoint is written; the last one in ",
+       run.string(), " stays. Try a smaller --lr or --scale-lr");
+}
+
 }  // namespace
 
 Json to_json(const RunState& state) {
-  return {{"step", state.step},          {"position", state.position}, {"tokens", state.tokens},
-          {"seconds", state.seconds},    {"loss", state.loss},         {"best_nll", state.best_nll},
+  return {{"step", state.step},
+          {"position", state.position},
+          {"tokens", state.tokens},
+          {"scored", state.scored},
+          {"seconds", state.seconds},
+          {"loss", state.loss},
+          {"start_objective", state.start_objective},
+          {"last_objective", state.last_objective},
+          {"best_objective", state.best_objective},
           {"best_step", state.best_step}};
 }
 
@@ -120,15 +143,21 @@ RunState run_state_from_json(const Json& json, const std::string& where) {
   state.tokens = json_get<std::int64_t>(json, "tokens", where);
   state.seconds = json_get<double>(json, "seconds", where);
   state.loss = json_get<double>(json, "loss", where);
-  state.best_nll = json_get<double>(json, "best_nll", where);
+  if (json.contains("best_nll")) return state;  // an older program chose by another measure: that best is forgotten
+  state.scored = json_get<std::int64_t>(json, "scored", where);
+  state.start_objective = json_get<double>(json, "start_objective", where);
+  state.last_objective = json_get<double>(json, "last_objective", where);
+  state.best_objective = json_get<double>(json, "best_objective", where);
   state.best_step = json_get<std::int64_t>(json, "best_step", where);
   return state;
 }
 
-RunRecord make_record(const formats::WeightSource& source, const std::string& data, const Recipe& recipe) {
+RunRecord make_record(const formats::WeightSource& source, const std::string& data, const Recipe& recipe,
+                      const formats::WeightSource* teacher) {
   return {.model = model_fingerprint(source),
           .data = data,
           .eval_data = recipe.eval_data.empty() ? "" : file_fingerprint(recipe.eval_data),
+          .teacher = teacher == nullptr ? "" : model_fingerprint(*teacher),
           .config = formats::config_to_json(source.config()),
           .threads = at::get_num_threads(),
           .processor = cpu_name(),
@@ -149,6 +178,7 @@ Run Run::create(const fs::path& path, const Recipe& recipe, const RunRecord& rec
                   {"config", record.config},
                   {"data", record.data},
                   {"eval_data", record.eval_data},
+                  {"teacher", record.teacher},
                   {"threads", record.threads},
                   {"processor", record.processor},
                   {"instructions", record.instructions}};
@@ -175,7 +205,8 @@ Run Run::open(const fs::path& path) {
   const fs::path file = path / "recipe.toml";
   const Recipe recipe = read_run_file(file, [&] {
     Recipe read;
-    read.clip_together = true;  // as runs from before this field were trained
+    read.clip_together = true;  // as runs from before these fields were trained
+    read.held_out = 0;
     read_recipe(file, read);
     return read;
   });
@@ -248,6 +279,11 @@ void Run::check_eval_data() const {
 
 int Run::threads() const { return record_json().value("threads", 0); }
 
+void Run::check_teacher(const formats::WeightSource& teacher) const {
+  if (recipe_.teacher.empty()) return;
+  check_fingerprint(path_, record_json().value("teacher", ""), model_fingerprint(teacher), "the teacher");
+}
+
 void Run::save_prepared(const model::Decoder& decoder) const {
   TensorList tensors;
   for (const nn::Linear* linear : decoder.linears()) {
@@ -282,12 +318,13 @@ Run::Index Run::index() const {
 
 void Run::save_checkpoint(const model::Decoder& decoder, const AdamW& optimizer, const RunState& state,
                           bool best) const {
-  const std::string name = checkpoint_name(state.step);
-  AtomicDirectory folder(path_ / "checkpoints" / name, /*replace=*/true);
   TensorList trainables;
   for (const quant::Parameter& parameter : decoder.parameters()) {
     trainables.emplace_back(parameter.name, parameter.value);
   }
+  check_before_saving(path_, trainables, optimizer, state);
+  const std::string name = checkpoint_name(state.step);
+  AtomicDirectory folder(path_ / "checkpoints" / name, /*replace=*/true);
   save_tensors(folder.path() / "trainables.safetensors", trainables);
   save_tensors(folder.path() / "optimizer.safetensors", optimizer.state());
   write_text_file(folder.path() / "state.json", to_json(state).dump(2) + "\n");
@@ -295,6 +332,7 @@ void Run::save_checkpoint(const model::Decoder& decoder, const AdamW& optimizer,
   Index index = has_checkpoint() ? this->index() : Index{};
   index.last = name;
   if (best) index.best = name;
+  if (state.best_step < 0) index.best.clear();  // chosen by other means, in an older run
   Json json{{"last", index.last}};
   if (!index.best.empty()) json["best"] = index.best;
   write_text_file(path_ / "checkpoints" / "index.json", json.dump(2) + "\n");
@@ -335,12 +373,12 @@ RunState Run::last_state() const {
 }
 
 std::map<std::string, at::Tensor> Run::load_trainables(bool best) const {
-  return read_checkpoint(best, "trainables.safetensors", load_tensors);
+  return read_checkpoint(best, "trainables.safetensors", load_finite);
 }
 
 void Run::load_optimizer(AdamW& optimizer) const {
   read_checkpoint(/*best=*/false, "optimizer.safetensors", [&](const fs::path& path) {
-    const auto tensors = load_tensors(path);
+    const auto tensors = load_finite(path);
     optimizer.load_state({tensors.begin(), tensors.end()});
   });
 }

@@ -32,7 +32,12 @@ struct RunState {
   std::int64_t tokens = 0;    // trained on
   double seconds = 0.0;       // in training steps, over all sessions
   double loss = 0.0;          // of the last step
-  double best_nll = 0.0;      // of the best evaluation; meaningful where best_step >= 0
+  std::int64_t scored = 0;    // predictions that counted, over all steps
+  // The trained objective on held-out text, a token: before the first step, the last time, and the least, which
+  // is that of best_step. Meaningful where best_step >= 0.
+  double start_objective = 0.0;
+  double last_objective = 0.0;
+  double best_objective = 0.0;
   std::int64_t best_step = -1;
 };
 Json to_json(const RunState& state);
@@ -41,13 +46,15 @@ RunState run_state_from_json(const Json& json, const std::string& where);
 // What a run begins with besides its recipe.
 struct RunRecord {
   std::string model;                   // fingerprints (train/fingerprint.h)
-  std::string data, eval_data;         // empty: the run has none
+  std::string data, eval_data, teacher;  // empty: the run has none
   Json config;                         // the model's
   int threads = 0;
   std::string processor, instructions;  // the machine's
 };
-// Of these inputs on this machine. `data`: the fingerprint of the training text.
-RunRecord make_record(const formats::WeightSource& source, const std::string& data, const Recipe& recipe);
+// Of these inputs on this machine. `data`: the fingerprint of the training text. teacher: null where the recipe
+// names none.
+RunRecord make_record(const formats::WeightSource& source, const std::string& data, const Recipe& recipe,
+                      const formats::WeightSource* teacher = nullptr);
 
 class Run {
  public:
@@ -71,11 +78,13 @@ class Run {
   void check_model(const formats::WeightSource& source) const;
   void check_data(const std::string& fingerprint) const;
   void check_eval_data() const;
+  void check_teacher(const formats::WeightSource& teacher) const;  // where the recipe names one
 
   void save_prepared(const model::Decoder& decoder) const;
 
   bool has_checkpoint() const;
-  // Writes checkpoint `state.step`, makes it the last (and the best where `best`), removes what is neither.
+  // Writes checkpoint `state.step`, makes it the last (and the best where `best`), removes what is neither. Error
+  // where a tensor or the state is not finite: the checkpoints that are there stay.
   void save_checkpoint(const model::Decoder& decoder, const AdamW& optimizer, const RunState& state,
                        bool best) const;
   RunState last_state() const;

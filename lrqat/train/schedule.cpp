@@ -36,7 +36,7 @@ std::string schedule_name(ScheduleKind kind) {
 }
 
 double Schedule::factor(std::int64_t step) const {
-  if (step < warmup_steps) return static_cast<double>(step) / static_cast<double>(warmup_steps);
+  if (step < warmup_steps) return static_cast<double>(step + 1) / static_cast<double>(warmup_steps);
   if (kind == ScheduleKind::constant) return 1.0;
   const std::int64_t left = std::max<std::int64_t>(total_steps - step, 0);
   const std::int64_t decay = std::max<std::int64_t>(total_steps - warmup_steps, 1);

@@ -11,8 +11,8 @@ enum class ScheduleKind { constant, linear, cosine };
 ScheduleKind parse_schedule(std::string_view name);  // UsageError that lists the names
 std::string schedule_name(ScheduleKind kind);
 
-// Warm-up from 0: factor(step) = step / warmup_steps for step < warmup_steps; so with warm-up the first step
-// moves nothing, as in the reference. Then down to 0 at total_steps: linearly, along half a cosine, or not at
+// Warm-up: factor(step) = (step + 1) / warmup_steps for step < warmup_steps, so that every step moves something
+// (the reference's first does not). Then down to 0 at total_steps: linearly, along half a cosine, or not at
 // all. `step` counts from 0.
 struct Schedule {
   ScheduleKind kind = ScheduleKind::linear;

@@ -96,13 +96,15 @@ double time_forward_backward(const model::Decoder& decoder, const at::Tensor& hi
 }
 
 // Loss of these hidden states, its gradient included.
-double time_head(const Recipe& recipe, const model::Decoder& decoder, const at::Tensor& hidden) {
+double time_head(const Recipe& recipe, const model::Decoder& decoder, const at::Tensor& hidden,
+                 const model::Decoder& teacher, const at::Tensor& of_teacher) {
   const at::Tensor rows = hidden.reshape({-1, hidden.size(2)});
   const at::Tensor in = rows.detach().clone().requires_grad_();
   const at::Tensor targets = at::randint(0, decoder.config().vocab_size, {rows.size(0)}, at::kLong);
   std::optional<nn::Distillation> distillation;
   if (recipe.distill_weight > 0) {
-    distillation = nn::Distillation{rows, &decoder.lm_head(), *recipe.distill_weight};
+    distillation = nn::Distillation{of_teacher.reshape({-1, of_teacher.size(2)}), &teacher.lm_head(),
+                                    *recipe.distill_weight};
   }
   return quickest([&] {
     torch::autograd::backward({nn::linear_cross_entropy(
@@ -136,15 +138,18 @@ double block_weights(const model::DecoderLayer& block) {
 }  // namespace
 
 StepEstimate measure_step(const Recipe& recipe, model::Decoder& decoder, const formats::WeightSource& source,
-                          const KeptActivations& kept) {
+                          const KeptActivations& kept, const model::Decoder& teacher) {
   const auto blocks = static_cast<double>(decoder.num_layers());
   const at::Tensor hidden = drawn_hidden(recipe, decoder);
   const double micro_batches = static_cast<double>(recipe.batch_size * recipe.gradient_accumulation) /
                                static_cast<double>(measured_sequences(recipe));
   StepEstimate out;
-  decoder.set_activations({});  // of the teacher
-  if (recipe.distill_weight > 0) out.teacher = micro_batches * blocks * time_forward(decoder, hidden);
-  out.head = micro_batches * time_head(recipe, decoder, hidden);
+  decoder.set_activations({});  // it may be the teacher too
+  const at::Tensor of_teacher = drawn_hidden(recipe, teacher);
+  if (recipe.distill_weight > 0) {
+    out.teacher = micro_batches * static_cast<double>(teacher.num_layers()) * time_forward(teacher, of_teacher);
+  }
+  out.head = micro_batches * time_head(recipe, decoder, hidden, teacher, of_teacher);
   decoder.set_activations(recipe.activations);
   prepare_block(recipe, decoder.layer(0), source);
   observe_block(decoder, hidden);

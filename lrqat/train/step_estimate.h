@@ -28,7 +28,7 @@ struct StepEstimate {
 // `decoder` is the float model of `source`; its first block is prepared in the course of it. kept: what the
 // recipe keeps of activations. Runs one micro-batch of at most some thousand tokens a few times.
 StepEstimate measure_step(const Recipe& recipe, model::Decoder& decoder, const formats::WeightSource& source,
-                          const KeptActivations& kept);
+                          const KeptActivations& kept, const model::Decoder& teacher);
 
 // Seconds that preparing all linears takes, from rows of the first block's: range search, decomposition,
 // rounding. Nothing where they start from calibration text, which rows do not tell.

@@ -43,6 +43,15 @@ at::Tensor copied(const formats::TensorView& view, at::ScalarType type) {
 
 }  // namespace
 
+std::string first_not_finite(const TensorList& tensors) {
+  const at::NoGradGuard no_grad;
+  for (const auto& [name, tensor] : tensors) {
+    if (!tensor.is_floating_point() || tensor.numel() == 0) continue;
+    if (!at::isfinite(tensor).all().item<bool>()) return name;
+  }
+  return {};
+}
+
 void save_tensors(const std::filesystem::path& path, const TensorList& tensors) {
   std::vector<formats::TensorDeclaration> declarations;
   for (const auto& [name, tensor] : tensors) {
@@ -64,6 +73,15 @@ std::map<std::string, at::Tensor> load_tensors(const std::filesystem::path& path
     file.release(view);
   }
   return out;
+}
+
+std::map<std::string, at::Tensor> load_finite(const std::filesystem::path& path) {
+  std::map<std::string, at::Tensor> tensors = load_tensors(path);
+  const std::string name = first_not_finite({tensors.begin(), tensors.end()});
+  if (name.empty()) return tensors;
+  fail(path.string(), ": tensor \"", name,
+       "\" holds values that are not finite (nan or infinity): the training that wrote it had diverged. Train again "
+       "with a smaller --lr or --scale-lr");
 }
 
 std::map<std::string, at::Tensor> map_tensors(const std::filesystem::path& path) {

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <memory>
+#include <numeric>
+#include <vector>
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
@@ -51,19 +53,40 @@ at::Tensor TrainStep::student_hidden(const at::Tensor& tokens) const {
   return predicting(student_.final_norm(hidden));
 }
 
+std::optional<nn::Distillation> TrainStep::distillation(const at::Tensor& tokens) const {
+  if (options_.distill_weight == 0.0) return std::nullopt;
+  const at::NoGradGuard no_grad;
+  return nn::Distillation{predicting(teacher_->forward(tokens)), &teacher_->lm_head(),
+                          options_.distill_weight};
+}
+
 nn::LossSums TrainStep::accumulate(const at::Tensor& tokens, const at::Tensor& targets,
                                    double divisor) const {
-  std::optional<nn::Distillation> distillation;
-  if (options_.distill_weight > 0.0) {
-    const at::NoGradGuard no_grad;
-    distillation = nn::Distillation{predicting(teacher_->forward(tokens)), &teacher_->lm_head(),
-                                    options_.distill_weight};
-  }
+  const auto distillation = this->distillation(tokens);
   nn::LossSums sums;
   const at::Tensor loss = nn::linear_cross_entropy(
       student_hidden(tokens), student_.lm_head(), predicted(targets),
       {.divisor = divisor, .softcap = student_.config().final_logit_softcapping}, distillation, &sums);
   torch::autograd::backward({loss}, {});
+  return sums;
+}
+
+nn::LossSums TrainStep::measure(const data::PackedDataset& text, ProgressReporter& progress) const {
+  constexpr std::int64_t kTokens = 512;  // at once: activations stay in the cache
+  const at::NoGradGuard no_grad;
+  const std::int64_t rows = std::max<std::int64_t>(1, kTokens / text.sequence_length());
+  nn::LossSums sums;
+  std::vector<std::int64_t> indices;
+  for (std::int64_t begin = 0; begin < text.size(); begin += rows) {
+    indices.resize(static_cast<std::size_t>(std::min(rows, text.size() - begin)));
+    std::iota(indices.begin(), indices.end(), begin);
+    const at::Tensor tokens = text.batch(indices).to(student_.device());
+    const at::Tensor targets = text.targets(indices).to(student_.device());
+    nn::linear_cross_entropy(predicting(student_.forward(tokens)), student_.lm_head(), predicted(targets),
+                             {.softcap = student_.config().final_logit_softcapping}, distillation(tokens),
+                             &sums);
+    progress.update(indices.back() + 1, concat("loss ", loss(sums)));
+  }
   return sums;
 }
 

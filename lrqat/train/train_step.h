@@ -5,7 +5,10 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 
+#include "lrqat/base/progress.h"
+#include "lrqat/data/dataset.h"
 #include "lrqat/model/decoder.h"
 #include "lrqat/nn/linear_cross_entropy.h"
 #include "lrqat/train/recipe.h"
@@ -36,11 +39,15 @@ class TrainStep {
   // targets [B, L]: the tokens, or nn::kIgnoreIndex where the token is not to be predicted.
   nn::LossSums accumulate(const at::Tensor& tokens, const at::Tensor& targets, double divisor) const;
 
+  // The sums over a whole text, without gradients, scored as in training.
+  nn::LossSums measure(const data::PackedDataset& text, ProgressReporter& progress) const;
+
   // The loss of an optimiser step from its sums.
   double loss(const nn::LossSums& sums) const;
 
  private:
   at::Tensor student_hidden(const at::Tensor& tokens) const;
+  std::optional<nn::Distillation> distillation(const at::Tensor& tokens) const;
 
   const model::Decoder& student_;
   const model::Decoder* teacher_;

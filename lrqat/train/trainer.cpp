@@ -12,9 +12,7 @@
 #include "lrqat/base/memory.h"
 #include "lrqat/data/dataset.h"
 #include "lrqat/data/sampler.h"
-#include "lrqat/model/integer_source.h"
 #include "lrqat/model/load.h"
-#include "lrqat/model/tokenizer_files.h"
 #include "lrqat/train/layer_report.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/metrics.h"
@@ -64,21 +62,25 @@ struct StepResult {
 
 class Trainer {
  public:
-  // run: the one to continue, or none.
-  Trainer(const TrainOptions& options, TrainInputs inputs, std::optional<Run> run, ProgressReporter& progress)
-      : recipe_(std::move(inputs.recipe)),
+  // run: the one to continue, or none. inputs.text is there.
+  Trainer(const TrainOptions& options, const TrainInputs& inputs, std::optional<Run> run,
+          ProgressReporter& progress)
+      : recipe_(inputs.recipe),
         options_(options),
-        dataset_(std::move(*inputs.text)),
-        evaluate_(std::move(inputs.evaluate)),
+        inputs_(inputs),
+        dataset_(inputs.text->training),
         progress_(progress),
         sampler_(dataset_.size(), recipe_.seed),
         run_(std::move(run)) {
     const model::LoadOptions load{recipe_.compute(), options.device};
     student_ = model::load_float_model(inputs.source, load);
-    if (recipe_.distill_weight > 0.0) teacher_ = model::load_float_model(inputs.source, load);
+    if (recipe_.distill_weight > 0.0) teacher_ = model::load_float_model(inputs.teacher, load);
     const bool resumed = run_ && run_->has_checkpoint();
     std::optional<RunRecord> record;
-    if (!run_) record = make_record(*inputs.source, dataset_.fingerprint(), recipe_);
+    if (!run_) {
+      record = make_record(*inputs.source, inputs.text_fingerprint, recipe_,
+                           recipe_.teacher.empty() ? nullptr : inputs.teacher.get());
+    }
     if (resumed) {
       restore_student(*run_, *student_, inputs.source, /*best=*/false, progress_);
     } else {
@@ -92,11 +94,17 @@ class Trainer {
     }
     train_floats(recipe_, *student_);
     optimizer_.emplace(make_optimizer(recipe_, *student_));
-    resumed ? resume() : save(false);
-    run_->publish();
-    metrics_.emplace(run_->path(), resumed ? state_.step : -1);
     const KeptActivations kept = kept_activations(recipe_, *student_);
     step_.emplace(*student_, teacher_.get(), StepOptions{*recipe_.distill_weight, kept});
+    Values held_out;  // logged once the run has its name
+    if (resumed) {
+      resume();
+    } else {
+      save(choose(held_out));
+    }
+    run_->publish();
+    metrics_.emplace(run_->path(), resumed ? state_.step : -1);
+    log(held_out);
   }
 
   TrainResult run() {
@@ -110,7 +118,10 @@ class Trainer {
       const bool due = last || (recipe_.eval_every > 0 && state_.step % recipe_.eval_every == 0);
       const bool save_due = (recipe_.save_every > 0 && state_.step % recipe_.save_every == 0) || is_save_time();
       if (due) metrics_->log_layers(state_.step, report_layers(recipe_, *student_));
-      const bool best = due && evaluate_ && evaluate();
+      if (due) report_on_evaluation_text();
+      Values held_out;
+      const bool best = due && choose(held_out);
+      log(held_out);
       if (due || save_due || stopped()) save(best);
     }
     progress_.finish();
@@ -118,6 +129,12 @@ class Trainer {
   }
 
  private:
+  using Values = std::map<std::string, double>;
+
+  void log(const Values& values) {
+    if (!values.empty()) metrics_->log(state_.step, values);
+  }
+
   bool stopped() const { return options_.stop != nullptr && options_.stop->load(); }
 
   bool is_save_time() const {
@@ -157,6 +174,7 @@ class Trainer {
     ++state_.step;
     state_.position = sampler_.position();
     state_.tokens += recipe_.gradient_accumulation * recipe_.batch_size * recipe_.sequence_length;
+    state_.scored += out.sums.tokens;
     state_.loss = out.loss;
     return out;
   }
@@ -167,14 +185,14 @@ class Trainer {
     if (std::isfinite(step.loss) && std::isfinite(step.gradient_norm)) return;
     fail("step ", state_.step + 1, ": the loss is ", step.loss, " and the gradient norm ", step.gradient_norm,
          "; nothing was changed, the last checkpoint in ", run_->path().string(),
-         " is good. Try a smaller --lr or --scale-lr, or --compute-dtype float32");
+         " stays. Try a smaller --lr or --scale-lr, or --compute-dtype float32");
   }
 
   void report(const StepResult& step, double begin) {
     const double elapsed = seconds_now() - begin;
     const auto tokens =
         static_cast<double>(recipe_.gradient_accumulation * recipe_.batch_size * recipe_.sequence_length);
-    std::map<std::string, double> values{
+    Values values{
         {"train/loss", step.loss},
         {"train/gradient_norm", step.gradient_norm},
         {"train/lr_factor", schedule().factor(state_.step - 1)},
@@ -186,22 +204,55 @@ class Trainer {
     if (recipe_.distill_weight > 0.0) values["train/divergence"] = step.sums.divergence / scored;
     metrics_->log(state_.step, values);
     char detail[96];
-    std::snprintf(detail, sizeof(detail), "loss %.4f, %.0f tokens/s", step.loss, tokens / elapsed);
+    std::snprintf(detail, sizeof(detail), "%s %.4f, %.0f tokens/s", objective_name(recipe_).c_str(), step.loss,
+                  tokens / elapsed);
     progress_.update(state_.step, detail);
   }
 
-  // True where this is the best evaluation so far.
-  bool evaluate() {
-    const double nll = evaluate_(*student_);
+  // The evaluation text decides nothing.
+  void report_on_evaluation_text() {
+    if (!inputs_.evaluation) return;
+    const nn::LossSums sums = step_->measure(*inputs_.evaluation, silent_);
+    const double nll = sums.cross_entropy / static_cast<double>(sums.tokens);
+    check_measured("cross-entropy of the evaluation text", nll);
     metrics_->log(state_.step, {{"eval/nll", nll}, {"eval/perplexity", std::exp(nll)}});
-    progress_.message(concat("step ", state_.step, ": perplexity ", std::exp(nll)));
-    if (state_.best_step >= 0 && !(nll < state_.best_nll)) return false;
-    state_.best_nll = nll;
+    progress_.message(concat("step ", state_.step, ": perplexity ", std::exp(nll), " on ", recipe_.eval_data));
+  }
+
+  // Measures the trained objective on held-out text, the figures into `values`; true where it is the best so far.
+  bool choose(Values& values) {
+    if (!inputs_.text->choosing) return false;
+    const nn::LossSums sums = step_->measure(*inputs_.text->choosing, silent_);
+    const double objective = step_->loss(sums);
+    check_measured("loss on the held-out text", objective);
+    const auto tokens = static_cast<double>(sums.tokens);
+    values["held_out/objective"] = objective;
+    values["held_out/cross_entropy"] = sums.cross_entropy / tokens;
+    if (teacher_) values["held_out/divergence"] = sums.divergence / tokens;
+    progress_.message(concat("step ", state_.step, ": ", objective_name(recipe_), " ", objective,
+                             " on held-out text"));
+    if (state_.step == 0) state_.start_objective = objective;
+    state_.last_objective = objective;
+    if (state_.best_step >= 0 && !(objective < state_.best_objective)) return false;
+    state_.best_objective = objective;
     state_.best_step = state_.step;
     return true;
   }
 
+  // A step may leave weights that are finite and of no use.
+  void check_measured(const char* what, double value) const {
+    if (std::isfinite(value)) return;
+    fail("after step ", state_.step, " the ", what, " is ", value, ": ",
+         state_.step == 0 ? concat("the model itself gives values that are not finite; see `lrqat perplexity --model ",
+                                   recipe_.model, "`")
+                          : concat("training has diverged, no checkpoint is written; the last one in ",
+                                   run_->path().string(), " stays. Try a smaller --lr or --scale-lr"));
+  }
+
   void save(bool best) {
+    const std::int64_t first = 0;
+    check_measured("loss on the first training sequence",
+                   step_->loss(step_->measure(dataset_.subset({&first, 1}), silent_)));
     run_->save_checkpoint(*student_, *optimizer_, state_, best);
     saved_at_ = seconds_now();
   }
@@ -211,7 +262,11 @@ class Trainer {
     out.interrupted = state_.step < recipe_.steps;
     out.steps = state_.step;
     out.tokens = state_.tokens;
+    out.scored = state_.scored;
     out.loss = state_.loss;
+    if (state_.best_step >= 0) {
+      out.choice = Choice{state_.best_step, state_.start_objective, state_.best_objective, state_.last_objective};
+    }
     out.seconds = state_.seconds;
     out.tokens_per_second = state_.seconds > 0 ? static_cast<double>(state_.tokens) / state_.seconds : 0.0;
     out.peak_memory_bytes = peak_resident_bytes();
@@ -221,9 +276,10 @@ class Trainer {
 
   Recipe recipe_;
   const TrainOptions& options_;
-  data::PackedDataset dataset_;
-  Evaluate evaluate_;
+  const TrainInputs& inputs_;
+  const data::PackedDataset& dataset_;  // what is trained on
   ProgressReporter& progress_;
+  SilentProgress silent_;
   data::Sampler sampler_;
   std::optional<Run> run_;
   RunState state_;
@@ -238,9 +294,9 @@ class Trainer {
 // A method that learns nothing: the folder is the whole run.
 TrainResult make_untrained_run(const TrainOptions& options, const TrainInputs& inputs,
                                ProgressReporter& progress) {
-  const data::PackedDataset* text = inputs.text ? &*inputs.text : nullptr;
+  const data::PackedDataset* text = inputs.text ? &inputs.text->training : nullptr;
   const auto student = model::load_float_model(inputs.source, {inputs.recipe.compute(), options.device});
-  const RunRecord record = make_record(*inputs.source, text ? text->fingerprint() : "", inputs.recipe);
+  const RunRecord record = make_record(*inputs.source, inputs.text_fingerprint, inputs.recipe);
   prepare_student(inputs.recipe, *student, *inputs.source, text, progress);
   if (options.on_prepared) options.on_prepared();
   TrainResult result;
@@ -252,6 +308,13 @@ TrainResult make_untrained_run(const TrainOptions& options, const TrainInputs& i
 }
 
 }  // namespace
+
+std::string objective_name(const Recipe& recipe) {
+  const double weight = recipe.distill_weight.value_or(0.0);
+  if (weight == 0.0) return "cross-entropy";
+  if (weight == 1.0) return "KL";
+  return concat(weight, " KL + ", 1.0 - weight, " cross-entropy");
+}
 
 TrainResult train(const Recipe& given, const TrainOptions& options, ProgressReporter& progress) {
   std::optional<Run> run;
@@ -269,15 +332,26 @@ TrainResult train(const Recipe& given, const TrainOptions& options, ProgressRepo
     result.run = std::move(run);
     return result;
   }
-  TrainInputs inputs = open_inputs(recipe, /*decided=*/run.has_value(), options.make_evaluate, progress);
-  if (!trains) return make_untrained_run(options, inputs, progress);
-  if (!inputs.text) throw UsageError("--data is missing: one or more text files");
-  if (options.device.is_cpu()) check_memory(inputs.recipe, inputs.source);
-  if (run) {
-    run->check_data(inputs.text->fingerprint());
-    run->check_eval_data();
+  TrainInputs inputs = open_inputs(recipe, /*decided=*/run.has_value(), progress);
+  TrainResult result;
+  if (trains) {
+    if (!inputs.text) throw UsageError("--data is missing: one or more text files");
+    if (options.device.is_cpu()) check_memory(inputs.recipe, inputs.source);
+    if (run) {
+      run->check_data(inputs.text_fingerprint);
+      run->check_eval_data();
+      run->check_teacher(*inputs.teacher);
+    }
+    result = Trainer(options, inputs, std::move(run), progress).run();
+  } else {
+    result = make_untrained_run(options, inputs, progress);
   }
-  return Trainer(options, std::move(inputs), std::move(run), progress).run();
+  if (inputs.evaluation) {
+    result.report_text = std::move(inputs.evaluation);
+  } else if (inputs.text) {
+    result.report_text = std::move(inputs.text->reporting);
+  }
+  return result;
 }
 
 }  // namespace lrqat::train

@@ -8,9 +8,10 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <string>
 
 #include "lrqat/base/progress.h"
-#include "lrqat/train/open_inputs.h"
+#include "lrqat/data/dataset.h"
 #include "lrqat/train/recipe.h"
 #include "lrqat/train/run.h"
 
@@ -21,25 +22,36 @@ struct TrainOptions {
   bool resume = false;
   at::Device device = at::kCPU;
   const std::atomic<bool>* stop = nullptr;  // set: finish the step, write a checkpoint, return
-  MakeEvaluate make_evaluate;               // empty: no evaluations
   // Called once the student is prepared: until then nothing is on disk and nothing would be lost.
   std::function<void()> on_prepared;
+};
+
+// Which checkpoint convert takes, where text was held out to choose it by: the trained objective on that text.
+struct Choice {
+  std::int64_t step = 0;
+  double at_start = 0, at_step = 0, at_end = 0;
 };
 
 struct TrainResult {
   bool interrupted = false;
   std::int64_t steps = 0;   // done so far, all sessions together
   std::int64_t tokens = 0;  // trained on
+  std::int64_t scored = 0;  // predictions that counted
   double loss = 0;          // of the last step
+  std::optional<Choice> choice;                    // nothing: the last checkpoint is kept
+  std::optional<data::PackedDataset> report_text;  // the evaluation data, or held-out text; nothing: there is none
   double seconds = 0;       // in training steps
   double tokens_per_second = 0;
   std::int64_t peak_memory_bytes = 0;  // of this session, preparing included
   std::optional<Run> run;              // still locked
 };
 
+// "KL", "cross-entropy" or "0.9 KL + 0.1 cross-entropy": what the loss is.
+std::string objective_name(const Recipe& recipe);
+
 // With options.resume the recipe is the run's own; `recipe` is then not looked at.
-// Errors: an existing run without resume; another model or other data at a resume; a loss or gradient that is
-// not finite (before the optimiser sees it: the last checkpoint stays good).
+// Errors: an existing run without resume; another model or other data at a resume; a loss, a gradient or a
+// measurement that is not finite (the last checkpoint stays).
 TrainResult train(const Recipe& recipe, const TrainOptions& options, ProgressReporter& progress);
 
 }  // namespace lrqat::train

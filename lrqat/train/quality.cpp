@@ -1,0 +1,61 @@
+#include "lrqat/train/quality.h"
+
+#include <cmath>
+#include <memory>
+
+#include "lrqat/base/error.h"
+#include "lrqat/model/open.h"
+#include "lrqat/train/methods.h"
+#include "lrqat/train/teacher.h"
+#include "lrqat/train/train_step.h"
+
+namespace lrqat::train {
+namespace {
+
+// The same with weights rounded to nearest, its activations quantized as those of `trained` are.
+std::unique_ptr<model::Decoder> rounded(const Recipe& recipe, const model::Decoder& trained,
+                                        const model::SharedSource& source, const model::LoadOptions& load) {
+  auto decoder = model::load_float_model(source, load);
+  SilentProgress silent;
+  prepare_linears(find_method("rtn"), recipe, *decoder, *source, silent);
+  decoder->share_activations(trained);
+  return decoder;
+}
+
+struct Figures {
+  double perplexity, kl;
+  std::int64_t tokens;
+};
+
+Figures figures_of(const std::string& name, const model::Decoder& model, const model::Decoder* reference,
+                   const data::PackedDataset& text, ProgressReporter& progress) {
+  const TrainStep step(model, reference, {.distill_weight = reference != nullptr ? 1.0 : 0.0});
+  progress.start("measuring " + name, text.size());
+  const nn::LossSums sums = step.measure(text, progress);
+  progress.finish();
+  const auto tokens = static_cast<double>(sums.tokens);
+  const double nll = sums.cross_entropy / tokens, kl = sums.divergence / tokens;
+  if (!std::isfinite(nll) || !std::isfinite(kl)) {
+    fail("the ", name, " model gives values that are not finite (cross-entropy ", nll, ", KL ", kl,
+         " a token), so its quality cannot be measured");
+  }
+  return {std::exp(nll), kl, sums.tokens};
+}
+
+}  // namespace
+
+Quality measure_quality(const Run& run, const data::PackedDataset& text, at::Device device,
+                        ProgressReporter& progress) {
+  const Recipe& recipe = run.recipe();
+  const model::LoadOptions load{recipe.compute(), device};
+  const model::OpenedModel trained = model::open_model(run.path(), load);
+  const auto reference = model::load_float_model(open_teacher(recipe, trained.source), load);
+  const Figures of_reference = figures_of("float", *reference, nullptr, text, progress);
+  const Figures of_trained = figures_of("trained", *trained.decoder, reference.get(), text, progress);
+  const auto plain = rounded(recipe, *trained.decoder, trained.source, load);
+  const Figures of_rounded = figures_of("rounded", *plain, reference.get(), text, progress);
+  return {of_reference.perplexity, of_rounded.perplexity, of_rounded.kl, of_trained.perplexity, of_trained.kl,
+          of_reference.tokens};
+}
+
+}  // namespace lrqat::train

@@ -1,0 +1,52 @@
+#include "lrqat/train/teacher.h"
+
+#include <algorithm>
+
+#include "lrqat/base/error.h"
+#include "lrqat/model/integer_source.h"
+#include "lrqat/train/layer_recipe.h"
+#include "lrqat/train/methods.h"
+
+namespace lrqat::train {
+namespace {
+
+// Adapters begin at zero, so a linear is what it was where it keeps its integers or stays float.
+bool starts_unchanged(const Recipe& recipe, const nn::Linear& linear) {
+  const Method& method = find_method(recipe.method);
+  return !method.has_grid || !layer_recipe(recipe, linear.name()) ||
+         starts_from_stored(method, recipe, linear);
+}
+
+}  // namespace
+
+model::SharedSource open_teacher(const Recipe& recipe, const model::SharedSource& own) {
+  if (recipe.teacher.empty()) return own;
+  model::SharedSource teacher(model::open_source(recipe.teacher));
+  const formats::ModelConfig &theirs = teacher->config(), &ours = own->config();
+  if (theirs.vocab_size != ours.vocab_size) {
+    fail("--teacher ", recipe.teacher, " has a vocabulary of ", theirs.vocab_size, " tokens, ", recipe.model,
+         " one of ", ours.vocab_size, ": give a teacher of the same vocabulary");
+  }
+  if (theirs.final_logit_softcapping != ours.final_logit_softcapping) {
+    fail("--teacher ", recipe.teacher, " caps its logits at ", theirs.final_logit_softcapping, ", ", recipe.model,
+         " at ", ours.final_logit_softcapping, ": give a teacher of the same family");
+  }
+  return teacher;
+}
+
+void check_teacher(const Recipe& recipe, const model::Decoder& decoder) {
+  const bool only_distills = recipe.steps > 0 && recipe.distill_weight == 1.0;
+  if (!only_distills || !recipe.teacher.empty() || recipe.activations.any()) return;
+  const auto linears = decoder.linears();
+  const bool itself = std::all_of(linears.begin(), linears.end(), [&](const nn::Linear* linear) {
+    return starts_unchanged(recipe, *linear);
+  });
+  if (!itself) return;
+  fail("--distill-weight 1 without --teacher: the teacher would be ", recipe.model,
+       " itself, and the student starts as exactly that model (",
+       find_method(recipe.method).has_grid ? "its linears keep their integers and scales" : "its weights stay float",
+       "), so the loss is 0 and nothing is learned. Give the float model as --teacher, or train on the text "
+       "with --distill-weight 0");
+}
+
+}  // namespace lrqat::train
