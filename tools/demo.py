@@ -87,7 +87,8 @@ def measure(reference: Path, models: dict[str, Path], windows: int) -> dict[str,
 
 def export(converted: Path, out: Path) -> dict:
     target = out / "SmolLM2-135M-Instruct-LR-QAT-Q4_0.gguf"
-    return lrqat("export", "--model", converted, "--format", "gguf", "--out", target, "--force")
+    target.unlink(missing_ok=True)  # --force replaces only files of versions that mark them
+    return lrqat("export", "--model", converted, "--format", "gguf", "--out", target)
 
 
 LABELS = {"rtn_channel": "rounded, a scale a channel", "rtn": "rounded, groups of 32", "gptq": "GPTQ, groups of 32",
