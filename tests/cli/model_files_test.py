@@ -196,12 +196,17 @@ def numbers_that_are_not_finite_are_named(folder):
     whole = (folder / "m.gguf").read_bytes()
     norm = read_tensors(model / "model.safetensors")["model.norm.weight"][2]
     assert whole.count(norm) == 1
-    (folder / "m.gguf").write_bytes(whole.replace(norm, put(norm, 8, NAN)))
-    said = lrqat("perplexity", "--model", folder / "m.gguf", "--data", text, expect=1)[1]
+    (folder / "norm.gguf").write_bytes(whole.replace(norm, put(norm, 8, NAN)))
+    said = lrqat("perplexity", "--model", folder / "norm.gguf", "--data", text, expect=1)[1]
     assert "model.norm.weight" in said and "row 2 " in said, said
-    # The last blocks of the file are those of a matrix: Q4_0's float16 scale is at the beginning of 18 bytes.
-    rows = {row["name"]: row for row in lrqat_json("inspect", folder / "m.gguf")["tensors"]}
-    assert rows["blk.1.ffn_down.weight"]["dtype"] == "Q4_0"
+    rows = lrqat_json("inspect", folder / "m.gguf")["tensors"]
+    at = next(i for i, row in enumerate(rows) if row["name"] == "blk.0.ffn_up.weight")
+    assert rows[at]["dtype"] == "Q4_0"
+    begin = len(whole) - sum((row["bytes"] + 31) // 32 * 32 for row in rows[at:])
+    row_bytes = rows[at]["bytes"] // rows[at]["shape"][0]
+    (folder / "block.gguf").write_bytes(put(whole, begin + 5 * row_bytes + 18, b"\x00\x7c"))  # the second block's scale
+    said = lrqat("perplexity", "--model", folder / "block.gguf", "--data", text, expect=1)[1]
+    assert "model.layers.0.mlp.up_proj.weight" in said and "row 5 " in said, said
 
 
 def a_text_part_goes_all_the_way(folder):

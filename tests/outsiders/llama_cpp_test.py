@@ -321,6 +321,25 @@ def block_types(folder):
     return f"mean KL at most {largest:.1e}" + (f"; not in this llama.cpp: {', '.join(unknown)}" if unknown else "")
 
 
+def more_tokens_than_rows(folder):
+    """A tokenizer with a token that the embedding has no row for: llama.cpp loads the export, without that token."""
+    sys.path.insert(0, str(support.ROOT))
+    from tests.support import tiny_model
+    model = tiny_model(folder)
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    tokenizer["added_tokens"].append({"id": 256, "content": "<pad>", "single_word": False, "lstrip": False, "rstrip": False,
+                                      "normalized": False, "special": True})
+    (model / "tokenizer.json").write_text(json.dumps(tokenizer))
+    source = support.converted(model, folder / "pad", "--bits", 4, "--granularity", "group:32")
+    path = export(source, folder / "pad.gguf", "--matrices", "f32")
+    _, ids, top = LlamaCpp(path).complete("the", 4, 256)
+    prompt = support.lrqat("generate", "--model", source, "--prompt", "the", "--max-tokens", 1)["prompt_tokens"]
+    ours = our_log_probabilities(source, prompt + ids, folder)[len(prompt) - 1:-1]
+    difference = largest_difference(top, ours)
+    assert difference < TOLERANCE, difference
+    return f"log-probabilities within {difference:.1e}"
+
+
 def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -333,6 +352,7 @@ def main():
             "SmolLM3: layers without rotary embedding": lambda: small(folder, "smollm3", SMOLLM3),
             **{name: lambda name=name: made(folder, name) for name in MADE},
             "every block type": lambda: block_types(folder),
+            "more tokens than rows": lambda: more_tokens_than_rows(folder),
             "SmolLM2 rounded and converted": smollm2.convert,
             "SmolLM2 with matrices as float32": smollm2.as_floats,
             "SmolLM2 in Q4_0": smollm2.as_blocks,
