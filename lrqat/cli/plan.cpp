@@ -188,7 +188,7 @@ void run_plan(const RecipeFlags& flags, Context& context) {
             {"granularity", recipe.grid_granularity().name()},
             {"setting", concat("W", recipe.bits, quant::activation_setting_name(recipe.activations))},
             {"kv_cache_bytes_per_token", cache_bytes_per_token(decoder->config(), recipe.activations)}};
-  add_time(json, recipe, *decoder, *source, kept, teacher);
+  add_time(json, recipe, *decoder, *source, kept, inputs.teacher);
   if (context.options.json) return context.print_json(json);
   print_text(json, recipe);
 }

@@ -91,6 +91,10 @@ def what_can_be_refused_leaves_no_folder(folder):
     (folder / "short.txt").write_text("a few words")
     before = names(folder)
     short = ["--eval-data", folder / "short.txt"]
+    little = ["--model", folder / "tiny", "--data", folder / "short.txt", *STEPS]
+    for extra in ([], ["--init", "gptq"], ["--method", "rtn", "--init", "gptq"]):
+        check_refused(["train", *little, *extra, "--out", folder / "x"], "less than one sequence")
+        assert names(folder) == before, (extra, names(folder))
     cases = [
         (["--eval-data", folder / "none.txt"], "none.txt"),
         (short, "token"),
@@ -99,9 +103,7 @@ def what_can_be_refused_leaves_no_folder(folder):
         (["--method", "rtn", "--granularity", "group:48"], "sizes that would work here"),
         (["--overrides", "* skip"], "nothing would be quantized"),
         (["--method", "rtn", "--overrides", "* skip"], "nothing would be quantized"),
-        (["--sequence-length", 100_000], "less than one sequence"),
         (["--batch-size", 2_000_000, "--gradient-accumulation", 1, "--sequence-length", 128], "GB are free"),
-        (["--init", "gptq", "--sequence-length", 100_000], "less than one sequence"),
     ]
     for extra, message in cases:
         check_refused(["train", *arguments, *extra, "--out", folder / "x"], message)
