@@ -16,6 +16,7 @@
 #include "lrqat/train/layer_report.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/metrics.h"
+#include "lrqat/train/open_inputs.h"
 #include "lrqat/train/prepare_student.h"
 #include "lrqat/train/run.h"
 #include "lrqat/train/train_step.h"
