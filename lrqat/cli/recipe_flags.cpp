@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "lrqat/base/error.h"
 #include "lrqat/model/integer_source.h"
+#include "lrqat/train/field_use.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/scale_recipe.h"
 
@@ -13,6 +15,32 @@ namespace {
 
 std::string absolute(const std::string& path) {
   return path.empty() ? path : std::filesystem::absolute(path).lexically_normal().string();
+}
+
+// What a recipe file says is judged with the file's own method, so that `--config FILE --method OTHER` takes what OTHER
+// has; its defaults may stand there, as in every run's recipe.toml.
+void check_use(const RecipeFlags& flags, const train::Recipe& recipe) {
+  if (!flags.config.empty()) {
+    train::Recipe named;
+    train::read_recipe(flags.config, named);
+    const train::Recipe defaults = train::method_defaults(named.method);
+    train::Recipe own = defaults;
+    train::read_recipe(flags.config, own);
+    std::vector<std::string> fields;
+    for (const train::RecipeField& field : train::recipe_fields()) {
+      if (field.print(own) != field.print(defaults)) fields.push_back(field.name);
+    }
+    try {
+      train::check_fields_are_used(own, fields);
+    } catch (const UsageError& error) {
+      throw UsageError(concat(flags.config, ": ", error.what()));
+    }
+  }
+  std::vector<std::string> given;
+  for (const auto& [name, values] : flags.fields) {
+    if (!values.empty()) given.push_back(name);
+  }
+  train::check_fields_are_used(recipe, given);
 }
 
 }  // namespace
@@ -52,6 +80,7 @@ train::Recipe resolve_recipe(const RecipeFlags& flags, const CommonOptions& opti
   };
   // The method decides what the fields are that nobody sets, so it is looked for first.
   train::Recipe recipe = read(train::method_defaults(read({}).method));
+  check_use(flags, recipe);
   if (options.seed_given) recipe.seed = options.seed;
   recipe.model = absolute(recipe.model);
   if (!flags.scale_to.empty() && !recipe.model.empty() && flags.fields.at("granularity").empty()) {

@@ -294,12 +294,12 @@ WeightPtr restore_rtn(const Recipe& recipe, const SavedLayer& saved) {
 const std::vector<Method>& methods() {
   static const std::vector<Method> table = {
       {"lr-qat", true, prepare_lr_qat, restore_lr_qat, nullptr, lr_qat_bytes, true, false, true, start_lr_qat,
-       true},
+       true, false, true},
       {"l4q", true, prepare_l4q, restore_l4q, l4q_defaults, l4q_bytes, true, false, true, start_l4q},
       {"lsq", true, prepare_lsq, restore_lsq, lsq_defaults, nullptr, false, true, true, start_lsq},
       {"peqa", true, prepare_peqa, restore_peqa, peqa_defaults, integer_bytes, false, false, true, start_peqa},
       {"qlora", true, prepare_qlora, restore_qlora, lora_defaults, integer_bytes, true, false, true,
-       start_qlora, false, true},
+       start_qlora, false, true, true},
       {"lora", true, prepare_lora, restore_lora, lora_defaults, l4q_bytes, true, false, false,
        nullptr, false, true},
       {"rtn", false, prepare_rtn, restore_rtn, nullptr, integer_bytes, false, false, true, start_rtn},
@@ -429,13 +429,21 @@ WeightPtr prepare_gptq(const Method& method, const Recipe& recipe, const std::st
 }
 
 void check_init(const Method& method, const std::string& init) {
-  if (init != "gptq" || method.start != nullptr) return;
+  const auto has = [&](const Method& one) {
+    if (init == "gptq") return one.start != nullptr;
+    if (init == "svd") return one.svd_start;
+    return one.has_grid || init == "auto" || init == "range";
+  };
+  if (has(method)) return;
   std::string names;
   for (const Method& other : methods()) {
-    if (other.start != nullptr) names += (names.empty() ? "" : ", ") + other.name;
+    if (has(other)) names += (names.empty() ? "" : ", ") + other.name;
   }
-  throw UsageError(
-      concat("--init gptq: --method ", method.name, " does not start from integers; ", names, " do"));
+  throw UsageError(concat("--init ", init, ": --method ", method.name,
+                          init == "svd"      ? " has no adapters that a decomposition could fill"
+                          : method.has_grid ? " does not start so"
+                                             : " does not start from integers",
+                          "; ", names, " do"));
 }
 
 WeightPtr restore_layer(const Method& method, const Recipe& recipe, const SavedLayer& saved) {

@@ -49,6 +49,7 @@ struct Method {
                                                          const quant::RoundedStart&) = nullptr;
   bool adapters_in_steps = false;  // A·B counts in steps of the grid, not in units of the weight
   bool adapters_stay = false;      // beside the weight, in float: the result is adapters, not integers
+  bool svd_start = false;          // adapters may start from a decomposition (--init svd)
 };
 
 const Method& find_method(const std::string& name);  // UsageError that lists the names

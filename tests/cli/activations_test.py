@@ -5,8 +5,9 @@ import json
 
 from tests.support import kill_when_half_done, losses, lrqat, lrqat_json, main, run_state, text_file, tiny_model
 
-STEPS = ["--init", "range", "--distill-weight", 0, "--steps", 24, "--batch-size", 2, "--sequence-length", 32, "--warmup", 0, "--schedule", "constant", "--rank", 4,
-         "--lora-alpha", 64, "--lr", "2e-2", "--compute-dtype", "float32", "--threads", 1]
+STEPS = ["--init", "range", "--distill-weight", 0, "--steps", 24, "--batch-size", 2, "--sequence-length", 32, "--warmup", 0, "--schedule", "constant",
+         "--lr", "2e-2", "--compute-dtype", "float32", "--threads", 1]
+ADAPTERS = ["--rank", 4, "--lora-alpha", 64]
 W4A8KV8 = ["--activation-bits", 8, "--kv-bits", 8]
 W4A8KV4 = ["--activation-bits", 8, "--kv-bits", 4]
 W4A4KV4 = ["--activation-bits", 4, "--kv-bits", 4]
@@ -14,7 +15,8 @@ STATIC = ["--activation-range", "static"]
 
 
 def base(folder, flags):
-    return ["--model", tiny_model(folder), "--data", text_file(folder), *STEPS, *flags]
+    adapters = [] if {"lsq", "peqa", "rtn"} & {str(flag) for flag in flags} else ADAPTERS
+    return ["--model", tiny_model(folder), "--data", text_file(folder), *STEPS, *adapters, *flags]
 
 
 def trained(folder, name, flags):

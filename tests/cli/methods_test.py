@@ -5,7 +5,7 @@ import json
 
 from tests.support import kill_when_half_done, losses, lrqat, lrqat_json, main, run_state, text_file, tiny_model
 
-STEPS = ["--init", "range", "--distill-weight", 0, "--scale-domain", "linear", "--steps", 24, "--batch-size", 2, "--sequence-length", 32, "--warmup", 0, "--schedule", "constant",
+STEPS = ["--init", "range", "--distill-weight", 0, "--steps", 24, "--batch-size", 2, "--sequence-length", 32, "--warmup", 0, "--schedule", "constant",
          "--compute-dtype", "float32", "--threads", 1]
 ADAPTERS = ["--rank", 4, "--lora-alpha", 8, "--lr", "2e-2"]
 # name: flags; learning rates that move something within 24 steps
@@ -24,8 +24,8 @@ RUNS = {
         "--method", "l4q", *ADAPTERS, "--bits", 3, "--granularity", "group:32", "--learn-offset", "true", "--scale-lr", "1e-3"],
     "lsq": ["--method", "lsq", "--lr", "1e-3"],
     "lsq asymmetric": ["--method", "lsq", "--lr", "1e-3", "--symmetric", "false", "--bits", 2, "--range", "minmax"],
-    "peqa": ["--method", "peqa", "--scale-lr", "2e-3", "--granularity", "group:16", "--bits", 3],
-    "peqa from GPTQ, asymmetric": ["--method", "peqa", "--scale-lr", "2e-3", "--granularity", "group:16", "--bits", 3,
+    "peqa": ["--method", "peqa", "--scale-domain", "linear", "--scale-lr", "2e-3", "--granularity", "group:16", "--bits", 3],
+    "peqa from GPTQ, asymmetric": ["--method", "peqa", "--scale-domain", "linear", "--scale-lr", "2e-3", "--granularity", "group:16", "--bits", 3,
                                    "--init", "gptq", "--symmetric", "false"],
     "qlora": ["--method", "qlora", *ADAPTERS],
     "qlora from GPTQ": ["--method", "qlora", *ADAPTERS, "--init", "gptq", "--bits", 3],
@@ -191,9 +191,9 @@ def floats_train_and_travel(folder):
 
 
 def awq_is_a_baseline(folder):
-    flags = ["--bits", 3, "--granularity", "group:32", "--calibration-tokens", 512]
-    for init in ("range", "awq"):
-        lrqat("train", *base(folder, ["--method", "rtn", "--init", init, *flags]), "--steps", 0, "--out", folder / init)
+    flags = ["--bits", 3, "--granularity", "group:32"]
+    for init, more in (("range", []), ("awq", ["--calibration-tokens", 512])):
+        lrqat("train", *base(folder, ["--method", "rtn", "--init", init, *flags, *more]), "--steps", 0, "--out", folder / init)
         lrqat("convert", "--run", folder / init, "--out", folder / (init + "-c"))
         assert perplexity(folder, folder / init) == perplexity(folder, folder / (init + "-c"))
     changed = [a["name"] for a, b in zip(lrqat_json("inspect", folder / "awq-c")["tensors"],
@@ -242,6 +242,32 @@ def methods_have_their_own_defaults(folder):
         assert (plan["parts"]["phi_0"] > 0) == ("lsq" not in name), (name, plan)
 
 
+def what_does_nothing_is_refused(folder):
+    """A flag that the method does not read, or that another one has to ask for: the flag, the method, who has it."""
+    for flags, words in [
+            (["--method", "lsq", "--phi", "int4"], ["--phi", "--method lsq", "lr-qat"]),
+            (["--method", "lsq", "--rank", 8], ["--rank", "--method lsq", "lr-qat, l4q, qlora, lora"]),
+            (["--method", "rtn", "--lora-alpha", 8], ["--lora-alpha", "--method rtn"]),
+            (["--method", "l4q", "--faithful-downcast", "true"], ["--faithful-downcast", "--method l4q"]),
+            (["--method", "peqa", "--learn-offset", "true"], ["--learn-offset", "--method peqa", "l4q"]),
+            (["--gradient-scaling", "false"], ["--gradient-scaling", "l4q, lsq"]),
+            (["--svd-steps", 2], ["--svd-steps", "--init svd"]),
+            (["--gptq-damping", "0.1"], ["--gptq-damping", "--init gptq"]),
+            (["--activation-range", "static"], ["--activation-range", "--activation-bits"]),
+            (["--float-lr", "1e-3"], ["--float-lr", "--train-norms"]),
+            (["--learn-scale", "false", "--scale-lr", "1e-3"], ["--scale-lr", "--learn-scale true"]),
+            *((["--method", method, "--init", "svd"], ["--init svd", f"--method {method}", "lr-qat, qlora do"])
+              for method in ("l4q", "lsq", "peqa", "rtn", "lora"))]:
+        _, stderr = lrqat("train", *base(folder, flags), "--out", folder / "x", expect=2)
+        assert all(word in stderr for word in words) and not (folder / "x").exists(), (flags, stderr)
+    file = folder / "contradiction.toml"
+    file.write_text('method = "lsq"\nrank = 8\n')
+    _, stderr = lrqat("train", *base(folder, ["--config", file]), "--out", folder / "x", expect=2)
+    assert "contradiction.toml" in stderr and "--rank" in stderr, stderr
+    file.write_text('method = "lr-qat"\nrank = 8\nlora-alpha = 8\n')  # what another method does not take stays behind
+    lrqat("train", *base(folder, ["--config", file, "--method", "lsq"]), "--steps", 1, "--out", folder / "other")
+
+
 def refusals(folder):
     for flags, message in [(["--method", "l4q", "--symmetric", "false"], "--learn-offset true"),
                            (["--init", "svd", "--faithful-downcast", "true"], "not together with --init svd"),
@@ -257,4 +283,4 @@ def refusals(folder):
 
 main([*(make_test(name, flags) for name, flags in RUNS.items()), lora_is_a_float_model, gptq_is_a_baseline_and_a_start,
       awq_is_a_baseline, floats_train_and_travel, ranges_as_starts, instruction_data, layer_reports, overrides_per_layer,
-      methods_have_their_own_defaults, refusals])
+      methods_have_their_own_defaults, what_does_nothing_is_refused, refusals])

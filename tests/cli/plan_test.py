@@ -4,7 +4,8 @@ import json
 
 from tests.support import lrqat, lrqat_json, main, tiny_model
 
-RECIPE = ["--init", "range", "--distill-weight", 0, "--steps", 1000, "--rank", 4, "--batch-size", 2, "--sequence-length", 32, "--threads", 1]
+SIZES = ["--init", "range", "--distill-weight", 0, "--steps", 1000, "--batch-size", 2, "--sequence-length", 32, "--threads", 1]
+RECIPE = [*SIZES, "--rank", 4]
 
 
 def linears(model):
@@ -76,10 +77,10 @@ def activations_and_cache_count(folder):
 
 
 def rounding_alone_has_a_plan(folder):
-    found = plan(tiny_model(folder), "--method", "rtn")
+    found = lrqat_json("plan", "--model", tiny_model(folder), *SIZES, "--method", "rtn")
     assert found["seconds_per_step"] == 0 and found["prepare_seconds"] > 0
     assert found["parts"]["gradients"] == found["parts"]["activations"] == 0
-    stdout, _ = lrqat("plan", "--model", tiny_model(folder), *RECIPE, "--method", "rtn")
+    stdout, _ = lrqat("plan", "--model", tiny_model(folder), *SIZES, "--method", "rtn")
     assert "only rounds" in stdout, stdout
 
 
