@@ -27,7 +27,7 @@ const std::vector<MethodField>& method_fields() {
       {"weight-dtype", {"l4q", "lora"}},
       {"learn-offset", {"l4q"}},
       {"gradient-scaling", {"l4q", "lsq"}},
-      {"scale-domain", scales},
+      {"scale-domain", {"lr-qat", "l4q", "lsq", "peqa", "qlora", "rtn"}},
       {"learn-scale", scales},
   };
   return table;
