@@ -18,6 +18,30 @@ class Lowercase final : public Normalizer {
   std::string normalize(std::string_view text, bool) const override { return to_lower(text); }
 };
 
+// SentencePiece's nmt rules: control characters are dropped, other white space and marks are spaces.
+class Nmt final : public Normalizer {
+ public:
+  std::string normalize(std::string_view text, bool) const override {
+    std::string out;
+    for (std::size_t i = 0; i < text.size();) {
+      const std::size_t begin = i;
+      const char32_t c = next_character(text, i);
+      if (is_dropped(c)) continue;
+      is_space(c) ? out.append(1, ' ') : out.append(text.substr(begin, i - begin));
+    }
+    return out;
+  }
+
+ private:
+  static bool is_dropped(char32_t c) {
+    return (c >= 0x1 && c <= 0x8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F;
+  }
+  static bool is_space(char32_t c) {
+    return c == 0x9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 || (c >= 0x200B && c <= 0x200F) ||
+           c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
+  }
+};
+
 class StripAccents final : public Normalizer {
  public:
   std::string normalize(std::string_view text, bool) const override {
@@ -121,6 +145,7 @@ const ComponentRow<Normalizer> kTable[] = {
     {"NFKC", {}, make_plain<UnicodeNormalizer<NormalForm::kNfkc>>},
     {"NFKD", {}, make_plain<UnicodeNormalizer<NormalForm::kNfkd>>},
     {"Lowercase", {}, make_plain<Lowercase>},
+    {"Nmt", {}, make_plain<Nmt>},
     {"StripAccents", {}, make_plain<StripAccents>},
     {"Strip", {"strip_left", "strip_right"}, make_strip},
     {"Prepend", {"prepend"}, make_prepend},

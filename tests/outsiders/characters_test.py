@@ -69,6 +69,7 @@ KINDS = {
     **{f"{form}{name}": (tokenizer(getattr(normalizers, form)()), line)
        for form in ("NFC", "NFD", "NFKC", "NFKD") for name, line in (("", alone), (" beside marks", beside_marks))},
     "Lowercase": (tokenizer(normalizers.Lowercase()), alone),
+    "Nmt": (tokenizer(normalizers.Nmt()), alone),
     "StripAccents": (tokenizer(normalizers.StripAccents()), alone),
     "Digits": (tokenizer(pre=[pre_tokenizers.Digits(individual_digits=True)]), alone),
     "Punctuation": (tokenizer(pre=[pre_tokenizers.Punctuation()]), alone),
