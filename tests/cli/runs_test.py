@@ -92,7 +92,7 @@ def what_can_be_refused_leaves_no_folder(folder):
     (folder / "short.txt").write_text("a few words")
     before = names(folder)
     short = ["--eval-data", folder / "short.txt"]
-    little = ["--model", folder / "tiny", "--data", folder / "short.txt", *STEPS]
+    little = ["--model", folder / "tiny", "--data", folder / "short.txt", *PLAIN]
     for extra in ([], ["--init", "gptq"], ["--method", "rtn", "--init", "gptq"]):
         check_refused(["train", *little, *extra, "--out", folder / "x"], "less than one sequence")
         assert names(folder) == before, (extra, names(folder))
