@@ -108,7 +108,7 @@ void add_quality(Json& json, const train::TrainResult& result, const train::Run&
 }
 
 // For a shell.
-std::string quoted(const std::string& path) {
+std::string shell_word(const std::string& path) {
   const auto plain = [](unsigned char c) { return std::isalnum(c) != 0 || std::strchr("/._-+=:,@%", c) != nullptr; };
   if (std::all_of(path.begin(), path.end(), plain)) return path;
   std::string out = "'";
@@ -120,13 +120,14 @@ std::string quoted(const std::string& path) {
 std::vector<std::string> next_commands(const train::Recipe& recipe, const std::string& run) {
   const train::Method& method = train::find_method(recipe.method);
   if (method.adapters_stay) {
-    return {concat("lrqat export --model ", quoted(run), " --format peft --out ", quoted(run + "-peft"))};
+    return {concat("lrqat export --model ", shell_word(run), " --format peft --out ", shell_word(run + "-peft"))};
   }
   const std::string converted = run + "-converted";
-  const std::string convert = concat("lrqat convert --run ", quoted(run), " --out ", quoted(converted));
+  const std::string convert = concat("lrqat convert --run ", shell_word(run), " --out ", shell_word(converted));
   if (recipe.activations.any()) return {convert};  // no export format holds our grids of activations
-  return {convert,
-          concat("lrqat export --model ", quoted(converted), " --format ", recipe.target, " --out ", quoted(run + (recipe.target == "gguf" ? ".gguf" : "-" + recipe.target)))};
+  const std::string file = run + (recipe.target == "gguf" ? ".gguf" : "-" + recipe.target);
+  return {convert, concat("lrqat export --model ", shell_word(converted), " --format ", recipe.target, " --out ",
+                          shell_word(file))};
 }
 
 std::string rounded(double value, int digits) {

@@ -322,7 +322,7 @@ void Run::save_checkpoint(const model::Decoder& decoder, const AdamW& optimizer,
   for (const quant::Parameter& parameter : decoder.parameters()) {
     trainables.emplace_back(parameter.name, parameter.value);
   }
-  check_before_saving(path_, trainables, optimizer, state);
+  check_before_saving(published_.empty() ? path_ : published_, trainables, optimizer, state);
   const std::string name = checkpoint_name(state.step);
   AtomicDirectory folder(path_ / "checkpoints" / name, /*replace=*/true);
   save_tensors(folder.path() / "trainables.safetensors", trainables);
