@@ -145,8 +145,11 @@ class Reader {
 // The members of an array one by one, so that a large one is never in memory as JSON.
 class ArrayMembers {
  public:
-  // `text` begins with '['.
-  ArrayMembers(std::string_view text, const fs::path& path) : text_(text), path_(path.string()) { step(); }
+  // `text` begins with '[', perhaps behind white space.
+  ArrayMembers(std::string_view text, const fs::path& path) : text_(text), path_(path.string()) {
+    skip_spaces();
+    step();
+  }
 
   // The next member; nothing behind the last.
   std::optional<std::string_view> next() {
