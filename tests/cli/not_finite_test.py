@@ -30,8 +30,8 @@ def convert_refuses_what_diverged(folder):
     run = folder / "run"
     lrqat_json("train", "--model", model, "--data", text, "--steps", 1, "--granularity", "channel", "--rank", 2, "--batch-size", 1,
                "--sequence-length", 32, "--out", run)
-    last = json.loads((run / "checkpoints" / "index.json").read_text())["last"]
-    trainables = run / "checkpoints" / last / "trainables.safetensors"
+    index = json.loads((run / "checkpoints" / "index.json").read_text())
+    trainables = run / "checkpoints" / index.get("best", index["last"]) / "trainables.safetensors"
     good = trainables.read_bytes()
     layer = "model.layers.1.mlp.up_proj"
     scale, adapter = (next(name for name in names(trainables) if name.startswith(layer) and part in name) for part in ("scale", "lora"))
