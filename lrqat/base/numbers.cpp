@@ -11,7 +11,7 @@ namespace lrqat {
 namespace {
 
 [[noreturn]] void fail_value(std::string_view name, std::string_view text, const std::string& expected) {
-  throw UsageError(concat("--", name, " ", quoted(text), ": expected ", expected));
+  throw UsageError(concat("--", name, " ", quote(text), ": expected ", expected));
 }
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }

@@ -59,7 +59,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-std::string quoted(std::string_view text) {
+std::string quote(std::string_view text) {
   constexpr std::size_t kBegin = 60, kEnd = 20;
   const std::string shown = concat("\"", escaped(without_middle(text, kBegin, kEnd), false), "\"");
   return text.size() <= kBegin + kEnd ? shown : concat(shown, " (", text.size(), " bytes)");

@@ -8,8 +8,9 @@
 
 namespace lrqat {
 
-// In quotation marks; a long text by its beginning, its end and its size, control characters as escapes.
-std::string quoted(std::string_view text);
+// In quotation marks; a long text by its beginning, its end and its size, control characters as escapes. (Not named
+// `quoted`: for a std::string the compiler would take std::quoted.)
+std::string quote(std::string_view text);
 
 // A whole message: long words (numbers of hundreds of digits, encoded data) and long messages lose their middle, control
 // characters but line ends become escapes.

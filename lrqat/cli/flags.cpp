@@ -21,7 +21,7 @@ CLI::Option* add_choice(CLI::App& command, const std::string& name, std::string&
     if (std::find(choices.begin(), choices.end(), text) == choices.end()) {
       std::string known;
       for (const std::string& choice : choices) known += (known.empty() ? "" : ", ") + choice;
-      throw UsageError(concat(name, " ", quoted(text), ": expected one of ", known));
+      throw UsageError(concat(name, " ", quote(text), ": expected one of ", known));
     }
     value = text;
   };

@@ -48,7 +48,7 @@ std::string unknown_flag(const CLI::App& command, const std::string& word) {
   const std::string flag = word.substr(0, word.find('='));
   std::vector<std::string> known;
   for (const CLI::Option* option : command.get_options()) known.push_back(option->get_name());
-  return concat(command.get_name(), ": ", quoted(flag), " is no flag of it", did_you_mean(flag, known),
+  return concat(command.get_name(), ": ", quote(flag), " is no flag of it", did_you_mean(flag, known),
                 help_hint(command.get_name()));
 }
 
@@ -80,22 +80,22 @@ std::string unknown_word(const CLI::App& app) {
     if (rest.empty()) return {};
     const auto known = subcommand_names(app);
     if (rest.front().starts_with("-")) {
-      return concat(quoted(rest.front()), " stands before the subcommand or without one: flags follow it, as in `lrqat ",
+      return concat(quote(rest.front()), " stands before the subcommand or without one: flags follow it, as in `lrqat ",
                     "train --help`; subcommands are ", joined(known));
     }
-    return concat(quoted(rest.front()), " is no subcommand", meant_subcommand(rest.front(), known),
+    return concat(quote(rest.front()), " is no subcommand", meant_subcommand(rest.front(), known),
                   " Known are ", joined(known));
   }
   auto rest = app.remaining();
   const auto own = command->remaining();
   if (!rest.empty()) {
-    return concat(quoted(rest.front()), " stands before the subcommand: flags follow it, as in `lrqat ",
+    return concat(quote(rest.front()), " stands before the subcommand: flags follow it, as in `lrqat ",
                   command->get_name(), " ", rest.front(), "`");
   }
   if (own.empty()) return {};
   const auto flag = std::find_if(own.begin(), own.end(), [](const std::string& word) { return word.starts_with("-"); });
   if (flag != own.end()) return unknown_flag(*command, *flag);
-  return concat(command->get_name(), ": ", quoted(own.front()), " belongs to no flag",
+  return concat(command->get_name(), ": ", quote(own.front()), " belongs to no flag",
                 help_hint(command->get_name()));
 }
 

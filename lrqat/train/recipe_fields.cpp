@@ -16,7 +16,7 @@ namespace {
 using Values = std::vector<std::string>;
 
 [[noreturn]] void fail_value(const std::string& name, const std::string& value, const std::string& expected) {
-  throw UsageError(concat("--", name, " ", quoted(value), ": expected ", expected));
+  throw UsageError(concat("--", name, " ", quote(value), ": expected ", expected));
 }
 
 std::string print_double(double value) {

@@ -31,7 +31,7 @@ class LineParser {
       entry.values.push_back(value(entry));
     }
     skip_space();
-    if (!at_end()) fail_here(concat("unexpected ", quoted(rest_), " after the value"));
+    if (!at_end()) fail_here(concat("unexpected ", quote(rest_), " after the value"));
     return true;
   }
 
@@ -105,7 +105,7 @@ class LineParser {
       else if (escaped == '"' || escaped == '\\')
         out.push_back(escaped);
       else
-        fail_here(concat("the escape ", quoted(std::string{'\\', escaped}),
+        fail_here(concat("the escape ", quote(std::string{'\\', escaped}),
                          R"( is not known: \", \\, \n, \t and \u0000 to \u007F are)"));
     }
     fail_here("a string has no closing \"");
@@ -133,7 +133,7 @@ class LineParser {
     const bool number =
         !out.empty() && std::string_view("+-.0123456789").find(out[0]) != std::string_view::npos;
     if (!number && out != "true" && out != "false") {
-      fail_here(concat("value ", quoted(out), " is neither a number nor true or false; strings stand in \"…\""));
+      fail_here(concat("value ", quote(out), " is neither a number nor true or false; strings stand in \"…\""));
     }
     return out;
   }

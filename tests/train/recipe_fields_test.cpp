@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/train/recipe.h"
 
 namespace lrqat::train {
@@ -47,7 +48,7 @@ bool accepts(const RecipeField& field, const std::vector<std::string>& values, R
     field.parse(recipe, values);
     return true;
   } catch (const UsageError& error) {
-    const std::string message = error.what();
+    const std::string message = readable(error.what());  // as the program prints it
     EXPECT_LT(message.size(), 2000U) << field.name << ": " << message.substr(0, 200);
     EXPECT_NE(message.find("--"), std::string::npos) << field.name << ": " << message;
     return false;
