@@ -10,6 +10,7 @@
 #include "lrqat/cli/window_flags.h"
 #include "lrqat/data/dataset.h"
 #include "lrqat/eval/divergence.h"
+#include "lrqat/formats/positions.h"
 #include "lrqat/model/open.h"
 
 namespace lrqat::cli {
@@ -20,7 +21,7 @@ struct CompareFlags {
   std::vector<std::string> models;
   std::string data;
   std::string compute_dtype = "float32";
-  eval::WindowOptions windows{512};
+  eval::WindowOptions windows;
 };
 
 // Float32 sums of V terms leave about this much of a divergence that is none.
@@ -77,11 +78,13 @@ void run_compare(const CompareFlags& flags, Context& context) {
   const std::string text = data::read_text(flags.data);
   const model::LoadOptions load{parse_compute_type(flags.compute_dtype), at::Device(context.options.device)};
   const model::OpenedModel reference = model::open_model(flags.reference, load);
+  const auto windows = fit_windows(flags.windows, 512, reference.decoder->config());
   const auto tokens = reference.tokenizer().encode(text);
   std::vector<model::OpenedModel> models;
   std::vector<const model::Decoder*> decoders;
   for (const std::string& path : flags.models) {
     models.push_back(model::open_model(path, load));
+    formats::check_positions(models.back().decoder->config(), "--context", windows.context);
     decoders.push_back(models.back().decoder.get());
     if (tokens == models.back().tokenizer().encode(text)) continue;
     fail("the tokenizers of ", flags.reference, " and ", path,
@@ -89,7 +92,7 @@ void run_compare(const CompareFlags& flags, Context& context) {
          "compared");
   }
   const auto results =
-      eval::divergences(*reference.decoder, decoders, tokens, flags.windows, context.progress);
+      eval::divergences(*reference.decoder, decoders, tokens, windows, context.progress);
   eval::check_finite(results.front().reference, flags.reference);
   for (std::size_t i = 0; i < results.size(); ++i) eval::check_finite(results[i].model, flags.models[i]);
   if (results.size() == 1) {

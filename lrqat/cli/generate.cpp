@@ -11,6 +11,7 @@
 #include "lrqat/cli/flags.h"
 #include "lrqat/cli/standard_output.h"
 #include "lrqat/eval/generation.h"
+#include "lrqat/formats/positions.h"
 #include "lrqat/model/open.h"
 #include "lrqat/model/tokenizer_files.h"
 
@@ -66,6 +67,16 @@ std::string nothing_to_show(const text::Tokenizer& tokenizer, const eval::Genera
                 "--temperature 1 for another choice");
 }
 
+// --max-tokens as given, refused where prompt and answer are longer than the model's positions; else what fits of 128.
+void fit_max_tokens(eval::GenerationOptions& options, std::int64_t prompt, const formats::ModelConfig& config) {
+  constexpr std::int64_t kUsual = 128;
+  if (options.max_tokens == 0) {
+    options.max_tokens = std::clamp<std::int64_t>(config.max_position_embeddings - prompt, 1, kUsual);
+  }
+  formats::check_positions(config, concat("--prompt of ", prompt, " tokens and --max-tokens ", options.max_tokens),
+                           prompt + options.max_tokens);
+}
+
 void run_generate(const GenerateFlags& flags, Context& context) {
   const model::LoadOptions load{parse_compute_type(flags.compute_dtype), at::Device(context.options.device)};
   const model::OpenedModel model = model::open_model(flags.model, load);
@@ -79,6 +90,7 @@ void run_generate(const GenerateFlags& flags, Context& context) {
   }
   note_raw_prompt(tokenizer, flags.prompt, context.progress);
   const auto prompt = tokenizer.encode(flags.prompt, !flags.no_special);
+  fit_max_tokens(options, static_cast<std::int64_t>(prompt.size()), model.decoder->config());
   text::TokenStream stream(tokenizer);
   std::string text;
   const auto write = [&](const std::string& part) {
@@ -116,9 +128,14 @@ Action declare_generate(CLI::App& command) {
   command.add_option("--model", flags->model, "Hugging Face folder, GGUF file, run or converted folder")
       ->required();
   command.add_option("--prompt", flags->prompt, "the text to continue")->required();
-  add_integer(command, "--max-tokens", flags->options.max_tokens, 1, kMostCount, "tokens to generate at most")->default_str("128");
-  add_real(command, "--temperature", flags->options.temperature, 0.0, 1e6, "0: always the most likely token")->default_str("0");
-  add_real(command, "--top-p", flags->options.top_p, 0.0, 1.0, "sample among the most likely tokens of this probability")->default_str("1");
+  flags->options.max_tokens = 0;  // not given
+  add_integer(command, "--max-tokens", flags->options.max_tokens, 1, kMostCount,
+              "tokens to generate at most (default: 128, or what is left of the model's positions)");
+  add_real(command, "--temperature", flags->options.temperature, 0.0, 1e6, "0: always the most likely token")
+      ->default_str("0");
+  add_real(command, "--top-p", flags->options.top_p, 0.0, 1.0,
+           "sample among the most likely tokens of this probability")
+      ->default_str("1");
   command.add_flag("--no-special", flags->no_special, "no special tokens around the prompt");
   command.add_option("--compute-dtype", flags->compute_dtype, "matrix products in float32, bfloat16 or auto")
       ->capture_default_str();

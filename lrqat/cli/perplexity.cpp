@@ -10,6 +10,7 @@
 #include "lrqat/cli/window_flags.h"
 #include "lrqat/data/dataset.h"
 #include "lrqat/eval/divergence.h"
+#include "lrqat/formats/positions.h"
 #include "lrqat/model/open.h"
 
 namespace lrqat::cli {
@@ -52,15 +53,17 @@ void run_perplexity(const PerplexityFlags& flags, Context& context) {
   const model::OpenedModel model = model::open_model(flags.model, load);
   const auto tokens = model.tokenizer().encode(text);
   const bool bos = starts_with_bos(model.tokenizer(), tokens);
+  const auto windows = fit_windows(flags.windows, 2048, model.decoder->config());
   Json json;
   if (flags.reference.empty()) {
-    const auto result = eval::perplexity(*model.decoder, tokens, flags.windows, context.progress);
+    const auto result = eval::perplexity(*model.decoder, tokens, windows, context.progress);
     eval::check_finite(result, flags.model);
     json = describe(result, bos);
   } else {
     const model::OpenedModel reference = model::open_model(flags.reference, load);
+    formats::check_positions(reference.decoder->config(), "--context", windows.context);
     const auto result =
-        eval::divergence(*reference.decoder, *model.decoder, tokens, flags.windows, context.progress);
+        eval::divergence(*reference.decoder, *model.decoder, tokens, windows, context.progress);
     eval::check_finite(result.reference, flags.reference);
     eval::check_finite(result.model, flags.model);
     json = describe(result.model, bos);

@@ -1,14 +1,27 @@
 #include "lrqat/cli/window_flags.h"
 
+#include <algorithm>
+
 #include "lrqat/cli/flags.h"
+#include "lrqat/formats/positions.h"
 
 namespace lrqat::cli {
 
 void add_window_flags(CLI::App& command, std::string& data, eval::WindowOptions& windows) {
   command.add_option("--data", data, "the text: .txt, or .jsonl with \"text\"")->required();
-  add_integer(command, "--context", windows.context, 2, kMostCount, "tokens a window")->default_str(std::to_string(windows.context));
-  add_integer(command, "--stride-windows", windows.stride_windows, 1, kMostCount, "take every n-th window")->default_str("1");
-  add_integer(command, "--max-windows", windows.max_windows, 0, kMostCount, "at most so many windows (0: all)")->default_str("0");
+  windows.context = 0;
+  add_integer(command, "--context", windows.context, 2, kMostCount,
+              "tokens a window (default: 2048, compare 512, or as many as the model has positions)");
+  add_integer(command, "--stride-windows", windows.stride_windows, 1, kMostCount, "take every n-th window")
+      ->default_str("1");
+  add_integer(command, "--max-windows", windows.max_windows, 0, kMostCount, "at most so many windows (0: all)")
+      ->default_str("0");
+}
+
+eval::WindowOptions fit_windows(eval::WindowOptions windows, std::int64_t usual, const formats::ModelConfig& config) {
+  if (windows.context == 0) windows.context = std::min(usual, config.max_position_embeddings);
+  formats::check_positions(config, "--context", windows.context);
+  return windows;
 }
 
 }  // namespace lrqat::cli

@@ -1,0 +1,14 @@
+// A model's positions bound what goes through it at once, in training and everywhere else.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "lrqat/formats/model_config.h"
+
+namespace lrqat::formats {
+
+// UsageError where `tokens`, which `flag` asks for ("--context"), are more than the model has positions for.
+void check_positions(const ModelConfig& config, const std::string& flag, std::int64_t tokens);
+
+}  // namespace lrqat::formats
