@@ -61,13 +61,14 @@ check_wheel() (
   git clone --quiet . "$folder"
   cd "$folder"
   case "$wheel" in
-    cpu) export LRQAT_TORCH="torch===2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu" ;;
+    # LRQAT_TORCH_CPU: where pip's own index has the CUDA wheel alone, "torch===2.13.0+cpu --extra-index-url INDEX"
+    cpu) export LRQAT_TORCH="${LRQAT_TORCH_CPU:-torch==2.13.0}" ;;
     cuda) export LRQAT_TORCH="torch===2.13.0" ;;
   esac
   make setup
   grep -E '^(__version__|cuda)' .venv/lib/python3*/site-packages/torch/version.py
   [ "$(compgen -G '.venv/lib/python3*/site-packages/torch/lib/libtorch_cuda.so' >/dev/null && echo cuda || echo cpu)" = "$wheel" ] ||
-    { echo "the torch installed is not the $wheel wheel" >&2; exit 1; }
+    { echo "the torch installed is not the $wheel wheel; LRQAT_TORCH_CPU says what pip is given for the CPU wheel" >&2; exit 1; }
   for step in "${steps[@]}"; do
     echo "== $wheel wheel: make $step"
     without_cuda make "$step"

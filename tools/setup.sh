@@ -8,7 +8,7 @@
 #   tools/setup.sh --lint    also clang-format and clang-tidy
 # CPU_ONLY=1 leaves out NVIDIA's libraries, which only `--device cuda` and Python's `import torch` with torch's CUDA
 # wheel need. LRQAT_TORCH is what pip is given in place of requirements.txt: LRQAT_TORCH=torch===2.13.0 is the CUDA
-# wheel, LRQAT_TORCH="torch===2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu" the CPU wheel.
+# wheel, LRQAT_TORCH="torch===2.13.0+cpu --extra-index-url INDEX" the CPU wheel (INDEX: PyTorch's, of CPU wheels).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
