@@ -161,12 +161,11 @@ nlohmann::json crossover(std::int64_t out_features, std::int64_t in_features, qu
     const at::Tensor input = x.to(type);
     double low_rank = 1e30, blocks = 1e30;
     for (int i = 0; i < repeats; ++i) {
-      low_rank =
-          std::min(low_rank, seconds([&] {
-                     quant::ClippedLists clipped;
-                     quant::block_multiply_transposed(operand, *source, &clipped);
-                     weight->add_low_rank_gradient({input, grad, operand, y, &clipped}, grads, 1.0);
-                   }));
+      low_rank = std::min(low_rank, seconds([&] {
+                            quant::ClippedLists clipped;
+                            quant::block_multiply_transposed(operand, *source, &clipped);
+                            weight->add_low_rank_gradient({input, grad, operand, y, &clipped}, grads, 1.0);
+                          }));
       blocks = std::min(blocks, seconds([&] {
                           quant::block_multiply_transposed(operand, *source, nullptr);
                           weight->add_blockwise_gradient({input, grad, operand, y}, grads);

@@ -18,8 +18,9 @@ void wait_with_a_short_spin(char** argv) {
   ::execv("/proc/self/exe", argv);  // where that is not possible, things go on as they are
 }
 
-// A program started with standard streams closed would get their numbers for the files that it opens, and print
-// into those. What stands in for standard output cannot be written to, so that printing fails as it should.
+// A program started with standard streams closed would get their numbers for the files that it opens, and
+// print into those. What stands in for standard output cannot be written to, so that printing fails as it
+// should.
 void keep_standard_streams() {
   for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
     if (::fcntl(stream, F_GETFD) < 0) ::open("/dev/null", stream == STDERR_FILENO ? O_WRONLY : O_RDONLY);

@@ -38,8 +38,8 @@ class MappedFile {
   struct Mapping* mapping_ = nullptr;  // its entry in the list behind mapped_file_at
 };
 
-// The path of the mapped file that holds the address; nullptr: none does. For handlers of SIGBUS, which is what
-// a file that became shorter ends in: takes no lock and allocates nothing.
+// The path of the mapped file that holds the address; nullptr: none does. For handlers of SIGBUS, which is
+// what a file that became shorter ends in: takes no lock and allocates nothing.
 const char* mapped_file_at(const void* address);
 // What to say of it.
 inline constexpr const char* kCutShort =

@@ -35,7 +35,10 @@ void check_scalar(const Json& value, const std::string& what, const std::string&
   }
   if (value.is_number_float() && !std::isfinite(value.get<double>())) {
     const auto number = value.get<double>();
-    fail(where, ": ", what, " is ", std::isnan(number) ? "NaN" : number > 0 ? "Infinity" : "-Infinity",
+    fail(where, ": ", what, " is ",
+         std::isnan(number) ? "NaN"
+         : number > 0       ? "Infinity"
+                            : "-Infinity",
          ", expected a finite number");
   }
 }

@@ -1,5 +1,5 @@
-// JSON: nlohmann's values, a parser of our own (bounded, with messages for users, and lenient where Python is),
-// and the few checked reads that give our error messages.
+// JSON: nlohmann's values, a parser of our own (bounded, with messages for users, and lenient where Python
+// is), and the few checked reads that give our error messages.
 #pragma once
 
 #include <cmath>
@@ -24,9 +24,9 @@ struct JsonRules {
   std::function<void(const std::string& key, int depth)> repeated_key;
 };
 
-// Parses `text`; `where` (a path) names it in the error. What Python's json reads is read too: NaN, Infinity and
-// -Infinity are floats, a lone surrogate ("\ud83d") becomes its three bytes. Both are refused where json_get
-// meets them, not before: most stand in fields that nobody uses.
+// Parses `text`; `where` (a path) names it in the error. What Python's json reads is read too: NaN, Infinity
+// and -Infinity are floats, a lone surrogate ("\ud83d") becomes its three bytes. Both are refused where
+// json_get meets them, not before: most stand in fields that nobody uses.
 Json parse_json(std::string_view text, const std::string& where, const JsonRules& rules = {});
 Json read_json_file(const std::filesystem::path& path);
 std::optional<Json> try_parse_json(std::string_view text);  // nothing: it is not valid
@@ -36,8 +36,8 @@ std::string json_text(const Json& value, int indent = -1);
 // Its beginning, for messages.
 std::string json_excerpt(const Json& value, std::size_t longest = 80);
 
-// Error where the value, or a member of the list that it is, is a string with a lone surrogate or a number that
-// is not finite. `what` names the value.
+// Error where the value, or a member of the list that it is, is a string with a lone surrogate or a number
+// that is not finite. `what` names the value.
 void check_json_value(const Json& value, const std::string& what, const std::string& where);
 
 namespace detail {

@@ -197,7 +197,8 @@ unsigned JsonParser::hex4() {
   unsigned code = 0;
   const std::string_view four = text_.substr(std::min(at_, text_.size()), 4);
   const auto [end, error] = std::from_chars(four.data(), four.data() + four.size(), code, 16);
-  if (error != std::errc() || end != four.data() + 4) fail_here("expected four hexadecimal digits behind \\u");
+  if (error != std::errc() || end != four.data() + 4)
+    fail_here("expected four hexadecimal digits behind \\u");
   at_ += 4;
   return code;
 }
@@ -209,7 +210,8 @@ bool JsonParser::take(std::string_view word) {
 }
 
 void JsonParser::skip_space() {
-  while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' || text_[at_] == '\t'))
+  while (at_ < text_.size() &&
+         (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' || text_[at_] == '\t'))
     ++at_;
 }
 

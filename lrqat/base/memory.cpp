@@ -46,10 +46,8 @@ struct GroupFiles {
   const char* usage;
   const char* cache[2];  // of memory.stat: pages of files, which the kernel takes back when it needs memory
 };
-constexpr GroupFiles kVersion1{"memory.limit_in_bytes",
-                               nullptr,
-                               "memory.usage_in_bytes",
-                               {"total_inactive_file", "total_active_file"}};
+constexpr GroupFiles kVersion1{
+    "memory.limit_in_bytes", nullptr, "memory.usage_in_bytes", {"total_inactive_file", "total_active_file"}};
 constexpr GroupFiles kVersion2{
     "memory.max", "memory.high", "memory.current", {"inactive_file", "active_file"}};
 

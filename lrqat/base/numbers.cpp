@@ -37,7 +37,8 @@ bool read_number(std::string_view text, T& value) {
 
 }  // namespace
 
-std::int64_t parse_integer(std::string_view name, std::string_view text, std::int64_t least, std::int64_t most) {
+std::int64_t parse_integer(std::string_view name, std::string_view text, std::int64_t least,
+                           std::int64_t most) {
   std::int64_t value = 0;
   if (read_number(text, value) && value >= least && value <= most) return value;
   fail_value(name, text, concat("a whole number from ", least, " to ", most));
@@ -53,8 +54,9 @@ double parse_real(std::string_view name, std::string_view text, double least, do
   double value = 0.0;
   if (read_number(text, value) && std::isfinite(value) && value >= least && value <= most) return value;
   const bool bounded = most < std::numeric_limits<double>::max();
-  fail_value(name, text, bounded ? concat("a number from ", least, " to ", most)
-                                 : concat("a finite number of ", least, " or more"));
+  fail_value(name, text,
+             bounded ? concat("a number from ", least, " to ", most)
+                     : concat("a finite number of ", least, " or more"));
 }
 
 std::int64_t parse_bytes(std::string_view name, std::string_view text) {
@@ -73,7 +75,8 @@ std::int64_t parse_bytes(std::string_view name, std::string_view text) {
   double value = 0.0;
   if (factor == 0.0 && read_number(number, whole) && whole >= 0 && whole <= kMost) return whole;
   // written so that nan is refused too
-  if (factor != 0.0 && read_number(number, value) && value >= 0.0 && value * factor <= static_cast<double>(kMost)) {
+  if (factor != 0.0 && read_number(number, value) && value >= 0.0 &&
+      value * factor <= static_cast<double>(kMost)) {
     return static_cast<std::int64_t>(value * factor);
   }
   fail_value(name, text, "a size as 8GB, 512MiB or a number of bytes, from 0 to 10^18");

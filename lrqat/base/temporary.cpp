@@ -148,7 +148,8 @@ bool Temporary::create() {
     fail("cannot create ", path_.string(), ": ", std::strerror(error));
   }
   ::flock(descriptor_, LOCK_EX);  // where there are no locks, leftovers stay, and nothing else is lost
-  struct stat locked {}, named {};
+  struct stat locked {
+  }, named{};
   if (::fstat(descriptor_, &locked) == 0 && ::stat(path_.c_str(), &named) == 0 &&
       locked.st_ino == named.st_ino) {
     return true;

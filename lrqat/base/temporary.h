@@ -1,6 +1,6 @@
-// The name under which a file or folder is made before it gets its own: TARGET.tmp-<16 hex digits>, beside the
-// target. Whoever makes it holds a lock (flock) on it, which ends with the program; what is not locked was left
-// by a killed one, and the next writer of the same target removes it.
+// The name under which a file or folder is made before it gets its own: TARGET.tmp-<16 hex digits>, beside
+// the target. Whoever makes it holds a lock (flock) on it, which ends with the program; what is not locked
+// was left by a killed one, and the next writer of the same target removes it.
 #pragma once
 
 #include <filesystem>
@@ -22,8 +22,8 @@ class Temporary {
   const std::filesystem::path& target() const { return target_; }
   int descriptor() const { return descriptor_; }  // of the file, for writing
 
-  // Gives the target's name away in one step: a kill leaves the old one or the new one. Error where the target
-  // exists and `replace` is false.
+  // Gives the target's name away in one step: a kill leaves the old one or the new one. Error where the
+  // target exists and `replace` is false.
   void take_name(bool replace);
 
  private:

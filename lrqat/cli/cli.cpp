@@ -50,7 +50,8 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
   command.add_flag("--json", options.json, "one JSON document on stdout, everything else on stderr");
   add_integer(command, "--threads", options.threads, 0, kMostThreads, "threads to use [0: all cores]");
   const auto read_seed = [&options](const std::string& text) { options.seed = parse_unsigned("seed", text); };
-  command.add_option_function<std::string>("--seed", read_seed, "seed of everything random [0]")->type_name("N");
+  command.add_option_function<std::string>("--seed", read_seed, "seed of everything random [0]")
+      ->type_name("N");
   command.add_option("--device", options.device, "cpu, cuda or cuda:N")->capture_default_str();
   command.allow_extras();  // so that unknown words can be named (usage.h)
 }

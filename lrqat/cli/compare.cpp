@@ -91,8 +91,7 @@ void run_compare(const CompareFlags& flags, Context& context) {
          " give different tokens for this text; token by token only models with one vocabulary can be "
          "compared");
   }
-  const auto results =
-      eval::divergences(*reference.decoder, decoders, tokens, windows, context.progress);
+  const auto results = eval::divergences(*reference.decoder, decoders, tokens, windows, context.progress);
   eval::check_finite(results.front().reference, flags.reference);
   for (std::size_t i = 0; i < results.size(); ++i) eval::check_finite(results[i].model, flags.models[i]);
   if (results.size() == 1) {

@@ -111,7 +111,8 @@ Action declare_evaluate(CLI::App& command) {
       ->delimiter(',');
   command.add_option("--task-data", options.task_data, "folder with the tasks' data files (JSON lines)")
       ->required();
-  add_integer(command, "--limit", options.limit, 0, kMostCount, "only the first rows of each task (0: all)")->default_str("0");
+  add_integer(command, "--limit", options.limit, 0, kMostCount, "only the first rows of each task (0: all)")
+      ->default_str("0");
   add_integer(command, "--num-fewshot", flags->num_few_shot, 0, kMostCount,
               "examples before each question (default: the task's)");
   command.add_option("--split", options.split, "another split than the task's own: valid, test, …");
@@ -122,7 +123,8 @@ Action declare_evaluate(CLI::App& command) {
   add_integer(command, "--max-length", options.max_length, 0, kMostCount,
               "longer prompts lose their beginning (0: the model's)")
       ->default_str("0");
-  add_integer(command, "--batch-tokens", options.batch_tokens, 1, kMostCount, "tokens that go through the model at once")
+  add_integer(command, "--batch-tokens", options.batch_tokens, 1, kMostCount,
+              "tokens that go through the model at once")
       ->default_str(std::to_string(options.batch_tokens));
   command.add_option("--compute-dtype", flags->compute_dtype, "matrix products in float32, bfloat16 or auto")
       ->capture_default_str();

@@ -48,9 +48,10 @@ Action declare_export(CLI::App& command) {
                       formats::known_code_block_types())
       ->capture_default_str();
   command
-      .add_option("--rest-type", flags->options.rest_type,
-                  "gguf: other matrices as auto (embedding and head as llama.cpp's quantizer does), keep (what the "
-                  "model has, exactly), f32, f16, bf16, q8_0 or q6_k")
+      .add_option(
+          "--rest-type", flags->options.rest_type,
+          "gguf: other matrices as auto (embedding and head as llama.cpp's quantizer does), keep (what the "
+          "model has, exactly), f32, f16, bf16, q8_0 or q6_k")
       ->capture_default_str();
   command.add_option("--matrices", flags->options.matrices,
                      "gguf: f32 writes every matrix as float32 of its exact value, to compare programs");

@@ -17,7 +17,8 @@ namespace {
 constexpr const char* kOurBug = " (this is a bug in lrqat, please report it with the command line)";
 
 std::string out_of_memory(const std::string& where) {
-  return concat("not enough ", where, "memory: `lrqat plan` says what a recipe needs; a smaller --batch-size, "
+  return concat("not enough ", where,
+                "memory: `lrqat plan` says what a recipe needs; a smaller --batch-size, "
                 "--sequence-length or --context needs less, and so do other programs that are ended");
 }
 
@@ -26,7 +27,8 @@ std::string first_line(const std::string& text) { return text.substr(0, text.fin
 
 std::string of_libtorch(const c10::Error& error) {
   const std::string text = first_line(error.what_without_backtrace());
-  if (text.find("DefaultCPUAllocator") != std::string::npos || text.find("can't allocate memory") != std::string::npos)
+  if (text.find("DefaultCPUAllocator") != std::string::npos ||
+      text.find("can't allocate memory") != std::string::npos)
     return out_of_memory("");
   if (dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr) return out_of_memory("GPU ");
   return concat("LibTorch cannot do what was asked: ", text, kOurBug);
@@ -41,7 +43,8 @@ std::string of_file_system(const std::filesystem::filesystem_error& error) {
 std::string of_json(const nlohmann::json::exception& error) {
   const std::string text = error.what();
   const std::size_t end = text.find("] ");
-  return concat("a JSON file does not hold what it should: ", end == std::string::npos ? text : text.substr(end + 2));
+  return concat("a JSON file does not hold what it should: ",
+                end == std::string::npos ? text : text.substr(end + 2));
 }
 
 Failure describe() {

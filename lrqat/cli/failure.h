@@ -1,5 +1,5 @@
-// What ended the program, as its user is told. Exceptions of libraries become sentences: their own texts name functions
-// and files of theirs.
+// What ended the program, as its user is told. Exceptions of libraries become sentences: their own texts name
+// functions and files of theirs.
 #pragma once
 
 #include <string>

@@ -1,4 +1,5 @@
-// Flags with numbers and words, read as recipe fields are (base/numbers.h), with the bounds in the message and in --help.
+// Flags with numbers and words, read as recipe fields are (base/numbers.h), with the bounds in the message
+// and in --help.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -15,8 +16,8 @@ constexpr std::int64_t kMostCount = 1'000'000'000;
 
 // `name`: "--threads".
 template <std::integral T>
-CLI::Option* add_integer(CLI::App& command, const std::string& name, T& value, std::int64_t least, std::int64_t most,
-                         const std::string& help) {
+CLI::Option* add_integer(CLI::App& command, const std::string& name, T& value, std::int64_t least,
+                         std::int64_t most, const std::string& help) {
   const auto read = [&value, name, least, most](const std::string& text) {
     value = static_cast<T>(parse_integer(name.substr(2), text, least, most));
   };

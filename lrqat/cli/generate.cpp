@@ -27,7 +27,8 @@ struct GenerateFlags {
 };
 
 std::string name_of(const text::Tokenizer& tokenizer, std::int32_t token) {
-  return concat("token ", token, " (", tokenizer.id_to_piece(token).value_or("which the tokenizer does not have"), ")");
+  return concat("token ", token, " (",
+                tokenizer.id_to_piece(token).value_or("which the tokenizer does not have"), ")");
 }
 
 // The special tokens that a chat template writes: without them a prompt is no question to a chat model.
@@ -43,15 +44,17 @@ std::vector<std::string> template_tokens(const text::Tokenizer& tokenizer) {
 }
 
 // A chat model continues a raw prompt, which is seldom what was meant.
-void note_raw_prompt(const text::Tokenizer& tokenizer, const std::string& prompt, ProgressReporter& progress) {
+void note_raw_prompt(const text::Tokenizer& tokenizer, const std::string& prompt,
+                     ProgressReporter& progress) {
   if (tokenizer.chat_template().empty()) return;
   const auto ids = tokenizer.encode(prompt, /*add_special_tokens=*/false);
   if (std::any_of(ids.begin(), ids.end(), [&](std::int32_t id) { return tokenizer.is_special(id); })) return;
   std::string tokens;
   for (const std::string& piece : template_tokens(tokenizer)) tokens += (tokens.empty() ? "" : ", ") + piece;
-  progress.message(concat("note: this is a chat model, and --prompt is continued as it stands, not answered: no chat "
-                          "template is put around it. For an answer write the prompt in the form of the template",
-                          tokens.empty() ? "" : " (its tokens: " + tokens + ")"));
+  progress.message(
+      concat("note: this is a chat model, and --prompt is continued as it stands, not answered: no chat "
+             "template is put around it. For an answer write the prompt in the form of the template",
+             tokens.empty() ? "" : " (its tokens: " + tokens + ")"));
 }
 
 // Why nothing can be shown.
@@ -59,21 +62,24 @@ std::string nothing_to_show(const text::Tokenizer& tokenizer, const eval::Genera
                             const std::vector<std::int32_t>& tokens) {
   const auto& stops = options.stop_tokens;
   if (std::find(stops.begin(), stops.end(), tokens.front()) == stops.end()) {
-    return concat("no text: the ", tokens.size(), " generated tokens, from ", name_of(tokenizer, tokens.front()),
-                  " on, have none");
+    return concat("no text: the ", tokens.size(), " generated tokens, from ",
+                  name_of(tokenizer, tokens.front()), " on, have none");
   }
   return concat("no text: the model's first token is ", name_of(tokenizer, tokens.front()),
                 ", which ends a text. The prompt is continued, not answered; give one that asks for more, or "
                 "--temperature 1 for another choice");
 }
 
-// --max-tokens as given, refused where prompt and answer are longer than the model's positions; else what fits of 128.
-void fit_max_tokens(eval::GenerationOptions& options, std::int64_t prompt, const formats::ModelConfig& config) {
+// --max-tokens as given, refused where prompt and answer are longer than the model's positions; else what
+// fits of 128.
+void fit_max_tokens(eval::GenerationOptions& options, std::int64_t prompt,
+                    const formats::ModelConfig& config) {
   constexpr std::int64_t kUsual = 128;
   if (options.max_tokens == 0) {
     options.max_tokens = std::clamp<std::int64_t>(config.max_position_embeddings - prompt, 1, kUsual);
   }
-  formats::check_positions(config, concat("--prompt of ", prompt, " tokens and --max-tokens ", options.max_tokens),
+  formats::check_positions(config,
+                           concat("--prompt of ", prompt, " tokens and --max-tokens ", options.max_tokens),
                            prompt + options.max_tokens);
 }
 

@@ -71,7 +71,8 @@ Shapes shapes_of(model::Decoder& decoder, const formats::WeightSource& source, c
 }
 
 // Bytes in the teacher's file. Of the model's own, embedding and head are counted already.
-double teacher_bytes(const train::Recipe& recipe, const Shapes& shapes, const formats::WeightSource& teacher) {
+double teacher_bytes(const train::Recipe& recipe, const Shapes& shapes,
+                     const formats::WeightSource& teacher) {
   if (recipe.distill_weight == 0.0) return 0.0;
   if (recipe.teacher.empty()) return shapes.linears_stored;
   double bytes = 0;

@@ -17,8 +17,8 @@ std::string absolute(const std::string& path) {
   return path.empty() ? path : std::filesystem::absolute(path).lexically_normal().string();
 }
 
-// What a recipe file says is judged with the file's own method, so that `--config FILE --method OTHER` takes what OTHER
-// has; its defaults may stand there, as in every run's recipe.toml.
+// What a recipe file says is judged with the file's own method, so that `--config FILE --method OTHER` takes
+// what OTHER has; its defaults may stand there, as in every run's recipe.toml.
 void check_use(const RecipeFlags& flags, const train::Recipe& recipe) {
   if (!flags.config.empty()) {
     train::Recipe named;

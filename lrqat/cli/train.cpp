@@ -31,8 +31,8 @@ namespace fs = std::filesystem;
 std::atomic<bool> stop_requested{false};
 std::atomic<bool> prepared{false};  // from then on there is something to save
 
-// The first signal asks for a checkpoint; the second, or one before there is anything to save, ends the program
-// as usual.
+// The first signal asks for a checkpoint; the second, or one before there is anything to save, ends the
+// program as usual.
 extern "C" void request_stop(int signal) {
   std::signal(signal, SIG_DFL);
   if (prepared) {
@@ -87,9 +87,8 @@ Json describe(const train::TrainResult& result, const train::Recipe& recipe, con
             {"tokens_per_second", result.tokens_per_second},
             {"peak_memory_bytes", result.peak_memory_bytes}};
   if (result.choice) {
-    json["held_out_loss"] = {{"start", result.choice->at_start},
-                             {"kept", result.choice->at_step},
-                             {"end", result.choice->at_end}};
+    json["held_out_loss"] = {
+        {"start", result.choice->at_start}, {"kept", result.choice->at_step}, {"end", result.choice->at_end}};
   }
   return json;
 }
@@ -109,7 +108,9 @@ void add_quality(Json& json, const train::TrainResult& result, const train::Run&
 
 // For a shell.
 std::string shell_word(const std::string& path) {
-  const auto plain = [](unsigned char c) { return std::isalnum(c) != 0 || std::strchr("/._-+=:,@%", c) != nullptr; };
+  const auto plain = [](unsigned char c) {
+    return std::isalnum(c) != 0 || std::strchr("/._-+=:,@%", c) != nullptr;
+  };
   if (std::all_of(path.begin(), path.end(), plain)) return path;
   std::string out = "'";
   for (const char c : path) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
@@ -120,14 +121,16 @@ std::string shell_word(const std::string& path) {
 std::vector<std::string> next_commands(const train::Recipe& recipe, const std::string& run) {
   const train::Method& method = train::find_method(recipe.method);
   if (method.adapters_stay) {
-    return {concat("lrqat export --model ", shell_word(run), " --format peft --out ", shell_word(run + "-peft"))};
+    return {
+        concat("lrqat export --model ", shell_word(run), " --format peft --out ", shell_word(run + "-peft"))};
   }
   const std::string converted = run + "-converted";
-  const std::string convert = concat("lrqat convert --run ", shell_word(run), " --out ", shell_word(converted));
+  const std::string convert =
+      concat("lrqat convert --run ", shell_word(run), " --out ", shell_word(converted));
   if (recipe.activations.any()) return {convert};  // no export format holds our grids of activations
   const std::string file = run + (recipe.target == "gguf" ? ".gguf" : "-" + recipe.target);
-  return {convert, concat("lrqat export --model ", shell_word(converted), " --format ", recipe.target, " --out ",
-                          shell_word(file))};
+  return {convert, concat("lrqat export --model ", shell_word(converted), " --format ", recipe.target,
+                          " --out ", shell_word(file))};
 }
 
 std::string rounded(double value, int digits) {
@@ -140,14 +143,18 @@ std::string rounded(double value, int digits) {
 std::string kept_text(const Json& json) {
   if (json["held_out_loss"].is_null()) return "the last step; nothing was held out to choose by";
   const Json& held = json["held_out_loss"];
-  const std::string start = rounded(held["start"], 4), kept = rounded(held["kept"], 4), end = rounded(held["end"], 4);
+  const std::string start = rounded(held["start"], 4), kept = rounded(held["kept"], 4),
+                    end = rounded(held["end"], 4);
   const auto step = json["kept_step"].get<std::int64_t>();
   if (step == 0 && json["steps"].get<std::int64_t>() > 0) {
-    return concat("step 0, the model as it was before training: training made it worse on held-out text (loss ", start,
-                  " before, ", end, " after). Try a smaller --lr, or more data or steps");
+    return concat(
+        "step 0, the model as it was before training: training made it worse on held-out text (loss ", start,
+        " before, ", end, " after). Try a smaller --lr, or more data or steps");
   }
-  const std::string chosen = concat("step ", step, ": loss ", kept, " on held-out text, ", start, " before training");
-  return step == json["steps"].get<std::int64_t>() ? chosen : concat(chosen, ", ", end, " after the last step");
+  const std::string chosen =
+      concat("step ", step, ": loss ", kept, " on held-out text, ", start, " before training");
+  return step == json["steps"].get<std::int64_t>() ? chosen
+                                                   : concat(chosen, ", ", end, " after the last step");
 }
 
 void print_quality(const Json& json, const train::Recipe& recipe) {

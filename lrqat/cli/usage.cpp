@@ -33,11 +33,21 @@ std::string joined(const std::vector<std::string>& names) {
 std::string meant_subcommand(const std::string& word, const std::vector<std::string>& known) {
   static const std::map<std::string, std::string> kElsewhere = {
       {"quantize", "train (then convert and export), or train --method rtn for rounding alone"},
-      {"finetune", "train"}, {"fine-tune", "train"}, {"merge", "convert"},     {"pack", "convert"},
-      {"chat", "generate"},  {"run", "generate"},    {"ppl", "perplexity"},    {"benchmark", "evaluate"},
-      {"info", "inspect"},   {"diff", "compare"},    {"encode", "tokenize"},   {"estimate", "plan"}};
+      {"finetune", "train"},
+      {"fine-tune", "train"},
+      {"merge", "convert"},
+      {"pack", "convert"},
+      {"chat", "generate"},
+      {"run", "generate"},
+      {"ppl", "perplexity"},
+      {"benchmark", "evaluate"},
+      {"info", "inspect"},
+      {"diff", "compare"},
+      {"encode", "tokenize"},
+      {"estimate", "plan"}};
   const auto found = kElsewhere.find(word);
-  return found != kElsewhere.end() ? concat("; did you mean ", found->second, "?") : did_you_mean(word, known);
+  return found != kElsewhere.end() ? concat("; did you mean ", found->second, "?")
+                                   : did_you_mean(word, known);
 }
 
 std::string help_hint(const std::string& command) {
@@ -57,7 +67,8 @@ const CLI::Option* option_in(const CLI::App& command, const std::string& message
   const CLI::Option* found = nullptr;
   for (const CLI::Option* option : command.get_options()) {
     const std::string name = option->get_name();
-    if (message.starts_with(name) && (found == nullptr || name.size() > found->get_name().size())) found = option;
+    if (message.starts_with(name) && (found == nullptr || name.size() > found->get_name().size()))
+      found = option;
   }
   return found;
 }
@@ -80,7 +91,8 @@ std::string unknown_word(const CLI::App& app) {
     if (rest.empty()) return {};
     const auto known = subcommand_names(app);
     if (rest.front().starts_with("-")) {
-      return concat(quote(rest.front()), " stands before the subcommand or without one: flags follow it, as in `lrqat ",
+      return concat(quote(rest.front()),
+                    " stands before the subcommand or without one: flags follow it, as in `lrqat ",
                     "train --help`; subcommands are ", joined(known));
     }
     return concat(quote(rest.front()), " is no subcommand", meant_subcommand(rest.front(), known),
@@ -93,7 +105,8 @@ std::string unknown_word(const CLI::App& app) {
                   command->get_name(), " ", rest.front(), "`");
   }
   if (own.empty()) return {};
-  const auto flag = std::find_if(own.begin(), own.end(), [](const std::string& word) { return word.starts_with("-"); });
+  const auto flag =
+      std::find_if(own.begin(), own.end(), [](const std::string& word) { return word.starts_with("-"); });
   if (flag != own.end()) return unknown_flag(*command, *flag);
   return concat(command->get_name(), ": ", quote(own.front()), " belongs to no flag",
                 help_hint(command->get_name()));

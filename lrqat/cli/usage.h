@@ -10,8 +10,8 @@ class Error;
 
 namespace lrqat::cli {
 
-// Names the first word that neither the program nor the subcommand knows, with the nearest known; empty: all are known.
-// `app` has parsed, or failed to, and allows extra words.
+// Names the first word that neither the program nor the subcommand knows, with the nearest known; empty: all
+// are known. `app` has parsed, or failed to, and allows extra words.
 std::string unknown_word(const CLI::App& app);
 
 // A parser's error with what is wrong, the flag's help and where to read more.

@@ -14,11 +14,13 @@ void add_window_flags(CLI::App& command, std::string& data, eval::WindowOptions&
               "tokens a window (default: 2048, compare 512, or as many as the model has positions)");
   add_integer(command, "--stride-windows", windows.stride_windows, 1, kMostCount, "take every n-th window")
       ->default_str("1");
-  add_integer(command, "--max-windows", windows.max_windows, 0, kMostCount, "at most so many windows (0: all)")
+  add_integer(command, "--max-windows", windows.max_windows, 0, kMostCount,
+              "at most so many windows (0: all)")
       ->default_str("0");
 }
 
-eval::WindowOptions fit_windows(eval::WindowOptions windows, std::int64_t usual, const formats::ModelConfig& config) {
+eval::WindowOptions fit_windows(eval::WindowOptions windows, std::int64_t usual,
+                                const formats::ModelConfig& config) {
   if (windows.context == 0) windows.context = std::min(usual, config.max_position_embeddings);
   formats::check_positions(config, "--context", windows.context);
   return windows;

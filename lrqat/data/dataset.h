@@ -23,9 +23,9 @@ struct Document {
 };
 
 // The documents of a file, by its content: rows of JSON objects (rows.h has the layouts; Alpaca's and Dolly's
-// are put into alpaca_prompt), or UTF-8 text, cut at lines that hold nothing but "<|endoftext|>". Error naming
-// file and line where it cannot be read; other kinds of file and files without any text are Errors too. Rows
-// without an answer are left out.
+// are put into alpaca_prompt), or UTF-8 text, cut at lines that hold nothing but "<|endoftext|>". Error
+// naming file and line where it cannot be read; other kinds of file and files without any text are Errors
+// too. Rows without an answer are left out.
 std::vector<Document> read_training_documents(const std::filesystem::path& path);
 std::vector<std::string> read_documents(const std::filesystem::path& path);  // their texts
 

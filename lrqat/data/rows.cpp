@@ -86,7 +86,8 @@ bool is_chat(const Json& row) {
 
 [[noreturn]] void fail_layout(const Json& row, const std::string& where) {
   if (is_chat(row)) {
-    fail(where, ": a conversation (keys ", keys_of(row), "), which is not read yet; read are ", known_layouts(),
+    fail(where, ": a conversation (keys ", keys_of(row), "), which is not read yet; read are ",
+         known_layouts(),
          ". Write each conversation as one \"text\" first, with transformers: "
          "tokenizer.apply_chat_template(messages, tokenize=False)");
   }
@@ -118,8 +119,8 @@ class Reader {
     const std::string where = concat(path_, ":", line);
     const Json row = parse_json(json, where);
     if (!row.is_object()) {
-      fail(where, ": expected a JSON object, one a line, found ", row.type_name(), "; rows that are read: ",
-           known_layouts());
+      fail(where, ": expected a JSON object, one a line, found ", row.type_name(),
+           "; rows that are read: ", known_layouts());
     }
     const Layout& layout = layout_of(row, where);
     if (layout_ == nullptr) {
@@ -171,7 +172,8 @@ class ArrayMembers {
  private:
   char peek() const {
     if (position_ >= text_.size()) {
-      fail(path_, ": the JSON array that begins the file has no end (a cut-off file?); its last row begins on line ",
+      fail(path_,
+           ": the JSON array that begins the file has no end (a cut-off file?); its last row begins on line ",
            line_of_member_);
     }
     return text_[position_];
@@ -227,7 +229,8 @@ class ArrayMembers {
 
 std::string lower_extension(const fs::path& path) {
   std::string out = path.extension().string();
-  std::transform(out.begin(), out.end(), out.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
   return out;
 }
 

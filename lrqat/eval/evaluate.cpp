@@ -118,7 +118,8 @@ class TaskRun {
     for (const Score& score : scores) {
       if (std::isfinite(score.log_likelihood)) continue;
       fail(task_.name, ", sample ", index, ": the model's log-likelihood is ", score.log_likelihood,
-           ", not a finite number: it computes values that are none, as after training that diverged or from a "
+           ", not a finite number: it computes values that are none, as after training that diverged or from "
+           "a "
            "damaged file");
     }
     PromptResult& result = prompt_results_[index];

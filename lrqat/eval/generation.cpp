@@ -60,8 +60,9 @@ std::vector<std::int32_t> generate(const model::Decoder& decoder, std::span<cons
                          : decoder.forward(as_batch(std::span(out).last(1)), &cache).select(1, 0);
     const at::Tensor logits = decoder.logits(hidden)[0];
     if (!logits.isfinite().all().item<bool>()) {
-      fail("the model computes values that are not finite numbers, as after training that diverged or from a "
-           "damaged file, so there is no next token");
+      fail(
+          "the model computes values that are not finite numbers, as after training that diverged or from a "
+          "damaged file, so there is no next token");
     }
     const std::int64_t token = sample_token(logits, options, random);
     out.push_back(static_cast<std::int32_t>(token));

@@ -23,8 +23,8 @@ struct PerplexityResult {
 PerplexityResult perplexity(const model::Decoder& decoder, std::span<const std::int32_t> tokens,
                             const WindowOptions& options, ProgressReporter& progress);
 
-// Error naming the model where the figure is no number: nothing can be said of such a model, least of all that
-// it is better than another.
+// Error naming the model where the figure is no number: nothing can be said of such a model, least of all
+// that it is better than another.
 void check_finite(const PerplexityResult& result, const std::string& model);
 
 }  // namespace lrqat::eval

@@ -48,9 +48,8 @@ std::string formats_that_hold(const model::Decoder& decoder) {
   for (const nn::Linear* linear : decoder.linears()) {
     if (!linear->weight()->is_quantized()) continue;
     const quant::QuantizedWeight weight = linear->weight()->convert();
-    std::erase_if(names, [&](const std::string& name) {
-      return !why_inexact(find_exporter(name), weight).empty();
-    });
+    std::erase_if(names,
+                  [&](const std::string& name) { return !why_inexact(find_exporter(name), weight).empty(); });
   }
   std::string list;
   for (const std::string& name : names) list += name + ", ";
@@ -66,7 +65,8 @@ double round_scales(nn::Linear& linear, quant::QuantizedWeight weight, at::Scala
   }
   if (rounded.eq(0).logical_and(weight.scale.ne(0)).any().item<bool>()) {
     fail(linear.name(), ": a scale of ", weight.scale.masked_select(rounded.eq(0)).max().item<float>(),
-         " is too small for ", type_name(type), ": rounded to it, the weights of that scale would all be zero");
+         " is too small for ", type_name(type),
+         ": rounded to it, the weights of that scale would all be zero");
   }
   const std::int64_t per_scale = weight.weight_int.size(1) / weight.scale.size(1);
   const at::Tensor step = (rounded - weight.scale).abs().repeat_interleave(per_scale, 1);
@@ -129,14 +129,10 @@ void check_activations(const std::string& format, const model::Decoder& decoder,
 }  // namespace
 
 Json to_json(const ExportReport& report) {
-  return {{"format", report.format},
-          {"path", report.path.string()},
-          {"bytes", report.bytes},
-          {"bits_per_weight", report.bits_per_weight},
-          {"tensors", report.tensors},
-          {"bit_exact_tensors", report.bit_exact_tensors},
-          {"rounded", report.rounded},
-          {"largest_change", report.largest_change},
+  return {{"format", report.format},    {"path", report.path.string()},
+          {"bytes", report.bytes},      {"bits_per_weight", report.bits_per_weight},
+          {"tensors", report.tensors},  {"bit_exact_tensors", report.bit_exact_tensors},
+          {"rounded", report.rounded},  {"largest_change", report.largest_change},
           {"warnings", report.warnings}};
 }
 

@@ -19,8 +19,8 @@ namespace lrqat::exporting {
 
 struct ExportOptions {
   std::string linear_type = "auto";  // gguf: quantized linears as auto (smallest exact type) or a type's name
-  // gguf: other matrices as keep (as the model has them), f32, f16, bf16, q8_0, q6_k; auto: embedding and head
-  // as llama.cpp's own quantizer would write them, the rest as keep.
+  // gguf: other matrices as keep (as the model has them), f32, f16, bf16, q8_0, q6_k; auto: embedding and
+  // head as llama.cpp's own quantizer would write them, the rest as keep.
   std::string rest_type = "auto";
   std::string matrices;        // gguf: "f32": every matrix as float32 of its exact value
   std::string dtype = "auto";  // folders: auto, float16, bfloat16 or float32

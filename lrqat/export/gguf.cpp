@@ -27,9 +27,9 @@ std::uint32_t u32(std::int64_t value) { return static_cast<std::uint32_t>(value)
 // llama.h: enum llama_ftype, of the type that most weights have. Types that it has no name for count as F32.
 std::uint32_t file_type(const std::vector<ExportTensor>& tensors) {
   static const std::map<GgmlType, std::uint32_t> kFileTypes = {
-      {GgmlType::F32, 0},   {GgmlType::F16, 1},   {GgmlType::Q4_0, 2},  {GgmlType::Q4_1, 3},
-      {GgmlType::Q8_0, 7},  {GgmlType::Q5_0, 8},  {GgmlType::Q5_1, 9},  {GgmlType::Q4_K, 14},
-      {GgmlType::Q2_K, 10}, {GgmlType::Q3_K, 11}, {GgmlType::Q5_K, 16}, {GgmlType::Q6_K, 18},
+      {GgmlType::F32, 0},     {GgmlType::F16, 1},     {GgmlType::Q4_0, 2},  {GgmlType::Q4_1, 3},
+      {GgmlType::Q8_0, 7},    {GgmlType::Q5_0, 8},    {GgmlType::Q5_1, 9},  {GgmlType::Q4_K, 14},
+      {GgmlType::Q2_K, 10},   {GgmlType::Q3_K, 11},   {GgmlType::Q5_K, 16}, {GgmlType::Q6_K, 18},
       {GgmlType::IQ4_NL, 25}, {GgmlType::IQ4_XS, 30}, {GgmlType::BF16, 32}};
   std::map<GgmlType, std::int64_t> weights;
   for (const ExportTensor& tensor : tensors) {
@@ -150,12 +150,13 @@ void add_warnings(const std::vector<ExportTensor>& tensors, const ExportOptions&
                                  [](const ExportTensor& tensor) { return !tensor.smaller.empty(); });
   if (wide != tensors.end()) {
     const double bits = formats::bits_per_weight(wide->type);
-    report.warnings.push_back(concat(
-        wide->name, " and those like it: integers of fewer than 4 bits lie in blocks of ",
-        formats::ggml_type_name(wide->type), ", ", bits,
-        " bits a weight, so the file is as large as one of 4-bit integers, which would be nearer to the float "
-        "model. Smaller: ",
-        wide->smaller, "; compressed-tensors and gptq store them in their own bits"));
+    report.warnings.push_back(
+        concat(wide->name, " and those like it: integers of fewer than 4 bits lie in blocks of ",
+               formats::ggml_type_name(wide->type), ", ", bits,
+               " bits a weight, so the file is as large as one of 4-bit integers, which would be nearer to "
+               "the float "
+               "model. Smaller: ",
+               wide->smaller, "; compressed-tensors and gptq store them in their own bits"));
   }
 }
 

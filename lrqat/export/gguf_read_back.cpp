@@ -26,8 +26,8 @@ bool same_values(const float* decoded, const float* expected, std::int64_t n, bo
 }
 
 // Rounding may lose digits, but not the order of magnitude: float16 has nothing beyond 65504.
-void check_stays_finite(const ExportTensor& tensor, std::int64_t row, const float* decoded, const float* expected,
-                        std::int64_t n) {
+void check_stays_finite(const ExportTensor& tensor, std::int64_t row, const float* decoded,
+                        const float* expected, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) {
     if (std::isfinite(decoded[i]) || !std::isfinite(expected[i])) continue;
     fail(tensor.name, ", row ", row, ": ", expected[i], " is beyond the range of ",

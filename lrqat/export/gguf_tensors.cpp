@@ -32,7 +32,8 @@ GgmlType parse_rest_type(const std::string& name) {
   if (name == "bf16") return GgmlType::BF16;
   if (name == "q8_0") return GgmlType::Q8_0;
   if (name == "q6_k") return GgmlType::Q6_K;
-  throw UsageError(concat("--rest-type \"", name, "\" is not known: use auto, keep, f32, f16, bf16, q8_0 or q6_k"));
+  throw UsageError(
+      concat("--rest-type \"", name, "\" is not known: use auto, keep, f32, f16, bf16, q8_0 or q6_k"));
 }
 
 // Also those values that this model has no tensor for.
@@ -188,7 +189,8 @@ class Planner {
   void matrix(const std::string& module, const WeightPtr& weight) {
     if (options_.matrices == "f32") return values(module, weight, GgmlType::F32);
     const bool is_rest = is_outside_layers(module) || !weight->is_quantized();
-    const std::string rest_type = options_.rest_type == "auto" ? automatic_type(module, *weight) : options_.rest_type;
+    const std::string rest_type =
+        options_.rest_type == "auto" ? automatic_type(module, *weight) : options_.rest_type;
     if (is_rest && rest_type != "keep") {
       GgmlType type = parse_rest_type(rest_type);
       // As llama.cpp's quantizer does for rows that are no whole blocks of 256.
@@ -207,8 +209,8 @@ class Planner {
     return weight.in_features() % formats::ggml_type_info(type).block_elements == 0;
   }
 
-  // What llama.cpp's own quantizer gives the head: Q6_K, or Q8_0 beside 8-bit linears; the embedding too. Kept
-  // are blocks of the source, linears left alone, and everything in a model that is not quantized.
+  // What llama.cpp's own quantizer gives the head: Q6_K, or Q8_0 beside 8-bit linears; the embedding too.
+  // Kept are blocks of the source, linears left alone, and everything in a model that is not quantized.
   std::string automatic_type(const std::string& module, const quant::WeightParametrization& weight) const {
     if (most_bits_ == 0 || !is_outside_layers(module) || weight.is_quantized()) return "keep";
     const GgmlType kept = kept_type(weight);

@@ -68,12 +68,19 @@ Json config_of(const Adapters& adapters, const fs::path& out) {
     if (lora->options().rank != common.rank) ranks[linear->name()] = lora->options().rank;
     if (lora->options().lora_alpha != common.lora_alpha) alphas[linear->name()] = lora->options().lora_alpha;
   }
-  return {
-      {"peft_type", "LORA"},     {"task_type", "CAUSAL_LM"},        {"base_model_name_or_path", base_path(out)},
-      {"r", common.rank},        {"lora_alpha", common.lora_alpha}, {"rank_pattern", ranks},
-      {"alpha_pattern", alphas}, {"target_modules", modules},       {"lora_dropout", 0.0},
-      {"bias", "none"},          {"fan_in_fan_out", false},         {"use_rslora", false},
-      {"inference_mode", true}};
+  return {{"peft_type", "LORA"},
+          {"task_type", "CAUSAL_LM"},
+          {"base_model_name_or_path", base_path(out)},
+          {"r", common.rank},
+          {"lora_alpha", common.lora_alpha},
+          {"rank_pattern", ranks},
+          {"alpha_pattern", alphas},
+          {"target_modules", modules},
+          {"lora_dropout", 0.0},
+          {"bias", "none"},
+          {"fan_in_fan_out", false},
+          {"use_rslora", false},
+          {"inference_mode", true}};
 }
 
 // Names and tensors as PEFT has them, in the model's order.

@@ -41,7 +41,8 @@ void refuse_adapter(std::string_view name, const std::string& where) {
   for (const std::string_view part : {".lora_", ".base_layer.", ".modules_to_save.", ".original_module."}) {
     if (name.find(part) == std::string_view::npos) continue;
     fail(where, ": tensor ", quoted_name(name),
-         " is of a model with PEFT's adapters still beside its weights: call merge_and_unload() and save_pretrained() "
+         " is of a model with PEFT's adapters still beside its weights: call merge_and_unload() and "
+         "save_pretrained() "
          "in Python, and name the folder that they write");
   }
 }
@@ -53,8 +54,8 @@ std::string prefix_of(const std::vector<std::string>& names, bool has_other_part
     if (!name.ends_with(kAnchor)) continue;
     const std::string prefix = name.substr(0, name.size() - kAnchor.size());
     if (!prefix.empty() && !prefix.ends_with('.')) continue;
-    const bool text = prefix.find("language_model") != std::string::npos ||
-                      prefix.find("text_model") != std::string::npos;
+    const bool text =
+        prefix.find("language_model") != std::string::npos || prefix.find("text_model") != std::string::npos;
     if (!found || (has_other_parts ? text : prefix == kBase)) found = prefix;
   }
   return found.value_or(std::string(kBase));
@@ -85,9 +86,11 @@ std::string foreign_kind(const fs::path& file) {
 }
 
 [[noreturn]] void fail_foreign(const fs::path& folder, const fs::path& file, const std::string& kind) {
-  fail(file.string(), ": ", kind, ". Save the model as safetensors: python -c \"from transformers import "
-       "AutoModelForCausalLM as M, AutoTokenizer as T; M.from_pretrained('", folder.string(),
-       "').save_pretrained('OUT'); T.from_pretrained('", folder.string(), "').save_pretrained('OUT')\" and name OUT");
+  fail(file.string(), ": ", kind,
+       ". Save the model as safetensors: python -c \"from transformers import "
+       "AutoModelForCausalLM as M, AutoTokenizer as T; M.from_pretrained('",
+       folder.string(), "').save_pretrained('OUT'); T.from_pretrained('", folder.string(),
+       "').save_pretrained('OUT')\" and name OUT");
 }
 
 }  // namespace
@@ -154,7 +157,8 @@ void refuse_quantized_leftover(std::string_view name, const std::string& where) 
     const bool of_weight = writer == "bitsandbytes" && name.find(".weight.") != std::string_view::npos;
     if (!name.ends_with(ending) && !of_weight) continue;
     fail(where, ": tensor ", quoted_name(name), " is left of weights quantized by ", writer,
-         ", but config.json has no quantization_config that says how: name the float model that they were made from");
+         ", but config.json has no quantization_config that says how: name the float model that they were "
+         "made from");
   }
 }
 
@@ -168,7 +172,8 @@ void refuse_other_checkpoints(const fs::path& path) {
     const Json config = read_json_file(path / "adapter_config.json");
     const auto base = json_get_or<std::string>(config, "base_model_name_or_path", "", path.string());
     fail(path.string(), ": a folder of PEFT's adapters alone, for the model ", quoted_name(base),
-         ": merge them into it with merge_and_unload() in Python, and name the folder that save_pretrained() writes");
+         ": merge them into it with merge_and_unload() in Python, and name the folder that save_pretrained() "
+         "writes");
   }
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(path)) {

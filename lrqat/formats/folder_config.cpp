@@ -69,8 +69,10 @@ struct QuantizationFile {
   const char* name;
   const char* method;
 };
-constexpr std::array kQuantizationFiles = std::to_array<QuantizationFile>(
-    {{"quantize_config.json", "gptq"}, {"quant_config.json", "awq"}, {"quantization_config.json", "auto-round"}});
+constexpr std::array kQuantizationFiles =
+    std::to_array<QuantizationFile>({{"quantize_config.json", "gptq"},
+                                     {"quant_config.json", "awq"},
+                                     {"quantization_config.json", "auto-round"}});
 
 void add_quantization(const fs::path& folder, Json& config) {
   if (is_set(config, "quantization_config")) return;

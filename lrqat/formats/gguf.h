@@ -127,8 +127,8 @@ class GgufFile {
 };
 
 // Writes a version 3 file: set() the metadata, declare() the tensors, then write() their data in declared
-// order (in one or more pieces), then finish(). Without finish() nothing appears, nor where `verify`, which gets
-// the name of the complete file, throws.
+// order (in one or more pieces), then finish(). Without finish() nothing appears, nor where `verify`, which
+// gets the name of the complete file, throws.
 class GgufWriter {
  public:
   explicit GgufWriter(const std::filesystem::path& path, std::uint64_t alignment = 32);

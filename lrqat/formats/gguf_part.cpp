@@ -153,8 +153,8 @@ std::uint64_t alignment_of(const GgufPart& part, const std::string& where) {
 }  // namespace
 
 const GgufValue* GgufPart::find_value(std::string_view key) const {
-  const auto found = std::find_if(metadata.begin(), metadata.end(),
-                                  [&](const auto& pair) { return pair.first == key; });
+  const auto found =
+      std::find_if(metadata.begin(), metadata.end(), [&](const auto& pair) { return pair.first == key; });
   return found == metadata.end() ? nullptr : &found->second;
 }
 

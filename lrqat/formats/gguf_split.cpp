@@ -52,13 +52,12 @@ std::string common_name(const GgufPart& part, std::int64_t number, std::int64_t 
 
 void check_split(const GgufPart& first, const GgufPart& part, std::int64_t number, std::int64_t count) {
   const std::int64_t has_number = split_key(part, kNumber), has_count = split_key(part, kCount);
-  if (has_number == number && has_count == count &&
-      split_key(part, kTensors) == split_key(first, kTensors)) {
+  if (has_number == number && has_count == count && split_key(part, kTensors) == split_key(first, kTensors)) {
     return;
   }
   fail(part.file->path().string(), ": says that it is part ", has_number + 1, " of ", has_count, " with ",
-       split_key(part, kTensors), " tensors in all; ", first.file->path().filename().string(), " is of ", count,
-       " parts with ", split_key(first, kTensors), ": the parts are of different models");
+       split_key(part, kTensors), " tensors in all; ", first.file->path().filename().string(), " is of ",
+       count, " parts with ", split_key(first, kTensors), ": the parts are of different models");
 }
 
 void check_tensors_in_all(const std::vector<GgufPart>& parts) {
@@ -88,8 +87,8 @@ std::vector<GgufPart> read_gguf_parts(const fs::path& path) {
   for (std::int64_t number = 0; number < count; ++number) {
     const fs::path file = path.parent_path() / (common + part_ending(number, count));
     if (number != own && !fs::is_regular_file(file)) {
-      fail(path.string(), ": is part ", own + 1, " of ", count, " of a split model; ", file.filename().string(),
-           " is not in the folder: fetch all parts");
+      fail(path.string(), ": is part ", own + 1, " of ", count, " of a split model; ",
+           file.filename().string(), " is not in the folder: fetch all parts");
     }
     parts.push_back(number == own ? std::move(named) : read_gguf_part(file));
     check_split(parts.front(), parts.back(), number, count);

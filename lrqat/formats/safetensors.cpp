@@ -47,7 +47,8 @@ Json parse_header(std::string_view text, const std::string& where) {
     fail(depth == 1 ? tensor_in(where, key) : concat(where, ": ", quoted_name(key)),
          ": name stands twice in the header, expected once");
   };
-  const Json header = parse_json(text, where + ": the safetensors header", {.deepest = 4, .repeated_key = twice});
+  const Json header =
+      parse_json(text, where + ": the safetensors header", {.deepest = 4, .repeated_key = twice});
   if (!header.is_object())
     fail(where, ": the safetensors header must be a JSON object, found ", header.type_name());
   return header;

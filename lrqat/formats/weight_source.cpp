@@ -43,7 +43,8 @@ fs::path gguf_in(const fs::path& folder) {
     found = file;
   }
   if (found.empty() || fs::exists(found)) return found;
-  fail(found.string(), ": is not in the folder, which has other parts of this split GGUF file: fetch all parts");
+  fail(found.string(),
+       ": is not in the folder, which has other parts of this split GGUF file: fetch all parts");
 }
 
 std::vector<float> WeightSource::read(std::string_view name) const {

@@ -48,8 +48,9 @@ void check_rows(const formats::SourceTensor& stored, std::int64_t row_begin, std
     }
   });
   if (first_bad == row_end) return;
-  fail(where, ": tensor \"", name, "\" holds a number that is not finite (NaN or infinity) in row ", first_bad.load(),
-       " of ", rows_of(stored), ": the file is damaged, or training diverged before it was written; fetch or make it again");
+  fail(where, ": tensor \"", name, "\" holds a number that is not finite (NaN or infinity) in row ",
+       first_bad.load(), " of ", rows_of(stored),
+       ": the file is damaged, or training diverged before it was written; fetch or make it again");
 }
 
 }  // namespace
@@ -58,7 +59,8 @@ void check_finite(const formats::WeightSource& source, const std::string& name) 
   constexpr std::int64_t kBytesAtOnce = std::int64_t{4} << 20;
   const formats::SourceTensor stored = source.raw(name);
   const auto row_bytes = static_cast<std::int64_t>(formats::ggml_row_bytes(stored.type, stored.cols()));
-  const std::int64_t rows = rows_of(stored), step = std::max<std::int64_t>(1, kBytesAtOnce / std::max<std::int64_t>(row_bytes, 1));
+  const std::int64_t rows = rows_of(stored),
+                     step = std::max<std::int64_t>(1, kBytesAtOnce / std::max<std::int64_t>(row_bytes, 1));
   for (std::int64_t begin = 0; begin < rows; begin += step) {
     check_rows(stored, begin, std::min(begin + step, rows), source.path(), name);
     source.release(name);
@@ -68,7 +70,8 @@ void check_finite(const formats::WeightSource& source, const std::string& name) 
 void check_finite(const at::Tensor& values, const std::string& where, const std::string& name) {
   LRQAT_CHECK(values.is_contiguous() && values.device().is_cpu(), name);
   const auto* data = static_cast<const std::byte*>(values.const_data_ptr());
-  const formats::SourceTensor plain{stored_type(values.scalar_type()), values.sizes().vec(), {data, values.nbytes()}, {}};
+  const formats::SourceTensor plain{
+      stored_type(values.scalar_type()), values.sizes().vec(), {data, values.nbytes()}, {}};
   check_rows(plain, 0, rows_of(plain), where, name);
 }
 

@@ -17,9 +17,9 @@ using formats::GgufArray;
 using formats::GgufValue;
 
 constexpr const char* kName = "general.name";
-constexpr std::array kOfOneFile = {"general.architecture",         "general.type",         "general.alignment",
-                                   "general.quantization_version", "general.quantized_by", "general.file_type",
-                                   "general.uuid"};
+constexpr std::array kOfOneFile = {
+    "general.architecture", "general.type",      "general.alignment", "general.quantization_version",
+    "general.quantized_by", "general.file_type", "general.uuid"};
 
 std::string name_of_path(const fs::path& path) {
   std::error_code code;

@@ -1,6 +1,6 @@
-// What says of a model what it is and whose: GGUF's general.* keys but those that describe one file. They come
-// from a GGUF file, or from what a Hugging Face folder has (config.json, the front matter of README.md), and go
-// along through converted and exported folders (as text in the metadata of their safetensors files).
+// What says of a model what it is and whose: GGUF's general.* keys but those that describe one file. They
+// come from a GGUF file, or from what a Hugging Face folder has (config.json, the front matter of README.md),
+// and go along through converted and exported folders (as text in the metadata of their safetensors files).
 #pragma once
 
 #include <filesystem>

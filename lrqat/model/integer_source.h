@@ -1,6 +1,6 @@
-// Folders of integers (converted, compressed-tensors, GPTQ, AWQ) and, once the trainer has added its row, runs
-// as a source of float weights, dequantized a few rows at a time: what training starts from where no float model
-// is at hand.
+// Folders of integers (converted, compressed-tensors, GPTQ, AWQ) and, once the trainer has added its row,
+// runs as a source of float weights, dequantized a few rows at a time: what training starts from where no
+// float model is at hand.
 #pragma once
 
 #include <filesystem>

@@ -68,14 +68,13 @@ class PackedReader {
 
   quant::QuantizedWeight unpack(const std::string& module, const std::vector<std::int64_t>& shape) const {
     const PackedScheme& scheme = packed_.scheme_of(module, tensors_.where());
-    const TensorLookup lookup{
-        [&](const std::string& suffix) { return tensors_.has(module + suffix); },
-        [&](const std::string& suffix, const std::vector<std::int64_t>& expected,
-            const std::vector<formats::DType>& allowed) {
-          const bool floats = formats::is_readable_float(allowed.front());
-          return floats ? tensors_.finite(module + suffix, expected, allowed)
-                        : tensors_.mapped(module + suffix, expected, allowed);
-        }};
+    const TensorLookup lookup{[&](const std::string& suffix) { return tensors_.has(module + suffix); },
+                              [&](const std::string& suffix, const std::vector<std::int64_t>& expected,
+                                  const std::vector<formats::DType>& allowed) {
+                                const bool floats = formats::is_readable_float(allowed.front());
+                                return floats ? tensors_.finite(module + suffix, expected, allowed)
+                                              : tensors_.mapped(module + suffix, expected, allowed);
+                              }};
     try {
       return from_unsigned(layout_.unpack(lookup, scheme, shape[0], shape[1]));
     } catch (const Error& error) {

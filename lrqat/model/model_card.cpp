@@ -17,7 +17,8 @@ std::string_view trimmed(std::string_view text) {
 
 std::string unquoted(std::string_view text) {
   text = trimmed(text);
-  const bool quoted = text.size() >= 2 && (text.front() == '"' || text.front() == '\'') && text.back() == text.front();
+  const bool quoted =
+      text.size() >= 2 && (text.front() == '"' || text.front() == '\'') && text.back() == text.front();
   return std::string(quoted ? text.substr(1, text.size() - 2) : text);
 }
 

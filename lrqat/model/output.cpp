@@ -131,7 +131,8 @@ void check_output(const fs::path& out, OutputKind kind, bool replace, const std:
   std::error_code ignored;
   if (!fs::exists(fs::symlink_status(out, ignored))) return;
   if (!fs::exists(out, ignored)) {
-    fail(out.string(), ": is a symbolic link to something that is not there; give another --out or remove it");
+    fail(out.string(),
+         ": is a symbolic link to something that is not there; give another --out or remove it");
   }
   check_is_no_input(out, inputs);
   if (kind == OutputKind::file && fs::is_directory(out))

@@ -215,10 +215,10 @@ struct Method {
   PackedConfig (*read)(const Json&, const std::string&);
 };
 constexpr Method kMethods[] = {{"compressed-tensors", compressed_config},
-                              {"gptq", gptq_config},
-                              {"awq", awq_config},
-                              {"auto-round", auto_round_config},
-                              {"intel/auto-round", auto_round_config}};
+                               {"gptq", gptq_config},
+                               {"awq", awq_config},
+                               {"auto-round", auto_round_config},
+                               {"intel/auto-round", auto_round_config}};
 
 const Method* find_method(const std::string& name) {
   const auto* found = std::find_if(std::begin(kMethods), std::end(kMethods),

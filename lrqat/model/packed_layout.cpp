@@ -164,11 +164,13 @@ void check_group_index(const TensorLookup& lookup, const PackedScheme& scheme, s
                        std::int64_t groups) {
   if (groups == 1) return;
   if (!lookup.has(".g_idx")) {
-    if (scheme.act_order) fail("desc_act (act-order) is true, but there is no g_idx that says where its groups are");
+    if (scheme.act_order)
+      fail("desc_act (act-order) is true, but there is no g_idx that says where its groups are");
     return;
   }
   const at::Tensor index = lookup(".g_idx", {in_features}, {DType::I32, DType::I64});
-  const at::Tensor expected = at::arange(in_features, index.scalar_type()).floor_divide_(in_features / groups);
+  const at::Tensor expected =
+      at::arange(in_features, index.scalar_type()).floor_divide_(in_features / groups);
   if (!at::equal(index, expected)) {
     fail(
         "g_idx is not in order: a file of desc_act (act-order), whose groups are scattered along "

@@ -39,7 +39,8 @@ void require_finite(const at::Tensor& values, const std::string& name, const std
   if (!values.defined() || values.isfinite().all().item<bool>()) return;
   const at::Tensor bad = values.detach().masked_select(values.isfinite().logical_not());
   fail(name, ": ", what, " holds ", bad[0].item<float>(), " (", bad.numel(), " of ", values.numel(),
-       " numbers are not finite), so there are no integers to make of it: the training diverged; take another run, "
+       " numbers are not finite), so there are no integers to make of it: the training diverged; take "
+       "another run, "
        "or train with a smaller --lr or --scale-lr");
 }
 

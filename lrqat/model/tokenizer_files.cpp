@@ -112,8 +112,8 @@ void drop_tokens_without_rows(std::int64_t rows, text::GgufVocabulary& vocabular
     names += (names.empty() ? "" : ", ") + vocabulary.tokens[i];
   if (vocabulary.tokens.size() > kept + kShown) names += ", …";
   vocabulary.warnings.push_back(concat(vocabulary.tokens.size() - kept,
-                                       " tokens of the tokenizer have no row in the embedding, which has ", rows,
-                                       ", and are left out: ", names));
+                                       " tokens of the tokenizer have no row in the embedding, which has ",
+                                       rows, ", and are left out: ", names));
   vocabulary.tokens.resize(kept);
   if (vocabulary.scores.size() > kept) vocabulary.scores.resize(kept);
   if (vocabulary.token_types.size() > kept) vocabulary.token_types.resize(kept);
@@ -183,7 +183,8 @@ std::vector<std::int64_t> generation_stop_tokens(const fs::path& model) {
   const auto it = config.find("eos_token_id");
   if (it == config.end() || it->is_null()) return stops;
   const Json list = it->is_array() ? *it : Json::array({*it});
-  for (const auto id : json_get<std::vector<std::int64_t>>({{"eos_token_id", list}}, "eos_token_id", path.string())) {
+  for (const auto id :
+       json_get<std::vector<std::int64_t>>({{"eos_token_id", list}}, "eos_token_id", path.string())) {
     stops.push_back(id);
   }
   return stops;
@@ -203,8 +204,10 @@ std::vector<std::string> write_model_vocabulary(const fs::path& model, std::int6
     if (file.has("tokenizer.ggml.model")) {
       text::GgufVocabulary vocabulary = read_gguf_vocabulary(file);
       drop_tokens_without_rows(vocab_size, vocabulary);
-      if (vocabulary.warnings.empty()) copy_vocabulary_keys(file, writer);
-      else write_gguf_vocabulary(vocabulary, writer);
+      if (vocabulary.warnings.empty())
+        copy_vocabulary_keys(file, writer);
+      else
+        write_gguf_vocabulary(vocabulary, writer);
       return vocabulary.warnings;
     }
   } else if (has_tokenizer_files(model)) {

@@ -26,15 +26,15 @@ text::Tokenizer load_model_tokenizer(const std::filesystem::path& model);
 std::vector<std::int64_t> generation_stop_tokens(const std::filesystem::path& model);
 
 // Puts the model's vocabulary into a GGUF file that is being written: the keys of its own GGUF file as they
-// are, else what its tokenizer comes down to, padded to vocab_size, without tokens beyond it. Returns what llama.cpp will do otherwise
-// than the tokenizer (a sentence each). A model without a tokenizer leaves nothing, which is one of these
-// sentences.
+// are, else what its tokenizer comes down to, padded to vocab_size, without tokens beyond it. Returns what
+// llama.cpp will do otherwise than the tokenizer (a sentence each). A model without a tokenizer leaves
+// nothing, which is one of these sentences.
 std::vector<std::string> write_model_vocabulary(const std::filesystem::path& model, std::int64_t vocab_size,
                                                 formats::GgufWriter& writer);
 
 // Copies a model's tokenizer into `folder`: the files as they are, or tokenizer.gguf with nothing but the
-// vocabulary where the model is a GGUF file. A model without a tokenizer leaves nothing. How text is generated
-// (generation_config.json) goes along.
+// vocabulary where the model is a GGUF file. A model without a tokenizer leaves nothing. How text is
+// generated (generation_config.json) goes along.
 void copy_tokenizer(const std::filesystem::path& model, const std::filesystem::path& folder);
 // Whether it is the name of a file that copy_tokenizer makes.
 bool is_carried_file(const std::string& name);

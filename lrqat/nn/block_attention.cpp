@@ -339,8 +339,8 @@ bool has_block_attention(const at::Tensor& q) {
          quant::block_products(quant::ComputeType::float32);
 }
 
-at::Tensor block_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                           std::int64_t window, double softcap) {
+at::Tensor block_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t window,
+                           double softcap) {
   LRQAT_CHECK(k.size(2) >= q.size(2) && q.size(1) % k.size(1) == 0 && k.sizes() == v.sizes());
   return BlockAttentionFunction::apply(with_adjacent_rows(q), with_adjacent_rows(k), with_adjacent_rows(v),
                                        window >= k.size(2) ? 0 : window, softcap);

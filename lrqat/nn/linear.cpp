@@ -114,7 +114,7 @@ at::Tensor multiply(const WeightParametrization& weight, const at::Tensor& x, Co
 struct WeightHolder : torch::CustomClassHolder {
   struct Entry {
     std::shared_ptr<WeightParametrization> weight;
-    at::Tensor product;     // x Ŵᵀ where it is known already
+    at::Tensor product;      // x Ŵᵀ where it is known already
     std::size_t parameters;  // how many it has
   };
   WeightHolder(std::vector<Entry> e, ComputeType c) : entries(std::move(e)), compute(c) {}
@@ -164,15 +164,16 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
       const at::Tensor operand = gradient_operand(grad, source, holder->compute);
       quant::ClippedLists clipped{source ? source->most_clipped : 0};
       const bool lists = clipped.most > 0 && trains && passes_on;
-      if (passes_on) add_grad_x(weight, source, grad, operand, lists ? &clipped : nullptr, holder->compute, result[0]);
+      if (passes_on)
+        add_grad_x(weight, source, grad, operand, lists ? &clipped : nullptr, holder->compute, result[0]);
       std::vector<at::Tensor> grads(holder->entries[i].parameters);
       if (trains) {
         RECORD_USER_SCOPE("linear: dA, dB, ds");
         const auto parameters = weight.parameters();
         for (std::size_t p = 0; p < grads.size(); ++p) grads[p] = at::zeros_like(parameters[p].value);
-        add_parameter_gradients(
-            weight, {saved[0], grad, operand, saved[1 + i], lists ? &clipped : nullptr, &*forms},
-            source && source->row_scale.defined(), grads);
+        add_parameter_gradients(weight,
+                                {saved[0], grad, operand, saved[1 + i], lists ? &clipped : nullptr, &*forms},
+                                source && source->row_scale.defined(), grads);
       }
       result.insert(result.end(), grads.begin(), grads.end());
     }
@@ -237,7 +238,8 @@ at::Tensor Linear::forward(const at::Tensor& x, at::Tensor* product) const {
   return forward_all({this}, x, product).front();
 }
 
-std::vector<at::Tensor> Linear::forward_all(std::initializer_list<const Linear*> linears, const at::Tensor& x) {
+std::vector<at::Tensor> Linear::forward_all(std::initializer_list<const Linear*> linears,
+                                            const at::Tensor& x) {
   return forward_all(linears, x, nullptr);
 }
 

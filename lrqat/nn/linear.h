@@ -31,7 +31,8 @@ class Linear {
   // that finds it there takes it instead of multiplying.
   at::Tensor forward(const at::Tensor& x, at::Tensor* product = nullptr) const;
   // Of linears that read the same x: what their products want of it is made and kept once.
-  static std::vector<at::Tensor> forward_all(std::initializer_list<const Linear*> linears, const at::Tensor& x);
+  static std::vector<at::Tensor> forward_all(std::initializer_list<const Linear*> linears,
+                                             const at::Tensor& x);
 
   // The same product and its transpose without autograd, for hand-written backwards (x2d [T, K], grad [T,
   // N]):
@@ -53,8 +54,8 @@ class Linear {
   std::int64_t in_features() const { return weight_->in_features(); }
 
  private:
-  static std::vector<at::Tensor> forward_all(std::initializer_list<const Linear*> linears, const at::Tensor& x,
-                                             at::Tensor* product);
+  static std::vector<at::Tensor> forward_all(std::initializer_list<const Linear*> linears,
+                                             const at::Tensor& x, at::Tensor* product);
 
   std::string name_;
   std::shared_ptr<quant::WeightParametrization> weight_;

@@ -173,8 +173,9 @@ class ClippedCollector {
 };
 
 // Makes a block of Ŵ and collects its clipped entries.
-void make_block(const OperandSource& weight, std::int64_t n0, std::int64_t n1, std::int64_t k0, std::int64_t k1,
-                kernels::TileOutput& output, ClippedCollector& collector, std::int64_t list) {
+void make_block(const OperandSource& weight, std::int64_t n0, std::int64_t n1, std::int64_t k0,
+                std::int64_t k1, kernels::TileOutput& output, ClippedCollector& collector,
+                std::int64_t list) {
   output.clipped_entries = collector.list(list);
   const std::size_t before = output.clipped_entries != nullptr ? output.clipped_entries->size() : 0;
   weight.make(n0, n1, k0, k1, output);

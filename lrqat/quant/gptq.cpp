@@ -84,10 +84,11 @@ Columns in_order(const at::Tensor& weight, const Scales& scales, const GptqFacto
   const at::Tensor zero = scales.zero_point.defined()
                               ? scale_rows(scales.zero_point, begin, end).to(at::kFloat).contiguous()
                               : at::zeros_like(scale);
-  const at::Tensor group_of = scale.size(1) == 1
-                                  ? at::zeros_like(factor.order)
-                                  : at::div(factor.order, weight.size(1) / scale.size(1), "floor").contiguous();
-  return {rows, scale, zero, group_of, at::empty_like(rows), at::empty({end - begin, kBlock}, rows.options())};
+  const at::Tensor group_of =
+      scale.size(1) == 1 ? at::zeros_like(factor.order)
+                         : at::div(factor.order, weight.size(1) / scale.size(1), "floor").contiguous();
+  return {
+      rows, scale, zero, group_of, at::empty_like(rows), at::empty({end - begin, kBlock}, rows.options())};
 }
 
 // --- the factor. Blocks of the matrix are worked on in its own memory; what is copied is of their size.
@@ -120,10 +121,12 @@ void reorder(const at::Tensor& matrix, const at::Tensor& order) {
 at::Tensor inverse_root(const at::Tensor& h) {
   const auto [lower, info] = at::linalg_cholesky_ex(h.to(at::kDouble).flip({0, 1}), false, false);
   if (info.item<int>() != 0) {
-    fail("the calibration inputs are too alike for GPTQ: more text (--calibration-tokens) or a larger "
-         "--gptq-damping is needed");
+    fail(
+        "the calibration inputs are too alike for GPTQ: more text (--calibration-tokens) or a larger "
+        "--gptq-damping is needed");
   }
-  return at::linalg_solve_triangular(lower, at::eye(h.size(0), lower.options()), /*upper=*/false).flip({0, 1});
+  return at::linalg_solve_triangular(lower, at::eye(h.size(0), lower.options()), /*upper=*/false)
+      .flip({0, 1});
 }
 
 // h = R·Rᵀ becomes R above its diagonal blocks, the inverses of R's diagonal blocks in them, zero below: from
@@ -132,7 +135,8 @@ void factor_in_place(const at::Tensor& h) {
   const std::int64_t size = h.size(0), last = (size - 1) / kFactorBlock * kFactorBlock;
   for (std::int64_t begin = last; begin >= 0; begin -= kFactorBlock) {
     const std::int64_t end = std::min(begin + kFactorBlock, size);
-    const at::Tensor diagonal = block_of(h, begin, end, begin, end), above = block_of(h, 0, begin, begin, end);
+    const at::Tensor diagonal = block_of(h, begin, end, begin, end),
+                     above = block_of(h, 0, begin, begin, end);
     diagonal.copy_(inverse_root(diagonal));
     if (begin == 0) break;
     above.copy_(at::mm(above, diagonal.t()));
@@ -149,7 +153,8 @@ void invert_in_place(const at::Tensor& r) {
   for_each_block(r.size(0), kFactorBlock, [&](std::int64_t begin, std::int64_t end) {
     const at::Tensor diagonal = block_of(r, begin, end, begin, end);
     for_each_block(begin, kUpdateBlock, [&](std::int64_t first, std::int64_t stop) {
-      const at::Tensor sum = at::mm(block_of(r, first, stop, first, begin), block_of(r, first, begin, begin, end));
+      const at::Tensor sum =
+          at::mm(block_of(r, first, stop, first, begin), block_of(r, first, begin, begin, end));
       block_of(r, first, stop, begin, end).copy_(at::mm(sum, diagonal).neg_());
     });
   });
@@ -158,7 +163,8 @@ void invert_in_place(const at::Tensor& r) {
 }  // namespace
 
 GptqFactor GptqFactor::from_hessian(at::Tensor hessian, double damping, bool by_activation) {
-  LRQAT_CHECK(hessian.dim() == 2 && hessian.size(0) == hessian.size(1) && hessian.scalar_type() == at::kFloat);
+  LRQAT_CHECK(hessian.dim() == 2 && hessian.size(0) == hessian.size(1) &&
+              hessian.scalar_type() == at::kFloat);
   const at::Tensor h = hessian.to(at::kCPU).contiguous();
   const auto [low, high] = h.aminmax();  // they carry every NaN and infinity
   if (!std::isfinite(low.item<float>()) || !std::isfinite(high.item<float>()))

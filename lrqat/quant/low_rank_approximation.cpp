@@ -86,9 +86,8 @@ ResidueStart approximate_residue(const at::Tensor& target,
       step.rounded_from = at::addmm(target, step.factors.left, step.factors.right, 1.0, -lora_scaling);
     const at::Tensor residue = target - round(step.rounded_from);
     step.factors = low_rank_approximation(residue, rank, lora_scaling, seed);
-    const double distance = at::addmm(residue, step.factors.left, step.factors.right, 1.0, -lora_scaling)
-                                .norm()
-                                .item<double>();
+    const double distance =
+        at::addmm(residue, step.factors.left, step.factors.right, 1.0, -lora_scaling).norm().item<double>();
     if (i > 0 && !(distance < smallest)) continue;
     smallest = distance;
     best = step;

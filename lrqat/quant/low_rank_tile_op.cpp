@@ -119,8 +119,8 @@ WeightTile quantized_tile(const Phi0& phi_0, const LowRankTerm& term, const Grid
   }
   const TileTensors tile =
       low_rank_tile(phi_0, term, grid, scale, row_begin, row_end, {.bfloat16_codes = true});
-  return {tile.bfloat16_codes, scale.size(0) == 1 ? scale.view({1}).expand({row_end - row_begin})
-                                                  : scale.squeeze(1)};
+  return {tile.bfloat16_codes,
+          scale.size(0) == 1 ? scale.view({1}).expand({row_end - row_begin}) : scale.squeeze(1)};
 }
 
 std::optional<OperandSource> low_rank_operand(const Phi0& phi_0, const LowRankTerm& term, const Grid& grid,

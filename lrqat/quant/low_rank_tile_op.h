@@ -51,8 +51,8 @@ WeightTile quantized_tile(const Phi0& phi_0, const LowRankTerm& term, const Grid
                           const at::Tensor& scale, std::int64_t row_begin, std::int64_t row_end,
                           ComputeType compute);
 
-// The whole weight, with all its scales, for block products, s·(q - zero_point) where that is defined (int8, shaped like the
-// scale); nothing where phi_0 is not on the CPU or, for bfloat16, a side is odd.
+// The whole weight, with all its scales, for block products, s·(q - zero_point) where that is defined (int8,
+// shaped like the scale); nothing where phi_0 is not on the CPU or, for bfloat16, a side is odd.
 std::optional<OperandSource> low_rank_operand(const Phi0& phi_0, const LowRankTerm& term, const Grid& grid,
                                               const at::Tensor& scale, ComputeType compute,
                                               const at::Tensor& zero_point = {});

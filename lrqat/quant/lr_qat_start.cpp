@@ -34,9 +34,7 @@ at::Tensor moved(const at::Tensor& values, const at::Tensor& target, Downcast do
   internal_error(__FILE__, __LINE__, "downcast", "");
 }
 
-bool stores_codes(Downcast downcast) {
-  return downcast == Downcast::int4 || downcast == Downcast::integer;
-}
+bool stores_codes(Downcast downcast) { return downcast == Downcast::int4 || downcast == Downcast::integer; }
 
 // W/s0 of an asymmetric grid relative to its middle.
 at::Tensor add_zero_point(const at::Tensor& u, const at::Tensor& zero_point) {
@@ -114,7 +112,8 @@ std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const at::Ten
     const ResidueStart found = approximate_residue(u, round, options.rank, scaling, start.svd_steps, seed);
     lora_a = found.factors.left.contiguous();
     lora_b = found.factors.right.contiguous();
-    // A Φ0 of codes is the Q that A·B is the residue of: rounding W/s0 - γAB would leave a residue of its own.
+    // A Φ0 of codes is the Q that A·B is the residue of: rounding W/s0 - γAB would leave a residue of its
+    // own.
     u = stores_codes(options.downcast) ? found.rounded_from : at::addmm(u, lora_a, lora_b, 1.0, -scaling);
   }
   return std::make_shared<LrQatWeight>(options, store(u, options, start.faithful), scale, lora_a, lora_b,
@@ -126,11 +125,11 @@ std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const Rounded
   check_rank(options);
   const at::Tensor& u = start.unrounded;
   check_finite(name, u);
-  return std::make_shared<LrQatWeight>(
-      options, store(u, options, /*faithful=*/true), ScaleParameter(start.rounded.scale, options.scale),
-      at::zeros({u.size(0), options.rank}, u.options()),
-      kaiming_uniform_rows(options.rank, u.size(1), seed).to(u.device()), start.rounded.zero_point,
-      start.rounded.clipped_fraction);
+  return std::make_shared<LrQatWeight>(options, store(u, options, /*faithful=*/true),
+                                       ScaleParameter(start.rounded.scale, options.scale),
+                                       at::zeros({u.size(0), options.rank}, u.options()),
+                                       kaiming_uniform_rows(options.rank, u.size(1), seed).to(u.device()),
+                                       start.rounded.zero_point, start.rounded.clipped_fraction);
 }
 
 }  // namespace lrqat::quant

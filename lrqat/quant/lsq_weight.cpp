@@ -56,7 +56,8 @@ LsqWeight::Tile LsqWeight::tile(std::int64_t row_begin, std::int64_t row_end) co
 
 WeightTile LsqWeight::make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const {
   const at::Tensor codes = tile(row_begin, row_end).codes.view({row_end - row_begin, in_features()});
-  return tile_of_codes(codes, scale_.effective(row_begin, row_end), {zero_point(row_begin, row_end), {}}, compute);
+  return tile_of_codes(codes, scale_.effective(row_begin, row_end), {zero_point(row_begin, row_end), {}},
+                       compute);
 }
 
 std::vector<Parameter> LsqWeight::parameters() const {

@@ -34,7 +34,8 @@ struct OperandSource {
 
   // What bfloat16 products of this operand must be multiplied by, float32 [N]; undefined: nothing.
   at::Tensor row_scale;
-  // The gradient of its parameters asks for the clipped entries where there are not more than these; 0: never.
+  // The gradient of its parameters asks for the clipped entries where there are not more than these; 0:
+  // never.
   std::int64_t most_clipped = 0;
   std::vector<at::Tensor> storage;  // what the pointers above point into
 };

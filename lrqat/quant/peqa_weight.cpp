@@ -77,8 +77,9 @@ bool PeqaWeight::add_gradient_from_activations(const LinearGradient& linear, at:
 
 QuantizedWeight PeqaWeight::convert() const {
   const at::Tensor codes = codes_.decode(0, out_features()).to(at::kChar);
-  return {options_.grid,  options_.granularity, codes, scale_.effective().clone(), clipped_at_start_.value_or(0.0),
-          zero_point_};
+  return {
+      options_.grid, options_.granularity, codes, scale_.effective().clone(), clipped_at_start_.value_or(0.0),
+      zero_point_};
 }
 
 std::int64_t PeqaWeight::resident_bytes() const {

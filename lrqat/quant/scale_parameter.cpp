@@ -72,7 +72,8 @@ at::Tensor ScaleParameter::effective(std::int64_t row_begin, std::int64_t row_en
 at::Tensor ScaleParameter::as_used(const at::Tensor& value) const {
   at::Tensor scale = options_.domain == ScaleDomain::log ? value.exp() : value;
   if (floor() > 0.0F) scale = scale.clamp_min(floor());
-  if (options_.type == ScaleType::float16) return scale.clamp_max(kLargestFloat16).to(at::kHalf).to(at::kFloat);
+  if (options_.type == ScaleType::float16)
+    return scale.clamp_max(kLargestFloat16).to(at::kHalf).to(at::kFloat);
   if (options_.type == ScaleType::bfloat16) return scale.to(at::kBFloat16).to(at::kFloat);
   return scale;
 }

@@ -42,9 +42,9 @@ struct GridShift {
   GridShift rows(std::int64_t row_begin, std::int64_t row_end) const;
 };
 
-// Ŵ of codes q [rows, K] (any type), with the scale and shift of these rows, as an operand: whole numbers with the scale apart where the product runs
-// in bfloat16 and each row has one scale and no offset (exact), otherwise float32 values, rounded to bfloat16
-// where that is the compute type.
+// Ŵ of codes q [rows, K] (any type), with the scale and shift of these rows, as an operand: whole numbers
+// with the scale apart where the product runs in bfloat16 and each row has one scale and no offset (exact),
+// otherwise float32 values, rounded to bfloat16 where that is the compute type.
 WeightTile tile_of_codes(const at::Tensor& codes, const at::Tensor& scale, const GridShift& shift,
                          ComputeType compute);
 

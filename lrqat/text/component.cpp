@@ -35,8 +35,7 @@ std::string single_character(const std::string& text, const std::string& option,
 }
 
 std::string component_type(const Json& json, const std::string& where) {
-  if (!json.is_object())
-    fail(where, ": found ", json_excerpt(json), ", expected an object with a \"type\"");
+  if (!json.is_object()) fail(where, ": found ", json_excerpt(json), ", expected an object with a \"type\"");
   return json_get<std::string>(json, "type", where);
 }
 

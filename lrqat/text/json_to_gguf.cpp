@@ -58,7 +58,8 @@ void fill_gguf_gpt2(Pipeline& pipeline, const Json& normalizer, bool ignore_merg
   }
   if (!pipeline.normalizers.empty()) {
     pipeline.gguf.warnings.push_back(
-        "llama.cpp does not compose characters (NFC) as this tokenizer does: decomposed text gets other tokens");
+        "llama.cpp does not compose characters (NFC) as this tokenizer does: decomposed text gets other "
+        "tokens");
   }
   pipeline.gguf.model = "gpt2";
   pipeline.gguf.pre = pre->name;
@@ -88,7 +89,8 @@ void fill_gguf_llama(Pipeline& pipeline, const Merges& merges) {
   }
   if (later != at_start) {
     pipeline.gguf.warnings.push_back(
-        "llama.cpp puts a space in front of what follows a special token; this tokenizer does so only at the start");
+        "llama.cpp puts a space in front of what follows a special token; this tokenizer does so only at the "
+        "start");
   }
   pipeline.gguf.model = "llama";
   pipeline.gguf.add_space_prefix = at_start->starts_with(mark);
@@ -105,7 +107,8 @@ void fill_gguf_llama(Pipeline& pipeline, const Merges& merges) {
 
 }  // namespace
 
-void fill_gguf(Pipeline& pipeline, const Json& normalizer, const MergeBpeOptions& options, const Merges& merges) {
+void fill_gguf(Pipeline& pipeline, const Json& normalizer, const MergeBpeOptions& options,
+               const Merges& merges) {
   if (options.byte_level) {
     fill_gguf_gpt2(pipeline, normalizer, options.ignore_merges, merges);
   } else if (options.unknown.byte_fallback) {

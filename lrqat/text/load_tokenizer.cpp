@@ -102,9 +102,10 @@ Kind kind_of(const fs::path& file) {
   if (file.extension() == ".json") return Kind::kJson;
   if (name.find(".model") != std::string::npos) return Kind::kSentencePiece;
   if (file.extension() == ".bin") return Kind::kLlama2c;
-  fail(file.string(),
-       ": not a tokenizer file; known are tokenizer.json, tekken.json, *.model (SentencePiece), vocab.json or "
-       "encoder.json beside their merges, and *.bin (llama2.c)");
+  fail(
+      file.string(),
+      ": not a tokenizer file; known are tokenizer.json, tekken.json, *.model (SentencePiece), vocab.json or "
+      "encoder.json beside their merges, and *.bin (llama2.c)");
 }
 
 fs::path merges_beside(const fs::path& vocabulary) {

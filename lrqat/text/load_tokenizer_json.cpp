@@ -3,9 +3,9 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/text/component.h"
+#include "lrqat/text/json_to_gguf.h"
 #include "lrqat/text/loaders.h"
 #include "lrqat/text/pipeline.h"
-#include "lrqat/text/json_to_gguf.h"
 #include "lrqat/text/post_processor.h"
 #include "lrqat/text/unigram.h"
 
@@ -18,15 +18,15 @@ constexpr std::string_view kTopKeys[] = {"version",        "truncation", "paddin
                                          "added_tokens",   "normalizer", "pre_tokenizer",
                                          "post_processor", "decoder",    "model"};
 constexpr std::string_view kBpeKeys[] = {"type",
-                                           "dropout",
-                                           "unk_token",
-                                           "continuing_subword_prefix",
-                                           "end_of_word_suffix",
-                                           "fuse_unk",
-                                           "byte_fallback",
-                                           "ignore_merges",
-                                           "vocab",
-                                           "merges"};
+                                         "dropout",
+                                         "unk_token",
+                                         "continuing_subword_prefix",
+                                         "end_of_word_suffix",
+                                         "fuse_unk",
+                                         "byte_fallback",
+                                         "ignore_merges",
+                                         "vocab",
+                                         "merges"};
 constexpr std::string_view kUnigramKeys[] = {"type", "unk_id", "vocab", "byte_fallback"};
 
 const Json& required(const Json& object, const char* key, const std::string& where) {
@@ -81,8 +81,7 @@ std::vector<std::pair<std::string, std::string>> read_merges(const Json& model, 
     } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
       out.emplace_back(merge[0].get<std::string>(), merge[1].get<std::string>());
     } else {
-      fail(where, ": merge ", json_excerpt(merge),
-           " is neither \"left right\" nor [\"left\", \"right\"]");
+      fail(where, ": merge ", json_excerpt(merge), " is neither \"left right\" nor [\"left\", \"right\"]");
     }
   }
   return out;

@@ -52,7 +52,8 @@ constexpr SentencePieceClass kSentencePieceClasses[] = {
 
 template <typename Row, std::size_t n>
 const Row* find_class(const Row (&rows)[n], std::string_view name) {
-  const auto found = std::find_if(std::begin(rows), std::end(rows), [&](const Row& row) { return row.name == name; });
+  const auto found =
+      std::find_if(std::begin(rows), std::end(rows), [&](const Row& row) { return row.name == name; });
   return found == std::end(rows) ? nullptr : &*found;
 }
 
@@ -64,10 +65,12 @@ const ByteLevelClass& byte_level_class(const TokenizerConfig& config, const std:
   if (const ByteLevelClass* found = find_class(kByteLevelClasses, class_name(config))) return *found;
   if (config.tokenizer_class.empty()) return kByteLevelClasses[0];
   std::string known;
-  for (const ByteLevelClass& row : kByteLevelClasses) known.append(known.empty() ? "" : ", ").append(row.name);
+  for (const ByteLevelClass& row : kByteLevelClasses)
+    known.append(known.empty() ? "" : ", ").append(row.name);
   fail(where, ": how tokenizer_class \"", config.tokenizer_class, "\" (", config.where,
        ") cuts text is not known; known: ", known,
-       ". A tokenizer.json says it: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) of transformers "
+       ". A tokenizer.json says it: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) of "
+       "transformers "
        "writes one");
 }
 
@@ -113,10 +116,8 @@ Json byte_level_steps(const ByteLevelClass& row, bool add_prefix_space) {
   for (const std::string_view pattern : find_pre_name(row.pre, "").patterns) {
     gpt2 = pattern == kGpt2Pattern;
     if (gpt2) continue;
-    steps.push_back({{"type", "Split"},
-                     {"pattern", {{"Regex", pattern}}},
-                     {"behavior", "Isolated"},
-                     {"invert", false}});
+    steps.push_back(
+        {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}});
   }
   steps.push_back({{"type", "ByteLevel"}, {"add_prefix_space", add_prefix_space}, {"use_regex", gpt2}});
   return {{"type", "Sequence"}, {"pretokenizers", steps}};
@@ -151,8 +152,8 @@ Json sentencepiece_decoder(bool prefix) {
 
 }  // namespace
 
-Json tokenizer_json_of_byte_level(const std::filesystem::path& vocabulary, const std::filesystem::path& merges,
-                                  TokenizerConfig& config) {
+Json tokenizer_json_of_byte_level(const std::filesystem::path& vocabulary,
+                                  const std::filesystem::path& merges, TokenizerConfig& config) {
   const ByteLevelClass& row = byte_level_class(config, vocabulary.string());
   Json vocab = read_json_file(vocabulary);
   if (!vocab.is_object()) fail(vocabulary.string(), ": expected an object of tokens and ids");
@@ -183,13 +184,15 @@ Json tokenizer_json_of_sentencepiece(const GgufVocabulary& vocabulary, Tokenizer
   }
   const auto has = [&](const std::string& piece) { return vocab.contains(piece); };
   set_defaults(row->defaults, has, config);
-  Json model = {{"type", "BPE"}, {"byte_fallback", true}, {"fuse_unk", true}, {"merges", merges_of(vocabulary.tokens)}};
+  Json model = {
+      {"type", "BPE"}, {"byte_fallback", true}, {"fuse_unk", true}, {"merges", merges_of(vocabulary.tokens)}};
   if (vocabulary.unknown_token_id) {
     model["unk_token"] = vocabulary.tokens[static_cast<std::size_t>(*vocabulary.unknown_token_id)];
   }
   model["vocab"] = std::move(vocab);
   const bool prefix = row->prefix && config.add_prefix_space.value_or(true);
-  Json out = {{"added_tokens", added}, {"decoder", sentencepiece_decoder(prefix)}, {"model", std::move(model)}};
+  Json out = {
+      {"added_tokens", added}, {"decoder", sentencepiece_decoder(prefix)}, {"model", std::move(model)}};
   if (row->prefix) {
     out["pre_tokenizer"] = metaspace(prefix, config.legacy);
   } else {

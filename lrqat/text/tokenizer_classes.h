@@ -13,8 +13,8 @@ namespace lrqat::text {
 
 // The config gets what the class says where the files say nothing: names of special tokens, add_bos_token.
 // A class that no row names is an Error; where none is named, the model's family decides, else it is GPT-2's.
-Json tokenizer_json_of_byte_level(const std::filesystem::path& vocabulary, const std::filesystem::path& merges,
-                                  TokenizerConfig& config);
+Json tokenizer_json_of_byte_level(const std::filesystem::path& vocabulary,
+                                  const std::filesystem::path& merges, TokenizerConfig& config);
 
 // Whether SentencePiece's own normalisation gives way to that of the config's class.
 bool is_sentencepiece_class(const TokenizerConfig& config);

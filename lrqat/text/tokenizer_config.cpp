@@ -22,11 +22,11 @@ constexpr struct {
   std::string_view model_type;
   std::string_view tokenizer_class;
 } kFamilies[] = {
-    {"llama", "LlamaTokenizer"},      {"mistral", "LlamaTokenizer"},  {"mistral3", "LlamaTokenizer"},
-    {"phi3", "LlamaTokenizer"},       {"gemma", "GemmaTokenizer"},    {"gemma2", "GemmaTokenizer"},
-    {"gemma3", "GemmaTokenizer"},     {"gemma3_text", "GemmaTokenizer"}, {"qwen2", "Qwen2Tokenizer"},
-    {"qwen2_moe", "Qwen2Tokenizer"},  {"qwen3", "Qwen2Tokenizer"},    {"qwen3_moe", "Qwen2Tokenizer"},
-    {"gpt2", "GPT2Tokenizer"},        {"phi", "CodeGenTokenizer"},    {"gpt_neox", "GPTNeoXTokenizer"},
+    {"llama", "LlamaTokenizer"},     {"mistral", "LlamaTokenizer"},     {"mistral3", "LlamaTokenizer"},
+    {"phi3", "LlamaTokenizer"},      {"gemma", "GemmaTokenizer"},       {"gemma2", "GemmaTokenizer"},
+    {"gemma3", "GemmaTokenizer"},    {"gemma3_text", "GemmaTokenizer"}, {"qwen2", "Qwen2Tokenizer"},
+    {"qwen2_moe", "Qwen2Tokenizer"}, {"qwen3", "Qwen2Tokenizer"},       {"qwen3_moe", "Qwen2Tokenizer"},
+    {"gpt2", "GPT2Tokenizer"},       {"phi", "CodeGenTokenizer"},       {"gpt_neox", "GPTNeoXTokenizer"},
     {"starcoder2", "GPT2Tokenizer"},
 };
 
@@ -91,18 +91,21 @@ std::vector<AddedToken> special_tokens(const Json& config, TokenizerConfig& out)
 }
 
 std::int32_t id_of_key(const std::string& key, const std::string& where) {
-  const bool digits = !key.empty() && key.size() < 9 && key.find_first_not_of("0123456789") == std::string::npos;
+  const bool digits =
+      !key.empty() && key.size() < 9 && key.find_first_not_of("0123456789") == std::string::npos;
   if (!digits) fail(where, ": \"", key.substr(0, 80), "\" is no token id");
   return std::stoi(key);
 }
 
-std::vector<AddedToken> numbered_tokens(const Json& config, const Json& encoder, const std::string& encoder_where,
+std::vector<AddedToken> numbered_tokens(const Json& config, const Json& encoder,
+                                        const std::string& encoder_where,
                                         const std::set<std::string>& special, const std::string& where) {
   std::vector<AddedToken> tokens;
   if (config.contains("added_tokens_decoder")) {
     const std::string inside = where + ": added_tokens_decoder";
     const Json decoder = config["added_tokens_decoder"];
-    if (!decoder.is_object()) fail(inside, ": expected an object of ids and tokens, found ", decoder.type_name());
+    if (!decoder.is_object())
+      fail(inside, ": expected an object of ids and tokens, found ", decoder.type_name());
     for (const auto& [key, value] : decoder.items()) {
       tokens.push_back(token_of(value, false, id_of_key(key, inside), inside));
       tokens.back().special = tokens.back().special || special.contains(tokens.back().content);
@@ -118,7 +121,8 @@ std::vector<AddedToken> numbered_tokens(const Json& config, const Json& encoder,
 }
 
 std::string chat_template_of(const Json& config, const fs::path& folder) {
-  if (fs::is_regular_file(folder / "chat_template.jinja")) return read_text_file(folder / "chat_template.jinja");
+  if (fs::is_regular_file(folder / "chat_template.jinja"))
+    return read_text_file(folder / "chat_template.jinja");
   const auto it = config.find("chat_template");
   if (it == config.end()) return {};
   if (it->is_string()) return it->get<std::string>();
@@ -179,7 +183,8 @@ TokenizerConfig read_tokenizer_config(const fs::path& folder) {
   return out;
 }
 
-void add_config_tokens(const TokenizerConfig& config, Vocabulary& vocabulary, std::vector<AddedToken>& added) {
+void add_config_tokens(const TokenizerConfig& config, Vocabulary& vocabulary,
+                       std::vector<AddedToken>& added) {
   for (AddedToken token : config.tokens) {
     if (token.content.empty()) continue;
     const auto same = [&](const AddedToken& other) { return other.content == token.content; };

@@ -89,7 +89,8 @@ class Unigram final : public WordModel {
     }
     for (auto cut = cuts.rbegin(); cut != cuts.rend(); ++cut) {
       const auto& [span, id] = *cut;
-      id == kUnknown ? encode_unknown(word.substr(span.begin, span.end - span.begin), out) : out.push_back(id);
+      id == kUnknown ? encode_unknown(word.substr(span.begin, span.end - span.begin), out)
+                     : out.push_back(id);
     }
   }
 

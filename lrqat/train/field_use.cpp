@@ -53,9 +53,10 @@ bool trains_floats(const Recipe& recipe) {
   return recipe.train_norms || recipe.train_head || recipe.train_embeddings;
 }
 bool trains_scales(const Recipe& recipe) {
-  const auto& have = std::find_if(method_fields().begin(), method_fields().end(),
-                                  [](const MethodField& field) { return field.name == "learn-scale"; })
-                         ->methods;
+  const auto& have =
+      std::find_if(method_fields().begin(), method_fields().end(), [](const MethodField& field) {
+        return field.name == "learn-scale";
+      })->methods;
   return (recipe.learn_scale && std::find(have.begin(), have.end(), recipe.method) != have.end()) ||
          recipe.activations.learn_range;
 }

@@ -12,7 +12,8 @@ namespace lrqat::train {
 // Of names, types, shapes and all bytes of the tensors.
 std::string model_fingerprint(const formats::WeightSource& source);
 
-// Of config, names, types, shapes and the first 4096 bytes of every tensor: what runs of version 1 began with.
+// Of config, names, types, shapes and the first 4096 bytes of every tensor: what runs of version 1 began
+// with.
 std::string model_fingerprint_1(const formats::WeightSource& source);
 
 std::string file_fingerprint(const std::filesystem::path& path);

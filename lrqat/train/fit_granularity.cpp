@@ -31,9 +31,10 @@ Layers layers_of(const Recipe& recipe, const model::Decoder& decoder) {
   for (const nn::Linear* linear : decoder.linears()) {
     const auto own = layer_recipe(recipe, linear->name());
     if (!own) continue;  // stays float
-    layers.push_back({linear, *own,
-                      {linear->out_features(), linear->in_features(), quant::Grid::signed_symmetric(own->bits),
-                       own->symmetric}});
+    layers.push_back({linear,
+                      *own,
+                      {linear->out_features(), linear->in_features(),
+                       quant::Grid::signed_symmetric(own->bits), own->symmetric}});
   }
   return layers;
 }
@@ -90,8 +91,7 @@ std::string names_of(const Layers& layers, const model::Decoder& decoder) {
 // ---- what fits
 
 bool divides(const Granularity& granularity, const Layer& layer) {
-  return granularity.kind != Granularity::Kind::group ||
-         layer.grid.in_features % granularity.group_size == 0;
+  return granularity.kind != Granularity::Kind::group || layer.grid.in_features % granularity.group_size == 0;
 }
 
 bool is_held(const Target& target, const Granularity& granularity, const Layer& layer) {
@@ -124,11 +124,14 @@ std::optional<Granularity> choose(const Target& target, const Layers& layers) {
   const auto choices = candidates(target, layers.front());
   const auto first = [&](const auto& suits) -> std::optional<Granularity> {
     const auto found = std::find_if(choices.begin(), choices.end(), [&](const Granularity& choice) {
-      return std::all_of(layers.begin(), layers.end(), [&](const Layer& layer) { return suits(choice, layer); });
+      return std::all_of(layers.begin(), layers.end(),
+                         [&](const Layer& layer) { return suits(choice, layer); });
     });
     return found == choices.end() ? std::nullopt : std::optional(*found);
   };
-  const auto held = [&](const Granularity& choice, const Layer& layer) { return is_held(target, choice, layer); };
+  const auto held = [&](const Granularity& choice, const Layer& layer) {
+    return is_held(target, choice, layer);
+  };
   if (stored_start(layers.front())) {
     const auto both = first([&](const Granularity& choice, const Layer& layer) {
       return held(choice, layer) && keeps_integers(choice, layer);
@@ -178,8 +181,8 @@ void warn_of(const Target& target, const Layers& named, const model::Decoder& de
     if (!obstacle.empty()) by_obstacle[obstacle].push_back(layer);
   }
   for (const auto& [obstacle, layers] : by_obstacle) {
-    progress.message(concat("warning: ", target.name, " will not hold ", names_of(layers, decoder), ": ", obstacle,
-                            "; --for says what the run is for"));
+    progress.message(concat("warning: ", target.name, " will not hold ", names_of(layers, decoder), ": ",
+                            obstacle, "; --for says what the run is for"));
   }
 }
 
@@ -205,8 +208,8 @@ std::string description(const std::vector<Chosen>& chosen, const Granularity& co
   for (const auto& [layer, granularity] : chosen) {
     const Granularity best = target.granularities(layer.grid).front();
     if (!divides(best, layer)) {
-      exceptions[concat(best.group_size, " does not divide in_features ", layer.grid.in_features, " of …: ",
-                        granularity.name(), " there")]
+      exceptions[concat(best.group_size, " does not divide in_features ", layer.grid.in_features,
+                        " of …: ", granularity.name(), " there")]
           .push_back(layer);
     } else if (granularity != common) {
       exceptions[concat(granularity.name(), " in …")].push_back(layer);
@@ -216,7 +219,8 @@ std::string description(const std::vector<Chosen>& chosen, const Granularity& co
   for (const auto& [what, layers] : exceptions) {
     constexpr std::string_view kNames = "…";
     const std::size_t place = what.find(kNames);
-    text += concat("; ", what.substr(0, place), names_of(layers, decoder), what.substr(place + kNames.size()));
+    text +=
+        concat("; ", what.substr(0, place), names_of(layers, decoder), what.substr(place + kNames.size()));
   }
   return text;
 }

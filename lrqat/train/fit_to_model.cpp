@@ -25,25 +25,27 @@ void fit_windows(Recipe& recipe, const formats::ModelConfig& config) {
 
 std::int64_t count_stored_starts(const Recipe& recipe, const Method& method, const model::Decoder& decoder) {
   const auto linears = decoder.linears();
-  return std::count_if(linears.begin(), linears.end(), [&](const nn::Linear* linear) {
-    return starts_from_stored(method, recipe, *linear);
-  });
+  return std::count_if(linears.begin(), linears.end(),
+                       [&](const nn::Linear* linear) { return starts_from_stored(method, recipe, *linear); });
 }
 
-// From GPTQ's integers unless the model has integers of its own on this grid, or the recipe wants another start.
+// From GPTQ's integers unless the model has integers of its own on this grid, or the recipe wants another
+// start.
 bool starts_from_gptq(const Recipe& recipe, const Method& method, std::int64_t stored) {
   return recipe.init == "auto" && method.trains && method.start != nullptr && stored == 0 &&
          !recipe.faithful_downcast && !uses_value(recipe, "init", "awq");
 }
 
-// The model that training starts from is its own teacher, and teaches nothing, where the start is the model itself.
+// The model that training starts from is its own teacher, and teaches nothing, where the start is the model
+// itself.
 double fitting_distill_weight(const Recipe& recipe, const Method& method, std::int64_t stored,
                               ProgressReporter& progress) {
   if (!method.trains) return 0.0;
   if (!recipe.teacher.empty()) return 1.0;
   if (stored == 0 || recipe.activations.any()) return 1.0;
   progress.message(
-      "distill-weight 0 (cross-entropy): training starts from the model's own integers, so that the model itself "
+      "distill-weight 0 (cross-entropy): training starts from the model's own integers, so that the model "
+      "itself "
       "has nothing to teach");
   return 0.0;
 }

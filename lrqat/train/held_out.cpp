@@ -11,7 +11,8 @@ namespace {
 
 using Indices = std::vector<std::int64_t>;
 
-constexpr std::int64_t kMostTokens = 4096;  // of each held-out part: an evaluation costs little beside training
+constexpr std::int64_t kMostTokens =
+    4096;  // of each held-out part: an evaluation costs little beside training
 constexpr double kMostOfShortData = 0.1;
 
 Indices scored_sequences(const data::PackedDataset& data) {
@@ -22,7 +23,8 @@ Indices scored_sequences(const data::PackedDataset& data) {
   if (!found.empty()) return found;
   fail("nothing of the training data is scored: in all ", data.size(), " sequences of --sequence-length ",
        data.sequence_length(),
-       " there is no token of an answer, only prompts, which are not learned; give a larger --sequence-length or more "
+       " there is no token of an answer, only prompts, which are not learned; give a larger "
+       "--sequence-length or more "
        "examples");
 }
 
@@ -42,7 +44,8 @@ DataSplit split(data::PackedDataset all, double share, ProgressReporter& progres
   const auto found = static_cast<std::int64_t>(candidates.size());
   const std::int64_t part = part_size(all, share), held = 2 * part;
   if (share > 0.0 && (part == 0 || held >= found)) {
-    progress.message(concat("the data has ", all.size(), " sequences, too few to hold some out: all are trained on, the "
+    progress.message(concat("the data has ", all.size(),
+                            " sequences, too few to hold some out: all are trained on, the "
                             "last checkpoint is kept, and no quality is measured without --eval-data"));
   }
   if (part == 0 || held >= found) return {std::move(all), std::nullopt, std::nullopt};

@@ -1,6 +1,6 @@
-// The training data in three parts: what is trained on (and calibrated on), a little to choose the best checkpoint
-// by, and as much again to report its quality on. Which sequences are held out depends on the data alone, so a
-// resumed run has the same parts.
+// The training data in three parts: what is trained on (and calibrated on), a little to choose the best
+// checkpoint by, and as much again to report its quality on. Which sequences are held out depends on the data
+// alone, so a resumed run has the same parts.
 #pragma once
 
 #include <optional>
@@ -12,14 +12,14 @@ namespace lrqat::train {
 
 struct DataSplit {
   data::PackedDataset training;
-  std::optional<data::PackedDataset> choosing;   // nothing is held out: both are absent
+  std::optional<data::PackedDataset> choosing;  // nothing is held out: both are absent
   std::optional<data::PackedDataset> reporting;
 };
 
-// Holds `share` of the sequences out, at least one for each purpose and at most 4096 tokens for each, evenly spread
-// over the data; only sequences where something is scored. Where one for each would be more than a tenth of the
-// data (or than `share`), none is held out, and `progress` says so. share 0: none. Error where nothing of the data
-// is scored at all.
+// Holds `share` of the sequences out, at least one for each purpose and at most 4096 tokens for each, evenly
+// spread over the data; only sequences where something is scored. Where one for each would be more than a
+// tenth of the data (or than `share`), none is held out, and `progress` says so. share 0: none. Error where
+// nothing of the data is scored at all.
 DataSplit split(data::PackedDataset all, double share, ProgressReporter& progress);
 
 }  // namespace lrqat::train

@@ -261,8 +261,8 @@ WeightPtr restore_lora(const Recipe& recipe, const SavedLayer& saved) {
                                              lora_options(recipe), saved.at("lora_a"), saved.at("lora_b"));
 }
 
-// Adapters that stay in float are for fitting a text. In bfloat16 the sum of a weight and a small adapter is the
-// weight.
+// Adapters that stay in float are for fitting a text. In bfloat16 the sum of a weight and a small adapter is
+// the weight.
 void lora_defaults(Recipe& recipe) {
   recipe.lr = 2e-4;
   recipe.distill_weight = 0.0;
@@ -274,7 +274,8 @@ void lora_defaults(Recipe& recipe) {
 WeightPtr prepare_rtn(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
   const auto round = recipe.symmetric ? quant::round_to_nearest : quant::round_to_nearest_asymmetric;
   return std::make_shared<quant::IntegerWeight>(
-      layer, round(layer, weight, grid_of(recipe), recipe.grid_granularity(), recipe.range, recipe.scale_options()));
+      layer,
+      round(layer, weight, grid_of(recipe), recipe.grid_granularity(), recipe.range, recipe.scale_options()));
 }
 
 WeightPtr start_rtn(const Recipe&, const std::string& layer, const quant::RoundedStart& start) {
@@ -285,8 +286,9 @@ WeightPtr start_rtn(const Recipe&, const std::string& layer, const quant::Rounde
 WeightPtr restore_rtn(const Recipe& recipe, const SavedLayer& saved) {
   const quant::Grid grid = grid_of(recipe);
   const quant::Phi0 codes(saved.at("codes"), saved.in_features, quant::Downcast::integer, grid, saved.name);
-  quant::QuantizedWeight weight{grid, recipe.grid_granularity(), codes.decode(0, codes.out_features()).to(at::kChar),
-                                saved.at("scale"), saved.at("clipped_fraction").item<double>()};
+  quant::QuantizedWeight weight{grid, recipe.grid_granularity(),
+                                codes.decode(0, codes.out_features()).to(at::kChar), saved.at("scale"),
+                                saved.at("clipped_fraction").item<double>()};
   if (!recipe.symmetric) weight.zero_point = saved.at("zero_point");
   return std::make_shared<quant::IntegerWeight>(saved.name, weight);
 }
@@ -297,11 +299,12 @@ const std::vector<Method>& methods() {
        true, false, true},
       {"l4q", true, prepare_l4q, restore_l4q, l4q_defaults, l4q_bytes, true, false, true, start_l4q},
       {"lsq", true, prepare_lsq, restore_lsq, lsq_defaults, nullptr, false, true, true, start_lsq},
-      {"peqa", true, prepare_peqa, restore_peqa, peqa_defaults, integer_bytes, false, false, true, start_peqa},
+      {"peqa", true, prepare_peqa, restore_peqa, peqa_defaults, integer_bytes, false, false, true,
+       start_peqa},
       {"qlora", true, prepare_qlora, restore_qlora, lora_defaults, integer_bytes, true, false, true,
        start_qlora, false, true, true},
-      {"lora", true, prepare_lora, restore_lora, lora_defaults, l4q_bytes, true, false, false,
-       nullptr, false, true},
+      {"lora", true, prepare_lora, restore_lora, lora_defaults, l4q_bytes, true, false, false, nullptr, false,
+       true},
       {"rtn", false, prepare_rtn, restore_rtn, nullptr, integer_bytes, false, false, true, start_rtn},
   };
   return table;
@@ -318,8 +321,8 @@ std::optional<quant::QuantizedWeight> taken_over(const Recipe& own, const std::s
   }
   if (!start && own.init == "stored") {
     fail(layer, ": --init stored does not find its integers on the grid of --bits ", own.bits,
-         " --granularity ", own.grid_granularity().name(), " --symmetric ", own.symmetric ? "true" : "false", ": ",
-         obstacle, "; --init auto starts such linears from their values");
+         " --granularity ", own.grid_granularity().name(), " --symmetric ", own.symmetric ? "true" : "false",
+         ": ", obstacle, "; --init auto starts such linears from their values");
   }
   return start;
 }
@@ -440,9 +443,9 @@ void check_init(const Method& method, const std::string& init) {
     if (has(other)) names += (names.empty() ? "" : ", ") + other.name;
   }
   throw UsageError(concat("--init ", init, ": --method ", method.name,
-                          init == "svd"      ? " has no adapters that a decomposition could fill"
+                          init == "svd"     ? " has no adapters that a decomposition could fill"
                           : method.has_grid ? " does not start so"
-                                             : " does not start from integers",
+                                            : " does not start from integers",
                           "; ", names, " do"));
 }
 

@@ -25,7 +25,8 @@ std::string kept_lines(const fs::path& path, std::int64_t last) {
   std::string kept;
   for (std::string line; std::getline(lines, line);) {
     const auto object = try_parse_json(line);
-    if (!object || !object->is_object() || !object->contains("step") || !(*object)["step"].is_number_integer())
+    if (!object || !object->is_object() || !object->contains("step") ||
+        !(*object)["step"].is_number_integer())
       continue;
     if ((*object)["step"].get<std::int64_t>() <= last) kept += line + "\n";
   }
@@ -82,7 +83,8 @@ std::map<std::string, Json> last_layer_report(const fs::path& run) {
   std::istringstream lines(read_text_file(path));
   for (std::string line; std::getline(lines, line);) {
     const auto object = try_parse_json(line);
-    if (!object || !object->is_object() || !object->contains("layer") || !object->at("layer").is_string()) continue;
+    if (!object || !object->is_object() || !object->contains("layer") || !object->at("layer").is_string())
+      continue;
     report[object->at("layer").get<std::string>()] = *object;  // later ones win
   }
   return report;

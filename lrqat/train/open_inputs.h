@@ -16,9 +16,9 @@ namespace lrqat::train {
 struct TrainInputs {
   Recipe recipe;  // as it is run: what it leaves to model and machine is decided
   model::SharedSource source;
-  model::SharedSource teacher;            // --teacher, or the model itself
-  std::optional<DataSplit> text;          // where the recipe needs it and names some
-  std::string text_fingerprint;           // of the whole of it; empty: there is none
+  model::SharedSource teacher;                    // --teacher, or the model itself
+  std::optional<DataSplit> text;                  // where the recipe needs it and names some
+  std::string text_fingerprint;                   // of the whole of it; empty: there is none
   std::optional<data::PackedDataset> evaluation;  // where the recipe names some
 };
 

@@ -15,7 +15,7 @@ struct AdamWOptions {
   double beta1 = 0.9;
   double beta2 = 0.95;
   double eps = 1e-8;
-  bool fused = true;  // false: the plain form, a few ATen operations a parameter
+  bool fused = true;           // false: the plain form, a few ATen operations a parameter
   bool clip_together = false;  // true: one gradient norm over all groups
 };
 

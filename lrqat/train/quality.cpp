@@ -54,8 +54,8 @@ Quality measure_quality(const Run& run, const data::PackedDataset& text, at::Dev
   const Figures of_trained = figures_of("trained", *trained.decoder, reference.get(), text, progress);
   const auto plain = rounded(recipe, *trained.decoder, trained.source, load);
   const Figures of_rounded = figures_of("rounded", *plain, reference.get(), text, progress);
-  return {of_reference.perplexity, of_rounded.perplexity, of_rounded.kl, of_trained.perplexity, of_trained.kl,
-          of_reference.tokens};
+  return {of_reference.perplexity, of_rounded.perplexity, of_rounded.kl,
+          of_trained.perplexity,   of_trained.kl,         of_reference.tokens};
 }
 
 }  // namespace lrqat::train

@@ -1,5 +1,5 @@
-// How good a run has become: the model that it started from (or its teacher), plain rounding on the same grid, and
-// the checkpoint that convert takes, on one text.
+// How good a run has become: the model that it started from (or its teacher), plain rounding on the same
+// grid, and the checkpoint that convert takes, on one text.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -55,7 +55,8 @@ const RecipeField& recipe_field(const std::string& name) {
     known += (known.empty() ? "" : ", ") + field.name;
     names.push_back(field.name);
   }
-  throw UsageError(concat("a recipe has no field ", quote(name), did_you_mean(name, names), "; it has ", known));
+  throw UsageError(
+      concat("a recipe has no field ", quote(name), did_you_mean(name, names), "; it has ", known));
 }
 
 namespace {
@@ -63,13 +64,14 @@ namespace {
 // Counts of tokens must fit 64 bits.
 void check_tokens(const Recipe& recipe) {
   constexpr double kMostTokens = 1e9;
-  const std::int64_t sequence_length = recipe.sequence_length > 0 ? recipe.sequence_length : 512;  // 0: by the model
+  const std::int64_t sequence_length =
+      recipe.sequence_length > 0 ? recipe.sequence_length : 512;  // 0: by the model
   const double tokens = static_cast<double>(recipe.batch_size) * static_cast<double>(sequence_length) *
                         static_cast<double>(recipe.gradient_accumulation);
   if (tokens <= kMostTokens) return;
   throw UsageError(concat("--batch-size ", recipe.batch_size, ", --sequence-length ", sequence_length,
-                          " and --gradient-accumulation ", recipe.gradient_accumulation, " together are ", tokens,
-                          " tokens a step; at most ", kMostTokens, " are allowed"));
+                          " and --gradient-accumulation ", recipe.gradient_accumulation, " together are ",
+                          tokens, " tokens a step; at most ", kMostTokens, " are allowed"));
 }
 
 }  // namespace

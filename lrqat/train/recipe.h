@@ -29,13 +29,13 @@ enum class Checkpointing { none, block, automatic };
 struct Recipe {
   std::string model;
   std::vector<std::string> data;
-  std::string eval_data;  // is only reported on
-  std::string teacher;    // distilled from and compared with; empty: the model itself, before training
+  std::string eval_data;   // is only reported on
+  std::string teacher;     // distilled from and compared with; empty: the model itself, before training
   double held_out = 0.02;  // share of the data that is not trained on (held_out.h)
 
   std::string method = "lr-qat";
   int bits = 4;
-  std::string target = "gguf";                    // `for`: the format that the integers will go into (target.h)
+  std::string target = "gguf";  // `for`: the format that the integers will go into (target.h)
   std::optional<quant::Granularity> granularity;  // none: by target and model (fit_to_model.h)
   quant::Downcast phi = quant::Downcast::fixed_point8;
   std::int64_t rank = 32;
@@ -84,8 +84,8 @@ struct Recipe {
   std::int64_t memory_budget = 0;      // bytes for kept activations; 0: half of what the system has available
   std::string compute_dtype = "auto";  // auto | float32 | bfloat16
 
-  std::int64_t eval_every = 0;  // 0: at the end only
-  std::int64_t eval_context = 0;  // 0: by the model
+  std::int64_t eval_every = 0;     // 0: at the end only
+  std::int64_t eval_context = 0;   // 0: by the model
   std::int64_t eval_windows = 32;  // 0: all
   std::int64_t save_every = 0;     // 0: by time, at evaluations and at the end
   double save_minutes = 5.0;       // since the last checkpoint; 0: not by time

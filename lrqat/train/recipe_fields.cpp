@@ -38,8 +38,8 @@ RecipeField text_field(const std::string& name, std::string Recipe::*member, con
 constexpr std::int64_t kMost = 1'000'000'000;
 
 template <typename T>
-RecipeField integer_field(const std::string& name, T Recipe::*member, std::int64_t least, const std::string& help,
-                          std::int64_t most = kMost) {
+RecipeField integer_field(const std::string& name, T Recipe::*member, std::int64_t least,
+                          const std::string& help, std::int64_t most = kMost) {
   return {name,
           help,
           false,
@@ -161,9 +161,10 @@ std::vector<RecipeField> input_fields() {
        true, true, [](const Recipe& r) { return r.data; }, [](Recipe& r, const Values& v) { r.data = v; }},
       text_field("eval-data", &Recipe::eval_data,
                  "text to report on (instructions: answers only); it decides nothing"),
-      text_field("teacher", &Recipe::teacher,
-                 "the model to distill from and to compare with: a Hugging Face folder or a GGUF file of the same "
-                 "vocabulary (none: the model itself, before training)"),
+      text_field(
+          "teacher", &Recipe::teacher,
+          "the model to distill from and to compare with: a Hugging Face folder or a GGUF file of the same "
+          "vocabulary (none: the model itself, before training)"),
       real_field("held-out", &Recipe::held_out, 0.0, 0.5,
                  "share of the data that is not trained on, at most 8192 tokens: one half chooses the best "
                  "checkpoint, the other is reported on where there is no --eval-data (0: none)"),
@@ -178,7 +179,8 @@ std::vector<RecipeField> method_fields() {
       {"bits", "bits a weight: 2, 3, 4 or 8", false, false,
        [](const Recipe& r) { return Values{std::to_string(r.bits)}; },
        [](Recipe& r, const Values& v) {
-         r.bits = quant::Grid::signed_symmetric(static_cast<int>(parse_integer("bits", v.at(0), 2, 8))).num_bits;
+         r.bits =
+             quant::Grid::signed_symmetric(static_cast<int>(parse_integer("bits", v.at(0), 2, 8))).num_bits;
        }},
       word_field(
           "for", &Recipe::target, parse_target, [](const std::string& t) { return t; },
@@ -218,7 +220,8 @@ std::vector<RecipeField> special_fields() {
           },
           [](const std::string& text) { return text; },
           "where training starts: stored (the integers and scales of a quantized model), range (--range), "
-          "auto (stored where the model's integers lie on this grid, else gptq; rtn: else range), rtn or lp (rounding to "
+          "auto (stored where the model's integers lie on this grid, else gptq; rtn: else range), rtn or lp "
+          "(rounding to "
           "nearest, min-max or L_p range), svd (lr-qat, qlora: adapters from the rounding residue), gptq "
           "(integers by calibration text), awq (channels rescaled by calibration text)"),
       integer_field("svd-steps", &Recipe::svd_steps, 1, "lr-qat, qlora: LoftQ iterations of --init svd"),
@@ -302,9 +305,10 @@ std::vector<RecipeField> training_fields() {
       real_field("clip-norm", &Recipe::clip_norm, 0.0, INFINITY, "largest gradient norm (0: no clipping)"),
       switch_field("clip-together", &Recipe::clip_together,
                    "true: one norm over all gradients; false: adapters, scales and floats each by their own"),
-      optional_real_field("distill-weight", &Recipe::distill_weight, 0.0, 1.0,
-                          "w of the loss w·KL(float model) + (1-w)·cross-entropy; auto: 1, or 0 where the model "
-                          "is no teacher (lora, qlora, integers that training starts from)"),
+      optional_real_field(
+          "distill-weight", &Recipe::distill_weight, 0.0, 1.0,
+          "w of the loss w·KL(float model) + (1-w)·cross-entropy; auto: 1, or 0 where the model "
+          "is no teacher (lora, qlora, integers that training starts from)"),
   };
 }
 
@@ -331,7 +335,8 @@ std::vector<RecipeField> running_fields() {
       fitted_size_field("eval-context", &Recipe::eval_context, 2,
                         "tokens a window of the evaluation (0: 512, or what the model has positions for)"),
       integer_field("eval-windows", &Recipe::eval_windows, 0, "windows of the evaluation (0: all)"),
-      integer_field("save-every", &Recipe::save_every, 0, "steps between checkpoints (0: by time and with evaluations)"),
+      integer_field("save-every", &Recipe::save_every, 0,
+                    "steps between checkpoints (0: by time and with evaluations)"),
       real_field("save-minutes", &Recipe::save_minutes, 0.0, INFINITY,
                  "minutes from one checkpoint to the next, whatever --save-every says (0: not by time)"),
       {"seed", "seed of everything random", false, false,

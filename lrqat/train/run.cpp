@@ -57,10 +57,11 @@ void check_fingerprint(const fs::path& run, const std::string& then, const std::
        " is not the one that this run began with; resume with the original, or start a new run");
 }
 
-// Of everything in a recipe file that decides what a run computes. Files are known by their contents (they may
-// be moved), and when a run is saved changes nothing.
+// Of everything in a recipe file that decides what a run computes. Files are known by their contents (they
+// may be moved), and when a run is saved changes nothing.
 std::string recipe_fingerprint(const fs::path& path) {
-  constexpr std::array kFree{"model", "data", "eval-data", "teacher", "save-every", "save-minutes", "memory-budget"};
+  constexpr std::array kFree{"model",      "data",         "eval-data",    "teacher",
+                             "save-every", "save-minutes", "memory-budget"};
   Sha256 hash;
   for (const TomlEntry& entry : parse_toml(read_text_file(path), path.string())) {
     if (std::find(kFree.begin(), kFree.end(), entry.key) != kFree.end()) continue;
@@ -117,8 +118,9 @@ void check_before_saving(const fs::path& run, const TensorList& trainables, cons
     }
   }
   if (name.empty()) return;
-  fail("step ", state.step, ": \"", name, "\" is not finite any more, so no checkpoint is written; the last one in ",
-       run.string(), " stays. Try a smaller --lr or --scale-lr");
+  fail("step ", state.step, ": \"", name,
+       "\" is not finite any more, so no checkpoint is written; the last one in ", run.string(),
+       " stays. Try a smaller --lr or --scale-lr");
 }
 
 }  // namespace
@@ -143,7 +145,8 @@ RunState run_state_from_json(const Json& json, const std::string& where) {
   state.tokens = json_get<std::int64_t>(json, "tokens", where);
   state.seconds = json_get<double>(json, "seconds", where);
   state.loss = json_get<double>(json, "loss", where);
-  if (json.contains("best_nll")) return state;  // an older program chose by another measure: that best is forgotten
+  if (json.contains("best_nll"))
+    return state;  // an older program chose by another measure: that best is forgotten
   state.scored = json_get<std::int64_t>(json, "scored", where);
   state.start_objective = json_get<double>(json, "start_objective", where);
   state.last_objective = json_get<double>(json, "last_objective", where);
@@ -172,16 +175,11 @@ Run Run::create(const fs::path& path, const Recipe& recipe, const RunRecord& rec
   Run run(folder->path(), recipe);
   run.lock_ = FileLock::try_lock(run.path_ / "lock");
   write_text_file(run.path_ / "recipe.toml", print_recipe(recipe));
-  const Json json{{"version", kVersion},
-                  {"recipe", recipe_fingerprint(run.path_ / "recipe.toml")},
-                  {"model", record.model},
-                  {"config", record.config},
-                  {"data", record.data},
-                  {"eval_data", record.eval_data},
-                  {"teacher", record.teacher},
-                  {"threads", record.threads},
-                  {"processor", record.processor},
-                  {"instructions", record.instructions}};
+  const Json json{{"version", kVersion},           {"recipe", recipe_fingerprint(run.path_ / "recipe.toml")},
+                  {"model", record.model},         {"config", record.config},
+                  {"data", record.data},           {"eval_data", record.eval_data},
+                  {"teacher", record.teacher},     {"threads", record.threads},
+                  {"processor", record.processor}, {"instructions", record.instructions}};
   write_text_file(run.path_ / "run.json", json.dump(2) + "\n");
   fs::create_directory(run.path_ / "checkpoints");
   run.unpublished_ = std::move(folder);
@@ -223,7 +221,8 @@ Run Run::open_to_train(const fs::path& path) {
   if (!is_run(path)) return open(path);
   auto lock = FileLock::try_lock(path / "lock");
   if (lock == nullptr) {
-    fail(path.string(), ": another program is training this run; wait for it, or stop it (Ctrl-C or SIGTERM: ",
+    fail(path.string(),
+         ": another program is training this run; wait for it, or stop it (Ctrl-C or SIGTERM: ",
          "it saves first)");
   }
   Run run = open(path);
@@ -262,7 +261,8 @@ void Run::check_model(const formats::WeightSource& source) const {
   for (const auto& [key, value] : json["config"].items()) {
     if (config.value(key, Json()) == value) continue;
     fail(path_.string(), ": the model's config has ", key, " ", json_excerpt(config.value(key, Json())),
-         ", the one that this run began with ", json_excerpt(value), "; resume with the original, or start a new run");
+         ", the one that this run began with ", json_excerpt(value),
+         "; resume with the original, or start a new run");
   }
   check_fingerprint(path_, then, model_fingerprint(source), "the model");
 }
@@ -347,7 +347,8 @@ void Run::prune(const Index& index) const {
   }
 }
 
-// read(path) of a checkpoint's file. Where training goes on and removes the checkpoint meanwhile, of the next.
+// read(path) of a checkpoint's file. Where training goes on and removes the checkpoint meanwhile, of the
+// next.
 template <typename Read>
 auto Run::read_checkpoint(bool best, const char* file, const Read& read) const {
   constexpr int kAttempts = 100;

@@ -33,8 +33,8 @@ struct RunState {
   double seconds = 0.0;       // in training steps, over all sessions
   double loss = 0.0;          // of the last step
   std::int64_t scored = 0;    // predictions that counted, over all steps
-  // The trained objective on held-out text, a token: before the first step, the last time, and the least, which
-  // is that of best_step. Meaningful where best_step >= 0.
+  // The trained objective on held-out text, a token: before the first step, the last time, and the least,
+  // which is that of best_step. Meaningful where best_step >= 0.
   double start_objective = 0.0;
   double last_objective = 0.0;
   double best_objective = 0.0;
@@ -45,14 +45,14 @@ RunState run_state_from_json(const Json& json, const std::string& where);
 
 // What a run begins with besides its recipe.
 struct RunRecord {
-  std::string model;                   // fingerprints (train/fingerprint.h)
+  std::string model;                     // fingerprints (train/fingerprint.h)
   std::string data, eval_data, teacher;  // empty: the run has none
-  Json config;                         // the model's
+  Json config;                           // the model's
   int threads = 0;
   std::string processor, instructions;  // the machine's
 };
-// Of these inputs on this machine. `data`: the fingerprint of the training text. teacher: null where the recipe
-// names none.
+// Of these inputs on this machine. `data`: the fingerprint of the training text. teacher: null where the
+// recipe names none.
 RunRecord make_record(const formats::WeightSource& source, const std::string& data, const Recipe& recipe,
                       const formats::WeightSource* teacher = nullptr);
 
@@ -83,8 +83,8 @@ class Run {
   void save_prepared(const model::Decoder& decoder) const;
 
   bool has_checkpoint() const;
-  // Writes checkpoint `state.step`, makes it the last (and the best where `best`), removes what is neither. Error
-  // where a tensor or the state is not finite: the checkpoints that are there stay.
+  // Writes checkpoint `state.step`, makes it the last (and the best where `best`), removes what is neither.
+  // Error where a tensor or the state is not finite: the checkpoints that are there stay.
   void save_checkpoint(const model::Decoder& decoder, const AdamW& optimizer, const RunState& state,
                        bool best) const;
   RunState last_state() const;
@@ -92,7 +92,7 @@ class Run {
   // The parameters of a checkpoint, the best (Error where there is none) or the last.
   std::map<std::string, at::Tensor> load_trainables(bool best) const;
   std::map<std::string, at::Tensor> load_frozen() const;  // the prepared tensors
-  void load_optimizer(AdamW& optimizer) const;  // of the last checkpoint
+  void load_optimizer(AdamW& optimizer) const;            // of the last checkpoint
 
   void save_result(const Json& result) const;
 
@@ -130,8 +130,8 @@ std::string unfinished(const Run& run);
 // The model that the run at `model`, or the run that this one began from, began from; another path as it is.
 std::filesystem::path base_model(const std::filesystem::path& model);
 
-// Lets model::open_model and open_source open runs: their best checkpoint where evaluations chose one, else the
-// last. Call once at the start of the program.
+// Lets model::open_model and open_source open runs: their best checkpoint where evaluations chose one, else
+// the last. Call once at the start of the program.
 void register_run_opener();
 
 }  // namespace lrqat::train

@@ -10,16 +10,17 @@ namespace lrqat::train {
 
 void check_scale_range(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
   constexpr double kMostDead = 0.01;  // of the scales
-  constexpr float kSteps = 4.0F;      // from the smallest number on, that a scale must be to be near its value
+  constexpr float kSteps = 4.0F;  // from the smallest number on, that a scale must be to be near its value
   constexpr float kSmallestRange = 1e-8F;  // of the range estimators
   const quant::ScaleOptions options = recipe.scale_options();
   const auto codes = static_cast<float>(1 << (recipe.bits - 1));
   const bool half = options.type == quant::ScaleType::float16;
-  const float floor = std::max(half ? 0x1p-24F : 0.0F,
-                               options.domain == quant::ScaleDomain::linear ? options.floor : 0.0F);
+  const float floor =
+      std::max(half ? 0x1p-24F : 0.0F, options.domain == quant::ScaleDomain::linear ? options.floor : 0.0F);
   const auto shape = recipe.grid_granularity().scale_shape(weight.size(0), weight.size(1));
   const at::Tensor largest = weight.abs().reshape({shape[0], shape[1], -1}).amax(2);
-  const at::Tensor small = largest.lt(std::max(kSteps * floor * codes, kSmallestRange)).logical_and(largest.gt(0));
+  const at::Tensor small =
+      largest.lt(std::max(kSteps * floor * codes, kSmallestRange)).logical_and(largest.gt(0));
   const auto count = small.sum().item<std::int64_t>(), all = largest.gt(0).sum().item<std::int64_t>();
   if (static_cast<double>(count) <= kMostDead * static_cast<double>(all)) return;
   const float smallest = largest.masked_select(small).min().item<float>() / codes;
@@ -31,7 +32,8 @@ void check_scale_range(const Recipe& recipe, const std::string& layer, const at:
   fail(found, ", but with --scale-type ", quant::scale_type_name(options.type), " and --scale-domain ",
        quant::scale_domain_name(options.domain), " none is below ", floor,
        ", so that this layer would become almost zero: use --scale-type float32 --scale-domain log, or, for "
-       "GGUF, GPTQ and AWQ, which hold float16 scales alone, ", rescale);
+       "GGUF, GPTQ and AWQ, which hold float16 scales alone, ",
+       rescale);
 }
 
 }  // namespace lrqat::train

@@ -147,7 +147,8 @@ StepEstimate measure_step(const Recipe& recipe, model::Decoder& decoder, const f
   decoder.set_activations({});  // it may be the teacher too
   const at::Tensor of_teacher = drawn_hidden(recipe, teacher);
   if (recipe.distill_weight > 0) {
-    out.teacher = micro_batches * static_cast<double>(teacher.num_layers()) * time_forward(teacher, of_teacher);
+    out.teacher =
+        micro_batches * static_cast<double>(teacher.num_layers()) * time_forward(teacher, of_teacher);
   }
   out.head = micro_batches * time_head(recipe, decoder, hidden, teacher, of_teacher);
   decoder.set_activations(recipe.activations);

@@ -52,7 +52,8 @@ std::string gguf_obstacle(const LinearGrid& linear, const Granularity& granulari
       return {};
     }
   }
-  const std::string codes = concat(linear.grid.num_bits, "-bit codes", linear.symmetric ? "" : " with zero points");
+  const std::string codes =
+      concat(linear.grid.num_bits, "-bit codes", linear.symmetric ? "" : " with zero points");
   if (!any_type) return concat("no block of GGUF holds ", codes);
   constexpr std::int64_t kSmallest = 32;
   if (linear.in_features % kSmallest != 0) {
@@ -85,7 +86,9 @@ Target packed_target(const model::PackedLayout& layout) {
 // Floats hold every grid, and their size does not depend on it.
 Target float_target(const std::string& name) {
   return {name, false,
-          [](const LinearGrid&) { return std::vector{groups_of(32), groups_of(16), groups_of(8)}; },
+          [](const LinearGrid&) {
+            return std::vector{groups_of(32), groups_of(16), groups_of(8)};
+          },
           [](const LinearGrid&, const Granularity&) { return std::string(); }};
 }
 

@@ -19,7 +19,7 @@ struct LinearGrid {
 };
 
 struct Target {
-  std::string name;      // as in `lrqat export --format`
+  std::string name;       // as in `lrqat export --format`
   bool one_grid = false;  // one width and one granularity for all linears
   // What shares a scale, best first: the finest that costs no more bytes and that programs are fast with.
   std::function<std::vector<quant::Granularity>(const LinearGrid&)> granularities;

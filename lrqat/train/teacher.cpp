@@ -28,8 +28,8 @@ model::SharedSource open_teacher(const Recipe& recipe, const model::SharedSource
          " one of ", ours.vocab_size, ": give a teacher of the same vocabulary");
   }
   if (theirs.final_logit_softcapping != ours.final_logit_softcapping) {
-    fail("--teacher ", recipe.teacher, " caps its logits at ", theirs.final_logit_softcapping, ", ", recipe.model,
-         " at ", ours.final_logit_softcapping, ": give a teacher of the same family");
+    fail("--teacher ", recipe.teacher, " caps its logits at ", theirs.final_logit_softcapping, ", ",
+         recipe.model, " at ", ours.final_logit_softcapping, ": give a teacher of the same family");
   }
   return teacher;
 }
@@ -44,7 +44,8 @@ void check_teacher(const Recipe& recipe, const model::Decoder& decoder) {
   if (!itself) return;
   fail("--distill-weight 1 without --teacher: the teacher would be ", recipe.model,
        " itself, and the student starts as exactly that model (",
-       find_method(recipe.method).has_grid ? "its linears keep their integers and scales" : "its weights stay float",
+       find_method(recipe.method).has_grid ? "its linears keep their integers and scales"
+                                           : "its weights stay float",
        "), so the loss is 0 and nothing is learned. Give the float model as --teacher, or train on the text "
        "with --distill-weight 0");
 }

@@ -1,4 +1,5 @@
-// Which model a run is distilled from and measured against: --teacher, or the model that is trained, before training.
+// Which model a run is distilled from and measured against: --teacher, or the model that is trained, before
+// training.
 #pragma once
 
 #include "lrqat/model/decoder.h"
@@ -10,8 +11,8 @@ namespace lrqat::train {
 // `own`: the model that is trained. Error where --teacher does not speak of the same tokens.
 model::SharedSource open_teacher(const Recipe& recipe, const model::SharedSource& own);
 
-// Error that names --teacher where distillation alone would train nothing, because the student starts as its own
-// teacher. decoder: the model that is trained, with its own weights.
+// Error that names --teacher where distillation alone would train nothing, because the student starts as its
+// own teacher. decoder: the model that is trained, with its own weights.
 void check_teacher(const Recipe& recipe, const model::Decoder& decoder);
 
 }  // namespace lrqat::train

@@ -80,7 +80,8 @@ std::map<std::string, at::Tensor> load_finite(const std::filesystem::path& path)
   const std::string name = first_not_finite({tensors.begin(), tensors.end()});
   if (name.empty()) return tensors;
   fail(path.string(), ": tensor \"", name,
-       "\" holds values that are not finite (nan or infinity): the training that wrote it had diverged. Train again "
+       "\" holds values that are not finite (nan or infinity): the training that wrote it had diverged. "
+       "Train again "
        "with a smaller --lr or --scale-lr");
 }
 

@@ -133,7 +133,8 @@ class LineParser {
     const bool number =
         !out.empty() && std::string_view("+-.0123456789").find(out[0]) != std::string_view::npos;
     if (!number && out != "true" && out != "false") {
-      fail_here(concat("value ", quote(out), " is neither a number nor true or false; strings stand in \"…\""));
+      fail_here(
+          concat("value ", quote(out), " is neither a number nor true or false; strings stand in \"…\""));
     }
     return out;
   }

@@ -1,6 +1,6 @@
-// The part of TOML that recipes use: `key = value` lines; values are strings ("…" with \" \\ \n \t \uXXXX, or '…'),
-// numbers, true, false, or one-line lists of these; # starts a comment. Tables, dotted keys and dates are
-// refused by name.
+// The part of TOML that recipes use: `key = value` lines; values are strings ("…" with \" \\ \n \t \uXXXX, or
+// '…'), numbers, true, false, or one-line lists of these; # starts a comment. Tables, dotted keys and dates
+// are refused by name.
 #pragma once
 
 #include <cstdint>

@@ -117,7 +117,8 @@ class Trainer {
       report(result, begin);
       const bool last = state_.step == recipe_.steps;
       const bool due = last || (recipe_.eval_every > 0 && state_.step % recipe_.eval_every == 0);
-      const bool save_due = (recipe_.save_every > 0 && state_.step % recipe_.save_every == 0) || is_save_time();
+      const bool save_due =
+          (recipe_.save_every > 0 && state_.step % recipe_.save_every == 0) || is_save_time();
       if (due) metrics_->log_layers(state_.step, report_layers(recipe_, *student_));
       if (due) report_on_evaluation_text();
       Values held_out;
@@ -193,20 +194,19 @@ class Trainer {
     const double elapsed = seconds_now() - begin;
     const auto tokens =
         static_cast<double>(recipe_.gradient_accumulation * recipe_.batch_size * recipe_.sequence_length);
-    Values values{
-        {"train/loss", step.loss},
-        {"train/gradient_norm", step.gradient_norm},
-        {"train/lr_factor", schedule().factor(state_.step - 1)},
-        {"train/tokens_per_second", tokens / elapsed},
-        {"train/epochs", sampler_.epochs()},
-        {"memory/resident_bytes", static_cast<double>(current_resident_bytes())}};
+    Values values{{"train/loss", step.loss},
+                  {"train/gradient_norm", step.gradient_norm},
+                  {"train/lr_factor", schedule().factor(state_.step - 1)},
+                  {"train/tokens_per_second", tokens / elapsed},
+                  {"train/epochs", sampler_.epochs()},
+                  {"memory/resident_bytes", static_cast<double>(current_resident_bytes())}};
     const auto scored = static_cast<double>(std::max<std::int64_t>(step.sums.tokens, 1));
     values["train/cross_entropy"] = step.sums.cross_entropy / scored;
     if (recipe_.distill_weight > 0.0) values["train/divergence"] = step.sums.divergence / scored;
     metrics_->log(state_.step, values);
     char detail[96];
-    std::snprintf(detail, sizeof(detail), "%s %.4f, %.0f tokens/s", objective_name(recipe_).c_str(), step.loss,
-                  tokens / elapsed);
+    std::snprintf(detail, sizeof(detail), "%s %.4f, %.0f tokens/s", objective_name(recipe_).c_str(),
+                  step.loss, tokens / elapsed);
     progress_.update(state_.step, detail);
   }
 
@@ -217,10 +217,12 @@ class Trainer {
     const double nll = sums.cross_entropy / static_cast<double>(sums.tokens);
     check_measured("cross-entropy of the evaluation text", nll);
     metrics_->log(state_.step, {{"eval/nll", nll}, {"eval/perplexity", std::exp(nll)}});
-    progress_.message(concat("step ", state_.step, ": perplexity ", std::exp(nll), " on ", recipe_.eval_data));
+    progress_.message(
+        concat("step ", state_.step, ": perplexity ", std::exp(nll), " on ", recipe_.eval_data));
   }
 
-  // Measures the trained objective on held-out text, the figures into `values`; true where it is the best so far.
+  // Measures the trained objective on held-out text, the figures into `values`; true where it is the best so
+  // far.
   bool choose(Values& values) {
     if (!inputs_.text->choosing) return false;
     const nn::LossSums sums = step_->measure(*inputs_.text->choosing, silent_);
@@ -230,8 +232,8 @@ class Trainer {
     values["held_out/objective"] = objective;
     values["held_out/cross_entropy"] = sums.cross_entropy / tokens;
     if (teacher_) values["held_out/divergence"] = sums.divergence / tokens;
-    progress_.message(concat("step ", state_.step, ": ", objective_name(recipe_), " ", objective,
-                             " on held-out text"));
+    progress_.message(
+        concat("step ", state_.step, ": ", objective_name(recipe_), " ", objective, " on held-out text"));
     if (state_.step == 0) state_.start_objective = objective;
     state_.last_objective = objective;
     if (state_.best_step >= 0 && !(objective < state_.best_objective)) return false;
@@ -244,10 +246,11 @@ class Trainer {
   void check_measured(const char* what, double value) const {
     if (std::isfinite(value)) return;
     fail("after step ", state_.step, " the ", what, " is ", value, ": ",
-         state_.step == 0 ? concat("the model itself gives values that are not finite; see `lrqat perplexity --model ",
-                                   recipe_.model, "`")
-                          : concat("training has diverged, no checkpoint is written; the last one in ",
-                                   run_->path().string(), " stays. Try a smaller --lr or --scale-lr"));
+         state_.step == 0
+             ? concat("the model itself gives values that are not finite; see `lrqat perplexity --model ",
+                      recipe_.model, "`")
+             : concat("training has diverged, no checkpoint is written; the last one in ",
+                      run_->path().string(), " stays. Try a smaller --lr or --scale-lr"));
   }
 
   void save(bool best) {
@@ -266,7 +269,8 @@ class Trainer {
     out.scored = state_.scored;
     out.loss = state_.loss;
     if (state_.best_step >= 0) {
-      out.choice = Choice{state_.best_step, state_.start_objective, state_.best_objective, state_.last_objective};
+      out.choice =
+          Choice{state_.best_step, state_.start_objective, state_.best_objective, state_.last_objective};
     }
     out.seconds = state_.seconds;
     out.tokens_per_second = state_.seconds > 0 ? static_cast<double>(state_.tokens) / state_.seconds : 0.0;

@@ -26,7 +26,8 @@ struct TrainOptions {
   std::function<void()> on_prepared;
 };
 
-// Which checkpoint convert takes, where text was held out to choose it by: the trained objective on that text.
+// Which checkpoint convert takes, where text was held out to choose it by: the trained objective on that
+// text.
 struct Choice {
   std::int64_t step = 0;
   double at_start = 0, at_step = 0, at_end = 0;
@@ -34,13 +35,14 @@ struct Choice {
 
 struct TrainResult {
   bool interrupted = false;
-  std::int64_t steps = 0;   // done so far, all sessions together
-  std::int64_t tokens = 0;  // trained on
-  std::int64_t scored = 0;  // predictions that counted
-  double loss = 0;          // of the last step
-  std::optional<Choice> choice;                    // nothing: the last checkpoint is kept
-  std::optional<data::PackedDataset> report_text;  // the evaluation data, or held-out text; nothing: there is none
-  double seconds = 0;       // in training steps
+  std::int64_t steps = 0;        // done so far, all sessions together
+  std::int64_t tokens = 0;       // trained on
+  std::int64_t scored = 0;       // predictions that counted
+  double loss = 0;               // of the last step
+  std::optional<Choice> choice;  // nothing: the last checkpoint is kept
+  std::optional<data::PackedDataset>
+      report_text;     // the evaluation data, or held-out text; nothing: there is none
+  double seconds = 0;  // in training steps
   double tokens_per_second = 0;
   std::int64_t peak_memory_bytes = 0;  // of this session, preparing included
   std::optional<Run> run;              // still locked

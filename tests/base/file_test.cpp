@@ -58,7 +58,8 @@ TEST_F(FileTest, LeftoversOfTheSameNumberAreNoObstacle) {
   make_folder("new");
   EXPECT_EQ(names(), Names{"target"});
   fs::remove_all(target_);
-  for (int i = 0; i < 64; ++i) write_text_file(fs::path(target_) += concat(".tmp-", ::getpid(), "-", i), "old");
+  for (int i = 0; i < 64; ++i)
+    write_text_file(fs::path(target_) += concat(".tmp-", ::getpid(), "-", i), "old");
   write_text_file(target_, "new");
   EXPECT_EQ(names(), Names{"target"});
 }
@@ -95,8 +96,13 @@ TEST_F(FileTest, LivingWritersLeaveEachOtherAlone) {
 }
 
 TEST_F(FileTest, FilesOfOtherNamesStay) {
-  const Names others{"target.tmp-", "target.tmp-backup", "target.tmp-12", "target.tmp-0123456789abcde",
-                     "target.tmp-0123456789abcdefg", "target2.tmp-0123456789abcdef", "target.old-mine"};
+  const Names others{"target.tmp-",
+                     "target.tmp-backup",
+                     "target.tmp-12",
+                     "target.tmp-0123456789abcde",
+                     "target.tmp-0123456789abcdefg",
+                     "target2.tmp-0123456789abcdef",
+                     "target.old-mine"};
   for (const std::string& name : others) write_text_file(folder_ / name, "mine");
   make_folder("new");
   EXPECT_EQ(names().size(), others.size() + 1);

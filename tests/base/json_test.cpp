@@ -25,7 +25,8 @@ std::string error_of(std::string_view text) {
 Json parse(std::string_view text) { return parse_json(text, "file"); }
 
 TEST(JsonParser, ReadsEveryKindOfValue) {
-  const Json json = parse("\xef\xbb\xbf {\"a\": [1, -2, 0.5, 1e3, true, false, null, \"x\"], \"b\": {}, \"c\": []} \n");
+  const Json json =
+      parse("\xef\xbb\xbf {\"a\": [1, -2, 0.5, 1e3, true, false, null, \"x\"], \"b\": {}, \"c\": []} \n");
   EXPECT_EQ(json, Json::parse(R"({"a": [1, -2, 0.5, 1e3, true, false, null, "x"], "b": {}, "c": []})"));
   EXPECT_TRUE(json["a"][0].is_number_unsigned());
   EXPECT_TRUE(json["a"][1].is_number_integer());
@@ -46,14 +47,39 @@ TEST(JsonParser, ReadsStrings) {
 }
 
 TEST(JsonParser, SaysWhereAndWhatIsWrong) {
-  EXPECT_EQ(error_of("{\"a\": 1,\n \"b\": }"), "file: not valid JSON, line 2, column 7: expected a value, found '}'");
-  EXPECT_EQ(error_of("[1, 2"), "file: not valid JSON, column 6: expected ',' or ']', found the end of the text");
+  EXPECT_EQ(error_of("{\"a\": 1,\n \"b\": }"),
+            "file: not valid JSON, line 2, column 7: expected a value, found '}'");
+  EXPECT_EQ(error_of("[1, 2"),
+            "file: not valid JSON, column 6: expected ',' or ']', found the end of the text");
   EXPECT_EQ(error_of(""), "file: not valid JSON, column 1: expected a value, found the end of the text");
   EXPECT_EQ(error_of("{a: 1}"), "file: not valid JSON, column 2: expected a key in quotes, found 'a'");
-  EXPECT_EQ(error_of("[1] x"), "file: not valid JSON, column 5: expected nothing behind the value, found 'x'");
-  for (const char* text : {"[1,]", "{\"a\" 1}", "{\"a\":1,}", "01", "1.", "1e", "-", "+1", ".5", "tru", "nan", "-NaN",
-                           "\"a", "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"\t\"", "\"\xff\"", "\"\xc0\x80\"",
-                           "\"\xed\xa0\x80\"", "\"\xf4\x90\x80\x80\"", "\"\xe2\x82\"", "'a'", "[1 2]", "\xff"}) {
+  EXPECT_EQ(error_of("[1] x"),
+            "file: not valid JSON, column 5: expected nothing behind the value, found 'x'");
+  for (const char* text : {"[1,]",
+                           "{\"a\" 1}",
+                           "{\"a\":1,}",
+                           "01",
+                           "1.",
+                           "1e",
+                           "-",
+                           "+1",
+                           ".5",
+                           "tru",
+                           "nan",
+                           "-NaN",
+                           "\"a",
+                           "\"\\x\"",
+                           "\"\\u12\"",
+                           "\"\\u12g4\"",
+                           "\"\t\"",
+                           "\"\xff\"",
+                           "\"\xc0\x80\"",
+                           "\"\xed\xa0\x80\"",
+                           "\"\xf4\x90\x80\x80\"",
+                           "\"\xe2\x82\"",
+                           "'a'",
+                           "[1 2]",
+                           "\xff"}) {
     EXPECT_NE(error_of(text).find("not valid JSON"), std::string::npos) << text << ": " << error_of(text);
   }
 }
@@ -71,7 +97,8 @@ TEST(JsonParser, NestingIsBounded) {
 }
 
 TEST(JsonParser, WhatPythonWritesIsReadAndNamedWhereItIsUsed) {
-  const Json json = parse(R"({"nan": NaN, "inf": Infinity, "low": -Infinity, "huge": 1e999, "cut": "a \ud83d b",
+  const Json json =
+      parse(R"({"nan": NaN, "inf": Infinity, "low": -Infinity, "huge": 1e999, "cut": "a \ud83d b",
                               "half": "\ude00\ud83d\n", "list": [1, NaN], "fine": "\ud83d\ude00"})");
   EXPECT_TRUE(std::isnan(json["nan"].get<double>()));
   EXPECT_EQ(json["huge"], json["inf"]);
@@ -88,7 +115,8 @@ TEST(JsonParser, WhatPythonWritesIsReadAndNamedWhereItIsUsed) {
 }
 
 TEST(JsonGet, NumbersFitTheirType) {
-  const Json json = parse(R"({"two": 2, "whole": 2.0, "half": 2.5, "big": 5000000000, "negative": -1, "yes": true,
+  const Json json =
+      parse(R"({"two": 2, "whole": 2.0, "half": 2.5, "big": 5000000000, "negative": -1, "yes": true,
                               "huge": 1e30, "top": 18446744073709551615})");
   EXPECT_EQ(json_get<int>(json, "two", "file"), 2);
   EXPECT_EQ(json_get<int>(json, "whole", "file"), 2);

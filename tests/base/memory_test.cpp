@@ -27,7 +27,8 @@ class AvailableMemory : public ::testing::Test {
     std::ofstream(root_ / file) << text;
   }
   // A group of version 2 that uses `usage`, of which `cache` are pages of files.
-  void write_group(const std::string& group, const std::string& limit, std::int64_t usage, std::int64_t cache) {
+  void write_group(const std::string& group, const std::string& limit, std::int64_t usage,
+                   std::int64_t cache) {
     const std::string folder = "sys/fs/cgroup" + group + "/";
     write(folder + "memory.max", limit + "\n");
     write(folder + "memory.high", "max\n");
@@ -76,8 +77,9 @@ TEST_F(AvailableMemory, OfVersion1) {
   const std::string folder = "sys/fs/cgroup/memory/jobs/7/";
   write(folder + "memory.limit_in_bytes", std::to_string(2000 * kMiB) + "\n");
   write(folder + "memory.usage_in_bytes", std::to_string(900 * kMiB) + "\n");
-  write(folder + "memory.stat", "cache 5\ninactive_file 1\ntotal_inactive_file " + std::to_string(300 * kMiB) +
-                                    "\ntotal_active_file " + std::to_string(100 * kMiB) + "\n");
+  write(folder + "memory.stat", "cache 5\ninactive_file 1\ntotal_inactive_file " +
+                                    std::to_string(300 * kMiB) + "\ntotal_active_file " +
+                                    std::to_string(100 * kMiB) + "\n");
   EXPECT_EQ(found(), 1500);
   write(folder + "memory.limit_in_bytes", "9223372036854771712\n");
   EXPECT_EQ(found(), 8000) << "no limit";

@@ -95,16 +95,17 @@ TEST_F(TextFiles, RowsAreReadWhateverTheFileIsCalled) {
   const struct {
     const char* name;
     std::string text;
-  } forms[] = {{"a.JSONL", lines},
-               {"a.ndjson", lines},
-               {"a.json", lines},
-               {"a.txt", lines},
-               {"mark.jsonl", "\xEF\xBB\xBF" + lines},
-               {"array.json", "[" + one + "," + two + "]"},
-               {"array.txt", " [\n " + one + " ,\n\n" + two + "\n]\n"},
-               {"dolly.jsonl",
-                "{\"context\": null, \"instruction\": \"Add.\", \"response\": \"3 [}\\\" \\\\\"}\n"
-                "{\"instruction\": \"Say\\n\", \"context\": \"x, y\", \"response\": \"ü\", \"text\": null}\n"}};
+  } forms[] = {
+      {"a.JSONL", lines},
+      {"a.ndjson", lines},
+      {"a.json", lines},
+      {"a.txt", lines},
+      {"mark.jsonl", "\xEF\xBB\xBF" + lines},
+      {"array.json", "[" + one + "," + two + "]"},
+      {"array.txt", " [\n " + one + " ,\n\n" + two + "\n]\n"},
+      {"dolly.jsonl",
+       "{\"context\": null, \"instruction\": \"Add.\", \"response\": \"3 [}\\\" \\\\\"}\n"
+       "{\"instruction\": \"Say\\n\", \"context\": \"x, y\", \"response\": \"ü\", \"text\": null}\n"}};
   for (const auto& form : forms) {
     const auto found = read_training_documents(write(form.name, form.text));
     ASSERT_EQ(found.size(), expected.size()) << form.name;
@@ -124,8 +125,8 @@ TEST_F(TextFiles, NullInputIsNoInput) {
 }
 
 TEST_F(TextFiles, PromptAndCompletionAreOneTextWithTheCompletionLearned) {
-  const auto documents =
-      read_training_documents(write("a.jsonl", "{\"prompt\": \"Two and two is\", \"completion\": \" four\"}\n"));
+  const auto documents = read_training_documents(
+      write("a.jsonl", "{\"prompt\": \"Two and two is\", \"completion\": \" four\"}\n"));
   EXPECT_EQ(documents[0].text, "Two and two is four");
   EXPECT_EQ(documents[0].text.substr(documents[0].prompt_bytes), " four");
 }
@@ -148,10 +149,14 @@ TEST_F(TextFiles, OtherKindsOfFileAreNamedWithWhatToDo) {
     const char* name;
     const char* advice;
   } kinds[] = {
-      {"\x1f\x8b\x08\x00"sv, "gzip", "gunzip"},       {"PAR1\x15\x04PAR1"sv, "Parquet", "read_parquet"},
-      {"PK\x03\x04\x14"sv, "zip", "unzip"},            {"\xfd\x37\x7a\x58\x5a\x00"sv, "xz", "unxz"},
-      {"\x28\xb5\x2f\xfd\x24"sv, "Zstandard", "unzstd"}, {"\xff\xfeh\0i\0"sv, "UTF-16", "iconv -f UTF-16"},
-      {"\xfe\xff\0h\0i"sv, "UTF-16", "iconv"},         {"h\0e\0l\0l\0o\0"sv, "UTF-16", "iconv -f UTF-16LE"},
+      {"\x1f\x8b\x08\x00"sv, "gzip", "gunzip"},
+      {"PAR1\x15\x04PAR1"sv, "Parquet", "read_parquet"},
+      {"PK\x03\x04\x14"sv, "zip", "unzip"},
+      {"\xfd\x37\x7a\x58\x5a\x00"sv, "xz", "unxz"},
+      {"\x28\xb5\x2f\xfd\x24"sv, "Zstandard", "unzstd"},
+      {"\xff\xfeh\0i\0"sv, "UTF-16", "iconv -f UTF-16"},
+      {"\xfe\xff\0h\0i"sv, "UTF-16", "iconv"},
+      {"h\0e\0l\0l\0o\0"sv, "UTF-16", "iconv -f UTF-16LE"},
       {"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"sv, "git-lfs", "git lfs pull"},
   };
   for (const auto& kind : kinds) {
@@ -200,11 +205,13 @@ TEST_F(TextFiles, ErrorsNameFileAndLine) {
        "missing.jsonl:3: found the keys \"content\"; rows that are read: {\"text\"}, {\"instruction\""},
       {"chat.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n",
        "chat.jsonl:1: a conversation (keys \"messages\")"},
-      {"turns.jsonl", "{\"prompt\": [{\"role\": \"user\"}], \"completion\": []}\n", "turns.jsonl:1: a conversation"},
+      {"turns.jsonl", "{\"prompt\": [{\"role\": \"user\"}], \"completion\": []}\n",
+       "turns.jsonl:1: a conversation"},
       {"two.jsonl", "{\"text\": \"a\"}\n{\"prompt\": \"a\", \"completion\": \"b\"}\n",
        "two.jsonl: line 1 is {\"text\"}, line 2 is {\"prompt\""},
       {"lines.txt", "{\"id\": 5}\n", "lines.txt:1: found the keys \"id\""},
-      {"object.json", "{\n\"rows\": [{\"text\": \"a\"}]\n}\n", "object.json: one JSON object over several lines"},
+      {"object.json", "{\n\"rows\": [{\"text\": \"a\"}]\n}\n",
+       "object.json: one JSON object over several lines"},
       {"row.json", "[{\"text\": \"a\"},\n\n{\"id\": 1}]", "row.json:3: found the keys \"id\""},
       {"cut.json", "[{\"text\": \"a\"},\n{\"text\": \"b", "cut.json: the JSON array"},
       {"behind.json", "[{\"text\": \"a\"}] x", "behind.json:1: not valid JSON: something follows"},

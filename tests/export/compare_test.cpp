@@ -15,10 +15,12 @@ namespace {
 TEST(CompareModels, NumbersThatAreNotFiniteAreEqualToThemselves) {
   const at::NoGradGuard no_grad;
   const model::testing::TemporaryFolder folder;
-  const auto path = model::testing::write_random_model(folder.path() / "model", model::testing::small_config());
+  const auto path =
+      model::testing::write_random_model(folder.path() / "model", model::testing::small_config());
   const model::OpenedModel one = model::open_model(path), other = model::open_model(path);
   SilentProgress progress;
-  for (const float value : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+  for (const float value :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     one.decoder->norm().weight[3] = value;
     const Comparison differs = compare_models(*one.decoder, *other.decoder, progress);
     ASSERT_EQ(differs.differing.size(), 1U);

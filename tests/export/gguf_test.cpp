@@ -341,7 +341,8 @@ TEST_F(GgufExport, RefusesScalesThatAreNotFloat16) {
 }
 
 TEST_F(GgufExport, RefusesScalesThatAreNotFinite) {
-  for (const float scale : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+  for (const float scale :
+       {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     auto model = fixtures::open_with_integers(float_model(fixtures::small_config()), 4, "channel");
     auto weight = fixtures::random_integers(96, 64, 4, "channel", 5);
     weight.scale[7] = scale;

@@ -183,8 +183,8 @@ TEST_F(Matrix, ScalesAreRoundedOnlyWhenAsked) {
     const fs::path out = folder_.path() / (std::string("rounded-") + format);
     const bool takes_float32 = format == std::string("compressed-tensors");
     EXPECT_EQ(cell(find_exporter(format), model) == "no", !takes_float32) << format;
-    const ExportReport report =
-        export_model(find_exporter(format), model, out, {.rest_type = "keep", .allow_inexact = true}, progress_);
+    const ExportReport report = export_model(find_exporter(format), model, out,
+                                             {.rest_type = "keep", .allow_inexact = true}, progress_);
     EXPECT_EQ(report.bit_exact_tensors, report.tensors) << format;  // of the rounded model
     EXPECT_NEAR(report.largest_change, takes_float32 ? 0.0 : 8 * (0.1 - 0.0999755859375), 1e-7) << format;
     refusals_.clear();

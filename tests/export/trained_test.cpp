@@ -67,7 +67,8 @@ TEST_F(TrainedExport, HoldsEveryDowncastWidthAndGranularity) {
                                         .lora_alpha = 4},
                                        0.5);
         const auto before = model::summarize(*model.decoder).sha256;
-        const ExportReport report = export_model(find_exporter("gguf"), model, out_, {.rest_type = "keep"}, progress_);
+        const ExportReport report =
+            export_model(find_exporter("gguf"), model, out_, {.rest_type = "keep"}, progress_);
         EXPECT_EQ(report.bit_exact_tensors, report.tensors);
         expect_products(out_, *model.decoder);
         const fs::path converted = folder_.path() / "converted";

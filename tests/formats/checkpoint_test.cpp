@@ -1,5 +1,5 @@
-// Folders as other savers leave them: names with prefixes, a multimodal model's text part, tied matrices under
-// their other name, leftovers, and what is not weights at all.
+// Folders as other savers leave them: names with prefixes, a multimodal model's text part, tied matrices
+// under their other name, leftovers, and what is not weights at all.
 #include "lrqat/formats/checkpoint.h"
 
 #include <gtest/gtest.h>
@@ -67,12 +67,14 @@ TEST_F(SavedFolder, PrefixesOfWrappersAreTakenOff) {
   const std::vector<std::pair<const char*, Rename>> savers{
       {"no base prefix", [](const std::string& name) { return replaced(name, "model.", ""); }},
       {"torch.compile", [](const std::string& name) { return "_orig_mod." + name; }},
-      {"torch.compile inside", [](const std::string& name) { return replaced(name, "model.", "model._orig_mod."); }},
+      {"torch.compile inside",
+       [](const std::string& name) { return replaced(name, "model.", "model._orig_mod."); }},
       {"DDP", [](const std::string& name) { return "module." + name; }},
       {"DDP of torch.compile", [](const std::string& name) { return "module._orig_mod." + name; }},
       {"PEFT", [](const std::string& name) { return "base_model.model." + name; }},
       {"Lightning", [](const std::string& name) { return "model." + name; }},
-      {"FSDP", [](const std::string& name) { return replaced(name, "layers.", "_fsdp_wrapped_module.layers."); }},
+      {"FSDP",
+       [](const std::string& name) { return replaced(name, "layers.", "_fsdp_wrapped_module.layers."); }},
       {"activation checkpoints",
        [](const std::string& name) { return replaced(name, ".mlp.", "._checkpoint_wrapped_module.mlp."); }},
       {"a trainer of its own", [](const std::string& name) { return "student.network." + name; }},
@@ -109,9 +111,14 @@ TEST_F(SavedFolder, AdaptersThatWereNotMergedAreNamed) {
 TEST_F(SavedFolder, QuantizedLeftoversAreNamed) {
   const std::string linear = "model.layers.0.mlp.up_proj";
   const std::vector<std::pair<const char*, const char*>> leftovers{
-      {".SCB", "bitsandbytes"},  {".weight.absmax", "bitsandbytes"}, {".weight.quant_state.bitsandbytes__nf4", "bitsandbytes"},
-      {".weight_scale_inv", "8-bit floats"}, {".weight_scale", "compressed-tensors"}, {".qzeros", "GPTQ or AWQ"},
-      {".scales", "MLX"}, {".biases", "MLX"}};
+      {".SCB", "bitsandbytes"},
+      {".weight.absmax", "bitsandbytes"},
+      {".weight.quant_state.bitsandbytes__nf4", "bitsandbytes"},
+      {".weight_scale_inv", "8-bit floats"},
+      {".weight_scale", "compressed-tensors"},
+      {".qzeros", "GPTQ or AWQ"},
+      {".scales", "MLX"},
+      {".biases", "MLX"}};
   for (const auto& [ending, writer] : leftovers) {
     write(same, "model.safetensors", {{linear + ending, DType::F32, {4, 4}}});
     expect_failure({linear + ending, "quantized by", writer, "no quantization_config"});
@@ -127,7 +134,8 @@ TEST_F(SavedFolder, MlxIsNamed) {
 TEST_F(SavedFolder, OtherMethodsAreNamed) {
   config_["quantization_config"] = {{"quant_method", "bitsandbytes"}, {"load_in_4bit", true}};
   write(same);
-  expect_failure({"config.json", "quant_method \"bitsandbytes\"", "compressed-tensors, gptq, awq or auto-round"});
+  expect_failure(
+      {"config.json", "quant_method \"bitsandbytes\"", "compressed-tensors, gptq, awq or auto-round"});
 }
 
 TEST_F(SavedFolder, ATiedMatrixUnderTheHeadsNameIsTheEmbedding) {
@@ -149,7 +157,10 @@ TEST_F(SavedFolder, TheTextPartOfAMultimodalModelIsRead) {
       {"language_model.model.", "language_model.lm_head."}, {"model.language_model.", "lm_head."}};
   for (const auto& [base, head] : layouts) {
     SCOPED_TRACE(base);
-    config_ = {{"model_type", "llava"}, {"text_config", text}, {"vision_config", Json::object()}, {"eos_token_id", 7}};
+    config_ = {{"model_type", "llava"},
+               {"text_config", text},
+               {"vision_config", Json::object()},
+               {"eos_token_id", 7}};
     config_["text_config"].erase("tie_word_embeddings");
     write([&](const std::string& name) { return replaced(replaced(name, "model.", base), "lm_head.", head); },
           "model.safetensors",
@@ -212,7 +223,8 @@ TEST_F(SavedFolder, OneFileOfAnotherName) {
 
 TEST_F(SavedFolder, PicklesAreNamedWithWhatToDo) {
   folder_.write("config.json", config_.dump());
-  for (const char* name : {"pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "consolidated.00.pth", "model.ckpt"}) {
+  for (const char* name :
+       {"pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "consolidated.00.pth", "model.ckpt"}) {
     const fs::path file = folder_.write(name, "PK");
     expect_failure({name, "a pickle", "save_pretrained", "safetensors"});
     expect_error([&] { open_weight_source(file); }, {name, "a pickle", "save_pretrained"});
@@ -242,8 +254,9 @@ TEST_F(SavedFolder, LfsPointersAreNamed) {
 
 TEST_F(SavedFolder, QuantizationInAFileOfItsOwn) {
   write(same);
-  const std::vector<std::pair<const char*, const char*>> files{
-      {"quantize_config.json", "gptq"}, {"quant_config.json", "awq"}, {"quantization_config.json", "auto-round"}};
+  const std::vector<std::pair<const char*, const char*>> files{{"quantize_config.json", "gptq"},
+                                                               {"quant_config.json", "awq"},
+                                                               {"quantization_config.json", "auto-round"}};
   for (const auto& [file, method] : files) {
     folder_.write(file, R"({"bits": 4})");
     EXPECT_EQ(read_folder_config(folder_.path()).json["quantization_config"],

@@ -1,4 +1,5 @@
-// Split GGUF files, laid out as llama-gguf-split lays them out (tests/outsiders/gguf_test.py reads real ones).
+// Split GGUF files, laid out as llama-gguf-split lays them out (tests/outsiders/gguf_test.py reads real
+// ones).
 #include <gtest/gtest.h>
 
 #include "lrqat/formats/gguf.h"
@@ -29,7 +30,8 @@ class SplitGguf : public testing::Test {
       const GgufTensor& tensor = whole_.tensors()[i];
       writer.declare(tensor.name, tensor.type, tensor.shape);
     }
-    for (std::size_t i = begin; i < end; ++i) writer.write(whole_.tensors()[i].name, whole_.tensors()[i].data);
+    for (std::size_t i = begin; i < end; ++i)
+      writer.write(whole_.tensors()[i].name, whole_.tensors()[i].data);
     writer.finish();
   }
   void split(const std::vector<std::size_t>& sizes) {
@@ -72,7 +74,8 @@ TEST_F(SplitGguf, TheFirstPartMayHaveNoTensors) {
 TEST_F(SplitGguf, MissingPartsAreNamed) {
   split({7, 7, 7});
   fs::remove(folder_.path() / name(1, 3));
-  expect_failure(name(2, 3), {name(2, 3), "part 3 of 3", name(1, 3), "is not in the folder", "fetch all parts"});
+  expect_failure(name(2, 3),
+                 {name(2, 3), "part 3 of 3", name(1, 3), "is not in the folder", "fetch all parts"});
   expect_failure("", {name(1, 3), "fetch all parts"});
   fs::remove(folder_.path() / name(0, 3));
   expect_failure("", {name(0, 3), "is not in the folder"});
@@ -96,7 +99,8 @@ TEST_F(SplitGguf, MixedPartsAreNamed) {
 TEST_F(SplitGguf, RenamedPartsAreNamed) {
   split({10, 11});
   fs::rename(folder_.path() / name(1, 2), folder_.path() / "b.gguf");
-  expect_failure("b.gguf", {"b.gguf", "part 2 of 2", "-00002-of-00002.gguf", "names that they were written with"});
+  expect_failure("b.gguf",
+                 {"b.gguf", "part 2 of 2", "-00002-of-00002.gguf", "names that they were written with"});
 }
 
 TEST_F(SplitGguf, NumbersThatCannotBe) {

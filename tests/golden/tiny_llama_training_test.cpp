@@ -126,7 +126,8 @@ TEST_P(TinyLlamaTraining, IsReproducedTensorByTensor) {
   comparer_.check("step 0", "logits", file_.tensor(entry_, "step0_logits"), logits(), kLogits);
 
   const train::TrainStep step(*student_, nullptr, {.kept = GetParam()});
-  // The reference's own: its warm-up begins with a step that moves nothing, ours does not (schedule_test.cpp).
+  // The reference's own: its warm-up begins with a step that moves nothing, ours does not
+  // (schedule_test.cpp).
   const auto factors = entry_.at("lr_factors").get<std::vector<double>>();
   train::ParameterGroup adapters{{}, recipe_.lr, 0.0}, scales{{}, recipe_.scale_lr, 0.0};
   for (const quant::Parameter& parameter : student_->parameters()) {

@@ -52,9 +52,9 @@ void expect_same_values(const formats::SourceTensor& raw) {
       << formats::ggml_type_name(raw.type);
 }
 
-const std::vector<GgmlType> kTypes{GgmlType::Q2_0, GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q5_0,
-                                   GgmlType::Q5_1, GgmlType::Q8_0, GgmlType::Q2_K, GgmlType::Q3_K,
-                                   GgmlType::Q4_K, GgmlType::Q5_K, GgmlType::Q6_K, GgmlType::IQ4_NL,
+const std::vector<GgmlType> kTypes{GgmlType::Q2_0,  GgmlType::Q4_0, GgmlType::Q4_1, GgmlType::Q5_0,
+                                   GgmlType::Q5_1,  GgmlType::Q8_0, GgmlType::Q2_K, GgmlType::Q3_K,
+                                   GgmlType::Q4_K,  GgmlType::Q5_K, GgmlType::Q6_K, GgmlType::IQ4_NL,
                                    GgmlType::IQ4_XS};
 
 TEST(BlockIntegers, GiveTheDequantizersValues) {

@@ -189,7 +189,8 @@ TEST(Converted, AppearsWholeOrNotAtAll) {
   fs::create_directory(out);
   write_text_file(out / "thesis.txt", "mine");
   expect_error<Error>([&] { save(model, false); }, {out.string(), "exists"});
-  expect_error<Error>([&] { save(model, true); }, {out.string(), "not a folder that lrqat convert or export wrote"});
+  expect_error<Error>([&] { save(model, true); },
+                      {out.string(), "not a folder that lrqat convert or export wrote"});
   EXPECT_EQ(read_text_file(out / "thesis.txt"), "mine");
   fs::remove(out / "thesis.txt");
   save(model, true);

@@ -22,18 +22,18 @@ std::ostream& operator<<(std::ostream& out, const Shape& s) {
 }
 
 // Lengths at, before and past the ends of the blocks of 64 queries and 128 keys.
-const Shape kShapes[] = {{4, 4, 64, 64, 64, 0},    {6, 2, 130, 130, 64, 0},  {3, 1, 33, 33, 8, 0},
-                         {2, 2, 200, 200, 24, 0},  {3, 1, 100, 171, 16, 0},  {2, 1, 300, 300, 16, 50},
-                         {2, 2, 70, 257, 16, 100}, {1, 1, 9, 300, 128, 128}, {2, 1, 150, 150, 16, 1},
-                         {4, 2, 130, 130, 64, 0, 50.0}, {2, 2, 70, 257, 16, 100, 3.0},
-                         {2, 1, 100, 171, 16, 0, 0.5}};
+const Shape kShapes[] = {
+    {4, 4, 64, 64, 64, 0},         {6, 2, 130, 130, 64, 0},       {3, 1, 33, 33, 8, 0},
+    {2, 2, 200, 200, 24, 0},       {3, 1, 100, 171, 16, 0},       {2, 1, 300, 300, 16, 50},
+    {2, 2, 70, 257, 16, 100},      {1, 1, 9, 300, 128, 128},      {2, 1, 150, 150, 16, 1},
+    {4, 2, 130, 130, 64, 0, 50.0}, {2, 2, 70, 257, 16, 100, 3.0}, {2, 1, 100, 171, 16, 0, 0.5}};
 
 // softmax(q kᵀ / sqrt(D)) v in the operands' type, as the definition says.
 at::Tensor definition(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t window,
                       double softcap) {
   const std::int64_t group = q.size(1) / k.size(1), queries = q.size(2), keys = k.size(2);
   at::Tensor scores = at::matmul(q, k.repeat_interleave(group, 1).transpose(2, 3)) /
-                            std::sqrt(static_cast<double>(q.size(3)));
+                      std::sqrt(static_cast<double>(q.size(3)));
   if (softcap > 0) scores = softcap * (scores / softcap).tanh();
   at::Tensor visible = at::ones({queries, keys}, at::kBool).tril(keys - queries);
   if (window > 0) visible = visible.triu(keys - queries - window + 1);
@@ -115,7 +115,8 @@ TEST_F(BlockAttention, AnotherCapIsSeen) {
 
 // Scores of some hundreds lie on the cap, where the slope is nothing.
 TEST_F(BlockAttention, CappedLargeScoresStayFinite) {
-  const at::Tensor q = (at::randn({1, 2, 80, 16}) * 100.0).set_requires_grad(true), v = at::randn({1, 2, 80, 16});
+  const at::Tensor q = (at::randn({1, 2, 80, 16}) * 100.0).set_requires_grad(true),
+                   v = at::randn({1, 2, 80, 16});
   const at::Tensor out = block_attention(q, q, v, 0, 30.0);
   const at::Tensor exact = q.detach().to(at::kDouble);
   EXPECT_LT(relative(out.detach(), definition(exact, exact, v.to(at::kDouble), 0, 30.0)), 1e-4);

@@ -99,8 +99,8 @@ TEST(Gptq, MakesTheCodesOfTheNaiveAlgorithm) {
     at::manual_seed(7);
     const at::Tensor weight = at::randn({48, 320}) * 0.05, hessian = hessian_of(draw_inputs(900, 320));
     const GptqOptions options = options_of(c);
-    const auto found = gptq("layer", weight, GptqFactor::from_hessian(hessian.clone(), 0.01, c.act_order), options,
-                            RangeEstimator::parse("lp:3.5"));
+    const auto found = gptq("layer", weight, GptqFactor::from_hessian(hessian.clone(), 0.01, c.act_order),
+                            options, RangeEstimator::parse("lp:3.5"));
     const QuantizedWeight plain = round_plainly(weight, options);
     const Naive naive = naive_gptq(weight, hessian, plain, 0.01, c.act_order);
     EXPECT_TRUE(at::equal(found.rounded.scale, plain.scale)) << "the grid is that of rounding to nearest";

@@ -84,14 +84,14 @@ TEST(LrQatStart, CodesWithAdaptersAreNeverFartherThanRounding) {
       const auto start = start_lr_qat("layer", weight, options, {true, false, 1}, {}, seed);
       const Phi0 phi(start->buffers()[0].second, 40, downcast, options.grid, "phi_0");
       const auto parameters = start->parameters();
-      const at::Tensor steps = phi.decode(0, 24) + options.lora_alpha / 4 *
-                                                       at::mm(parameters[0].value.detach(),
-                                                              parameters[1].value.detach());
+      const at::Tensor steps =
+          phi.decode(0, 24) +
+          options.lora_alpha / 4 * at::mm(parameters[0].value.detach(), parameters[1].value.detach());
       const auto distance = [&](const at::Tensor& values) {
         return (values * start->scale().effective() - weight).norm(2, {1});
       };
-      const at::Tensor rounding = distance(
-          divide_by_scale(weight, start->scale().effective()).round_().clamp_(-4, 3));
+      const at::Tensor rounding =
+          distance(divide_by_scale(weight, start->scale().effective()).round_().clamp_(-4, 3));
       EXPECT_TRUE(distance(steps).le(rounding * (1 + 1e-5)).all().item<bool>()) << seed;
     }
   }

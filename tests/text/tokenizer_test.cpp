@@ -107,7 +107,10 @@ INSTANTIATE_TEST_SUITE_P(
         Broken{"top_key", [](Json& j) { j["unheard_of"] = 1; }, "key \"unheard_of\" is not known"},
         Broken{"model_type", [](Json& j) { j["model"]["type"] = "WordPiece"; },
                "type \"WordPiece\" is not supported"},
-        Broken{"unigram_vocab", [](Json& j) { j["model"] = {{"type", "Unigram"}, {"vocab", Json::object()}}; },
+        Broken{"unigram_vocab",
+               [](Json& j) {
+                 j["model"] = {{"type", "Unigram"}, {"vocab", Json::object()}};
+               },
                "no list of pieces and scores"},
         Broken{"unigram_piece",
                [](Json& j) {

@@ -34,12 +34,14 @@ TEST(Target, AgreesWithTheExporters) {
     const Target& target = find_target(exporter.name);
     for (const int bits : {2, 3, 4, 8}) {
       for (const std::int64_t cols : {48, 64, 96, 256, 512}) {
-        for (const char* name : {"tensor", "channel", "group:16", "group:32", "group:64", "group:128", "group:256"}) {
+        for (const char* name :
+             {"tensor", "channel", "group:16", "group:32", "group:64", "group:128", "group:256"}) {
           const Granularity granularity = Granularity::parse(name);
           if (granularity.group_size > 0 && cols % granularity.group_size != 0) continue;
           const LinearGrid linear{64, cols, quant::Grid::signed_symmetric(bits), true};
           const auto integers = models::random_integers(64, cols, bits, name, 1);
-          EXPECT_EQ(target.obstacle(linear, granularity).empty(), exporting::why_inexact(exporter, integers).empty())
+          EXPECT_EQ(target.obstacle(linear, granularity).empty(),
+                    exporting::why_inexact(exporter, integers).empty())
               << exporter.name << " W" << bits << " " << name << " " << cols;
         }
       }
@@ -56,10 +58,10 @@ TEST(Target, GgufHasOneScaleABlockOfTheSmallestType) {
         .front()
         .name();
   };
-  EXPECT_EQ(first(4, true), "group:32");   // Q4_0
-  EXPECT_EQ(first(8, true), "group:32");   // Q8_0
-  EXPECT_EQ(first(3, true), "group:256");  // Q3_K, 3.4 bits a weight
-  EXPECT_EQ(first(2, true), "group:64");   // Q2_0
+  EXPECT_EQ(first(4, true), "group:32");    // Q4_0
+  EXPECT_EQ(first(8, true), "group:32");    // Q8_0
+  EXPECT_EQ(first(3, true), "group:256");   // Q3_K, 3.4 bits a weight
+  EXPECT_EQ(first(2, true), "group:64");    // Q2_0
   EXPECT_EQ(first(2, false), "group:256");  // Q2_K
 }
 
@@ -95,8 +97,9 @@ TEST_F(FitToModel, EachTargetHasItsGroups) {
   EXPECT_EQ(of(folder, q_), "group:64");
   EXPECT_EQ(of(folder, down_), "group:32");
   EXPECT_EQ(folder.overrides, std::vector<std::string>{"model.layers.*.mlp.down_proj granularity=group:32"});
-  EXPECT_NE(messages_.text.find("128 does not divide in_features 96 of model.layers.*.mlp.down_proj: group:32"),
-            std::string::npos)
+  EXPECT_NE(
+      messages_.text.find("128 does not divide in_features 96 of model.layers.*.mlp.down_proj: group:32"),
+      std::string::npos)
       << messages_.text;
   const Recipe awq = fit(for_target("awq"));
   EXPECT_EQ(of(awq, q_), "group:32") << "the same for all linears";
@@ -115,8 +118,8 @@ TEST_F(FitToModel, WholeChannelsWhereTheFormatHoldsThem) {
 }
 
 TEST_F(FitToModel, RefusesBeforeTrainingWhatTheFormatDoesNotHold) {
-  expect_error<Error>([&] { fit(Recipe{}, 80); },
-                      {"--for gguf", "model.layers.*.mlp.down_proj", "80", "32", "compressed-tensors", "skip"});
+  expect_error<Error>([&] { fit(Recipe{}, 80); }, {"--for gguf", "model.layers.*.mlp.down_proj", "80", "32",
+                                                   "compressed-tensors", "skip"});
   expect_error<Error>([&] { fit(for_target("gptq"), 80); }, {"--for gptq", "must be multiples of 32"});
   expect_error<Error>([&] { fit(for_target("awq", 3)); }, {"--for awq", "3-bit codes", "4 bits"});
   Recipe mixed = for_target("gptq");

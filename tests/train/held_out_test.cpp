@@ -42,8 +42,10 @@ TEST(HeldOut, PartsAreDisjointSpreadAndTheSameEveryTime) {
   const auto data = dataset(1000, [](auto) { return true; });
   const DataSplit parts = split_of(data, 0.02);
   ASSERT_TRUE(parts.choosing && parts.reporting);
-  EXPECT_EQ(sequences_of(*parts.choosing), (std::set<std::int64_t>{25, 125, 225, 325, 425, 525, 625, 725, 825, 925}));
-  EXPECT_EQ(sequences_of(*parts.reporting), (std::set<std::int64_t>{75, 175, 275, 375, 475, 575, 675, 775, 875, 975}));
+  EXPECT_EQ(sequences_of(*parts.choosing),
+            (std::set<std::int64_t>{25, 125, 225, 325, 425, 525, 625, 725, 825, 925}));
+  EXPECT_EQ(sequences_of(*parts.reporting),
+            (std::set<std::int64_t>{75, 175, 275, 375, 475, 575, 675, 775, 875, 975}));
   auto all = sequences_of(parts.training);
   EXPECT_EQ(all.size(), 980U);
   all.merge(sequences_of(*parts.choosing));
@@ -70,7 +72,8 @@ TEST(HeldOut, OnlyWhereSomethingIsScored) {
 TEST(HeldOut, NothingOfLittleDataOrWhereNothingIsAskedFor) {
   EXPECT_FALSE(split_of(dataset(19, [](auto) { return true; }), 0.02).choosing);
   EXPECT_TRUE(split_of(dataset(20, [](auto) { return true; }), 0.02).choosing);
-  EXPECT_FALSE(split_of(dataset(20, [](auto i) { return i < 2; }), 0.02).choosing) << "both scored ones are trained on";
+  EXPECT_FALSE(split_of(dataset(20, [](auto i) { return i < 2; }), 0.02).choosing)
+      << "both scored ones are trained on";
   const DataSplit none = split_of(dataset(1000, [](auto) { return true; }), 0.0);
   EXPECT_FALSE(none.choosing || none.reporting);
   EXPECT_EQ(none.training.size(), 1000);

@@ -1,6 +1,6 @@
-// Every value that a recipe field accepts is printed so that it reads back: otherwise a run could not be opened again.
+// Every value that a recipe field accepts is printed so that it reads back: otherwise a run could not be
+// opened again.
 #include <gtest/gtest.h>
-
 #include <unistd.h>
 
 #include <filesystem>
@@ -15,14 +15,81 @@ namespace {
 
 // Numbers at and beyond every edge, words of the fields, and what files and shells may hand over as text.
 std::vector<std::string> hostile_values() {
-  std::vector<std::string> values = {
-      "0", "1", "2", "4", "8", "-1", "-0", "+1", "1_000", "_1", "1_", "1__0", "0x10", "1e3", "1e30", "1e308", "-1e308", "1e999",
-      "5e-324", "0.1", ".5", "1.", "inf", "-inf", "infinity", "nan", "NaN", "9223372036854775807", "9223372036854775808",
-      "18446744073709551615", "18446744073709551616", "-9223372036854775808", "999999999999GB", "-1GB", "nanGB", "infB",
-      "1e30B", "0.5KiB", "1 GB", "GB", "true", "false", "auto", "none", "lp:3.5", "lp:nan", "lp:1e-300", "lp:0x1p3", "group:1",
-      "group:64", "group:9223372036854775807", "group:-1", "*.down_proj bits=8", "* skip", "a\"b bits=4", "* rank=nan", "",
-      " ", "#", "a # b", "\"", "\\", "\\n", "'", "]", "[1, 2]", "a\nb", "a\tb", "a\rb", "\x01\x1B[31m\x7F", "caf\xC3\xA9",
-      "\xFF\xFE", std::string("a\0b", 3), std::string(100'000, 'a'), std::string(309, '9')};
+  std::vector<std::string> values = {"0",
+                                     "1",
+                                     "2",
+                                     "4",
+                                     "8",
+                                     "-1",
+                                     "-0",
+                                     "+1",
+                                     "1_000",
+                                     "_1",
+                                     "1_",
+                                     "1__0",
+                                     "0x10",
+                                     "1e3",
+                                     "1e30",
+                                     "1e308",
+                                     "-1e308",
+                                     "1e999",
+                                     "5e-324",
+                                     "0.1",
+                                     ".5",
+                                     "1.",
+                                     "inf",
+                                     "-inf",
+                                     "infinity",
+                                     "nan",
+                                     "NaN",
+                                     "9223372036854775807",
+                                     "9223372036854775808",
+                                     "18446744073709551615",
+                                     "18446744073709551616",
+                                     "-9223372036854775808",
+                                     "999999999999GB",
+                                     "-1GB",
+                                     "nanGB",
+                                     "infB",
+                                     "1e30B",
+                                     "0.5KiB",
+                                     "1 GB",
+                                     "GB",
+                                     "true",
+                                     "false",
+                                     "auto",
+                                     "none",
+                                     "lp:3.5",
+                                     "lp:nan",
+                                     "lp:1e-300",
+                                     "lp:0x1p3",
+                                     "group:1",
+                                     "group:64",
+                                     "group:9223372036854775807",
+                                     "group:-1",
+                                     "*.down_proj bits=8",
+                                     "* skip",
+                                     "a\"b bits=4",
+                                     "* rank=nan",
+                                     "",
+                                     " ",
+                                     "#",
+                                     "a # b",
+                                     "\"",
+                                     "\\",
+                                     "\\n",
+                                     "'",
+                                     "]",
+                                     "[1, 2]",
+                                     "a\nb",
+                                     "a\tb",
+                                     "a\rb",
+                                     "\x01\x1B[31m\x7F",
+                                     "caf\xC3\xA9",
+                                     "\xFF\xFE",
+                                     std::string("a\0b", 3),
+                                     std::string(100'000, 'a'),
+                                     std::string(309, '9')};
   for (const RecipeField& field : recipe_fields()) {
     for (const std::string& value : field.print(Recipe{})) values.push_back(value);
   }

@@ -1,5 +1,5 @@
-// The papers' recipes say every number that defaults once said for them: they resolve to what they always did, whatever
-// the defaults become.
+// The papers' recipes say every number that defaults once said for them: they resolve to what they always
+// did, whatever the defaults become.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -41,7 +41,8 @@ std::map<std::string, std::string> sections(const std::string& text) {
 TEST(RecipeFiles, ThePapersResolveToWhatTheyDid) {
   const auto expected = sections(read_text_file(kData / "recipes" / "resolved.toml"));
   std::set<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(kData.parent_path().parent_path() / "recipes")) {
+  for (const auto& entry :
+       std::filesystem::directory_iterator(kData.parent_path().parent_path() / "recipes")) {
     const std::string name = entry.path().stem().string();
     if (name != "demo" && name != "study") names.insert(name);  // ours, chosen by measurement
   }
