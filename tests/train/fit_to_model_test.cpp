@@ -132,6 +132,9 @@ TEST_F(FitToModel, RefusesBeforeTrainingWhatTheFormatDoesNotHold) {
 
 TEST_F(FitToModel, WhatIsNamedStays) {
   Recipe recipe;
+  recipe.sequence_length = recipe.eval_context = 64;
+  recipe.init = "range";
+  recipe.distill_weight = 0.0;
   recipe.granularity = Granularity::parse("group:16");
   EXPECT_EQ(recipe_difference(fit(recipe), recipe), "");
   EXPECT_NE(messages_.text.find("warning: gguf will not hold"), std::string::npos) << messages_.text;
