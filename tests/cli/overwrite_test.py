@@ -108,12 +108,12 @@ def kills_leave_the_old_or_the_new(folder):
     _, run, converted = rounded(folder)
     command = [LRQAT, "convert", "--run", run, "--out", converted, "--force"]
     left = 0
-    for i in range(12):
+    for i in range(6):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         before = set(folder.glob("converted.*"))
         while process.poll() is None and not set(folder.glob("converted.*")) - before:
             time.sleep(0.0005)
-        time.sleep(0.002 * i)
+        time.sleep(0.004 * i)
         process.send_signal(signal.SIGKILL)
         process.wait()
         left += len(list(folder.glob("converted.*")))
