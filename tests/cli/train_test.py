@@ -149,7 +149,7 @@ def refusals(folder):
 
 def diverging_training_stops_before_the_optimiser(folder):
     run = folder / "run"
-    _, stderr = lrqat("train", *base(folder), "--scale-lr", "1e30", "--warmup", 0, "--clip-norm", 0, "--out", run, expect=1)
+    _, stderr = lrqat("train", *base(folder), "--lr", "1e38", "--warmup", 0, "--clip-norm", 0, "--out", run, expect=1)
     assert "the last checkpoint" in stderr, stderr
     assert last_step(run) < 20
     lrqat_json("inspect", run)
