@@ -17,6 +17,17 @@ struct ExportFlags {
   exporting::ExportOptions options;
 };
 
+// Flags of the other kind of format would be ignored.
+void refuse_foreign_flags(const CLI::App& command, const std::string& format) {
+  const bool gguf = format == "gguf";
+  for (const char* flag : {"--linear-type", "--rest-type", "--matrices"}) {
+    if (!gguf && command.count(flag) > 0)
+      throw UsageError(concat(flag, " is for --format gguf, --format ", format, " has no such choice"));
+  }
+  if (gguf && command.count("--dtype") > 0)
+    throw UsageError("--dtype is for formats that are folders; --format gguf has --linear-type and --rest-type");
+}
+
 void run_export(const ExportFlags& flags, Context& context) {
   const exporting::Exporter& exporter = exporting::find_exporter(flags.format);
   model::check_output(flags.out, exporter.output, flags.options.replace, {flags.model});
@@ -65,7 +76,10 @@ Action declare_export(CLI::App& command) {
                    "of a model whose activations are quantized: export the weights without that");
   command.add_flag("--allow-inexact", flags->options.allow_inexact,
                    "round scales (hf: weights) that the format does not hold, and say by how much");
-  return [flags](Context& context) { run_export(*flags, context); };
+  return [flags, &command](Context& context) {
+    refuse_foreign_flags(command, exporting::find_exporter(flags->format).name);
+    run_export(*flags, context);
+  };
 }
 
 }  // namespace lrqat::cli
