@@ -7,6 +7,7 @@ gguf_test.py shows that the blocks hold the same numbers.
 """
 
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -234,11 +235,14 @@ def made(folder, name):
     import families_test
     model_type, settings, control = MADE[name]
     short = "".join(c for c in name if c.isalnum())
-    families_test.save(folder / short, model_type,
+    # Its folder names it: llama.cpp takes a general.name with "phi3" for the real model, and asks for its tokens.
+    shutil.rmtree(folder / "family", ignore_errors=True)
+    (folder / "family").mkdir()
+    families_test.save(folder / "family" / "model", model_type,
                        {"vocab_size": 32000, "max_position_embeddings": 256, "sliding_window": None, **settings})
-    (folder / short / "tokenizer.model").write_bytes(VOCABULARY.read_bytes())
+    (folder / "family" / "model" / "tokenizer.model").write_bytes(VOCABULARY.read_bytes())
     # ggml reads GELU from a table of float16 numbers: 2^-11 of values of a few units, through the layers.
-    return compare_small(folder, short, folder / short, control, 1e-2 if name.startswith("Gemma") else TOLERANCE)
+    return compare_small(folder, short, folder / "family" / "model", control, 1e-2 if name.startswith("Gemma") else TOLERANCE)
 
 
 def compare_small(folder, name, source, control_settings, tolerance=TOLERANCE):
