@@ -42,14 +42,18 @@ for package in "${packages[@]}"; do
 done
 if [ ${#missing[@]} -gt 0 ]; then
   sudo=()
+  by_hand="apt-get install --no-install-recommends ${missing[*]}"
   command -v apt-get >/dev/null || { say "no apt-get here; needed are the Debian packages ${missing[*]}"; exit 1; }
   if [ "$(id -u)" != 0 ]; then
-    command -v sudo >/dev/null || { say "not root and no sudo; have these installed: ${missing[*]}"; exit 1; }
+    command -v sudo >/dev/null || { say "not root and no sudo; have this run by who may, then go on: $by_hand"; exit 1; }
     sudo=(sudo)
   fi
   say "installing Debian packages: ${missing[*]}"
-  "${sudo[@]}" apt-get update -qq
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  install=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends)
+  if ! "${sudo[@]}" apt-get update -qq || ! "${install[@]}" "${missing[@]}" >/dev/null; then
+    say "the Debian packages could not be installed (see above); have this run by who may, then go on: $by_hand"
+    exit 1
+  fi
 fi
 
 python=python3

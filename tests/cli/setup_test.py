@@ -107,7 +107,16 @@ def old_python_is_named(folder):
 
 def without_sudo_the_packages_are_named(folder):
     lines = setup(machine(folder, packages=False), expect=1)
-    assert "no sudo" in lines[-1] and "libcli11-dev" in lines[-1] and "APT" not in "".join(lines), lines
+    assert "no sudo" in lines[-1] and "APT" not in "".join(lines), lines
+    assert "apt-get install --no-install-recommends " in lines[-1] and "libcli11-dev" in lines[-1], lines
+
+
+def refused_by_sudo_the_packages_are_named(folder):
+    clone = machine(folder, packages=False)
+    script(folder / "bin" / "sudo", "#!/bin/bash\necho 'user is not in the sudoers file.' >&2\nexit 1\n")
+    lines = setup(clone, expect=1)
+    assert "sudoers" in lines[-2] and "apt-get install --no-install-recommends " in lines[-1], lines
+    assert not pip(lines), lines
 
 
 def pins_are_complete(_):
@@ -122,6 +131,7 @@ def pins_are_complete(_):
 
 if __name__ == "__main__":
     on_gpu_machine = os.path.exists("/dev/nvidia0")  # there the machines without one cannot be played
-    main([gpu_needs_everything, the_wheel_can_be_chosen, old_python_is_named, without_sudo_the_packages_are_named,
-          pins_are_complete, *([] if on_gpu_machine else [cpu_wheel_needs_nothing_of_nvidia, cuda_wheel_needs_the_runtime,
-                                                          gpu_with_the_cpu_wheel_is_told])])
+    anywhere = [gpu_needs_everything, the_wheel_can_be_chosen, old_python_is_named, without_sudo_the_packages_are_named,
+                refused_by_sudo_the_packages_are_named, pins_are_complete]
+    main(anywhere if on_gpu_machine else [*anywhere, cpu_wheel_needs_nothing_of_nvidia, cuda_wheel_needs_the_runtime,
+                                          gpu_with_the_cpu_wheel_is_told])
