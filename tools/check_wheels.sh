@@ -54,10 +54,12 @@ check_libraries() {
 $outside" >&2; return 1; }
 }
 
-# One wheel in a clone of its own. Every line may fail, and the first that does ends it.
+# One wheel in a clone of its own. Every line may fail, and the first that does ends it; FOLDER.at says which step it was.
 check_wheel() (
   set -e
   wheel=$1 folder=$2
+  at() { echo "$*" > "$folder.at"; echo "== $wheel wheel: $*"; }
+  at git clone
   git clone --quiet . "$folder"
   cd "$folder"
   case "$wheel" in
@@ -65,12 +67,13 @@ check_wheel() (
     cpu) export LRQAT_TORCH="${LRQAT_TORCH_CPU:-torch==2.13.0}" ;;
     cuda) export LRQAT_TORCH="torch===2.13.0" ;;
   esac
+  at make setup
   make setup
   grep -E '^(__version__|cuda)' .venv/lib/python3*/site-packages/torch/version.py
   [ "$(compgen -G '.venv/lib/python3*/site-packages/torch/lib/libtorch_cuda.so' >/dev/null && echo cuda || echo cpu)" = "$wheel" ] ||
     { echo "the torch installed is not the $wheel wheel; LRQAT_TORCH_CPU says what pip is given for the CPU wheel" >&2; exit 1; }
   for step in "${steps[@]}"; do
-    echo "== $wheel wheel: make $step"
+    at make "$step"
     without_cuda make "$step"
     without_cuda build/lrqat --version
     without_cuda bash -c "$(declare -f check_libraries); check_libraries"
@@ -84,8 +87,12 @@ failed=0
 for wheel in "${wheels[@]}"; do
   # Not in a condition: bash would then ignore failures inside.
   set +e; check_wheel "$wheel" "$folder/$wheel"; code=$?; set -e
-  [ $code = 0 ] && result=passed || { result="FAILED ($code)"; failed=1; }
-  summary+="$wheel wheel: ${steps[*]}: $result"$'\n'
+  if [ $code = 0 ]; then
+    summary+="$wheel wheel: ${steps[*]}: passed"$'\n'
+  else
+    summary+="$wheel wheel: FAILED at $(cat "$folder/$wheel.at") (exit code $code)"$'\n'
+    failed=1
+  fi
   [ -n "$keep" ] || rm -rf "${folder:?}/$wheel"
 done
 printf '%s' "$summary"

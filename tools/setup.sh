@@ -49,8 +49,8 @@ if [ ${#missing[@]} -gt 0 ]; then
     sudo=(sudo)
   fi
   say "installing Debian packages: ${missing[*]}"
-  install=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends)
-  if ! "${sudo[@]}" apt-get update -qq || ! "${install[@]}" "${missing[@]}" >/dev/null; then
+  apt_install=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends)
+  if ! "${sudo[@]}" apt-get update -qq || ! "${apt_install[@]}" "${missing[@]}" >/dev/null; then
     say "the Debian packages could not be installed (see above); have this run by who may, then go on: $by_hand"
     exit 1
   fi
@@ -78,11 +78,11 @@ install_file() {
       say "gptqmodel does not install here: tests/outsiders/gptqmodel_test.py is skipped"
       return
     fi
-  elif [ "$file" = requirements.txt ] && [ -n "${LRQAT_TORCH:-}" ]; then
-    # shellcheck disable=SC2086  # may hold options of pip beside the requirement
-    "${install[@]}" $LRQAT_TORCH
   else
-    "${install[@]}" -r "$file"
+    local what=(-r "$file")
+    # shellcheck disable=SC2206  # may hold options of pip beside the requirement
+    [ "$file" != requirements.txt ] || [ -z "${LRQAT_TORCH:-}" ] || what=($LRQAT_TORCH)
+    "${install[@]}" "${what[@]}" || { say "pip could not install ${what[*]} (see above); the next call tries again"; exit 1; }
   fi
   cp "$file" "$stamp"
 }

@@ -119,6 +119,16 @@ def refused_by_sudo_the_packages_are_named(folder):
     assert not pip(lines), lines
 
 
+def a_failed_download_is_tried_again(folder):
+    clone = machine(folder)
+    works = (clone / ".venv" / "bin" / "python").read_text()
+    script(clone / ".venv" / "bin" / "python", works.replace("PIP ${@:7}\" >&2", "no network\" >&2; exit 1"))
+    lines = setup(clone, expect=1)
+    assert lines[-2] == "no network" and "requirements.txt" in lines[-1] and "tries again" in lines[-1], lines
+    script(clone / ".venv" / "bin" / "python", works)
+    assert pip(setup(clone)) == ["-r requirements.txt"]
+
+
 def pins_are_complete(_):
     """Every line of the files is a pin, and no package is in two of the CUDA files."""
     names = []
@@ -132,6 +142,6 @@ def pins_are_complete(_):
 if __name__ == "__main__":
     on_gpu_machine = os.path.exists("/dev/nvidia0")  # there the machines without one cannot be played
     anywhere = [gpu_needs_everything, the_wheel_can_be_chosen, old_python_is_named, without_sudo_the_packages_are_named,
-                refused_by_sudo_the_packages_are_named, pins_are_complete]
+                refused_by_sudo_the_packages_are_named, a_failed_download_is_tried_again, pins_are_complete]
     main(anywhere if on_gpu_machine else [*anywhere, cpu_wheel_needs_nothing_of_nvidia, cuda_wheel_needs_the_runtime,
                                           gpu_with_the_cpu_wheel_is_told])
