@@ -25,15 +25,14 @@ for step in "${steps[@]}"; do
   case "$step" in build|demo|test) ;; *) echo "--only $step: known are build, demo, test" >&2; exit 2 ;; esac
 done
 
-# Runs a command where no CUDA folder of the system can be seen: an empty folder is mounted over each, in a mount
+# Runs a command where no CUDA folder of the system can be seen: an empty file system is mounted over each, in a mount
 # namespace of its own.
 without_cuda() {
   local namespace=(unshare -m)
   [ "$(id -u)" = 0 ] || namespace=(unshare -rm)
   "${namespace[@]}" bash -c '
-    empty=$(mktemp -d)
     for folder in /usr/local/cuda* /opt/cuda /usr/lib/cuda; do
-      [ ! -d "$folder" ] || [ -L "$folder" ] || mount --bind "$empty" "$folder" || exit 1
+      [ ! -d "$folder" ] || [ -L "$folder" ] || mount -t tmpfs none "$folder" || exit 1
     done
     exec "$@"' without_cuda "$@"
 }

@@ -129,6 +129,42 @@ def a_failed_download_is_tried_again(folder):
     assert pip(setup(clone)) == ["-r requirements.txt"]
 
 
+def failed_wheel_check_names_the_step(folder):
+    """tools/check_wheels.sh in a clone whose Makefile plays the project: what it says of a step that fails."""
+    clone = folder / "clone"
+    (clone / "tools").mkdir(parents=True)
+    shutil.copy(ROOT / "tools" / "check_wheels.sh", clone / "tools")
+    (clone / "Makefile").write_text("""setup:
+	mkdir -p .venv/lib/python3/site-packages/torch/lib build
+	echo "__version__ = '2.13.0'" > .venv/lib/python3/site-packages/torch/version.py
+	test $(LRQAT_TORCH) != torch===2.13.0 || touch .venv/lib/python3/site-packages/torch/lib/libtorch_cuda.so
+build:
+	cp /bin/true build/lrqat
+demo: build
+	test -n "$(LET_DEMO_PASS)"
+test: demo
+.PHONY: setup build demo test
+""")
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.invalid"]
+    for command in ["init", "-q"], ["add", "."], ["commit", "-q", "-m", "test"]:
+        subprocess.run([*git, *command], cwd=clone, check=True)
+
+    def check(*arguments, expect, **environment):
+        result = subprocess.run(["tools/check_wheels.sh", *arguments], cwd=clone, capture_output=True, text=True,
+                                env={**os.environ, "TMPDIR": str(folder), **environment})
+        assert result.returncode == expect, (result.returncode, result.stdout, result.stderr)
+        assert {path.name for path in folder.iterdir()} == {"clone"}, "its clones are removed"
+        return (result.stdout + result.stderr) if expect == 2 else result.stdout.splitlines()
+
+    assert check("--only", "build,test", expect=1)[-2:] == [
+        "cpu wheel: FAILED at make test (exit code 2)", "cuda wheel: FAILED at make test (exit code 2)"]
+    assert check(expect=0, LET_DEMO_PASS="1")[-2:] == ["cpu wheel: demo test: passed", "cuda wheel: demo test: passed"]
+    lines = check("--wheel", "cpu", "--only", "build", expect=1, LRQAT_TORCH_CPU="torch===2.13.0")
+    assert lines[-1] == "cpu wheel: FAILED at make setup (exit code 1)", "the CUDA wheel in the CPU wheel's place"
+    assert "known are build, demo, test" in check("--only", "all", expect=2)
+    assert "usage" in check("--wheel", "rocm", expect=2)
+
+
 def pins_are_complete(_):
     """Every line of the files is a pin, and no package is in two of the CUDA files."""
     names = []
@@ -142,6 +178,7 @@ def pins_are_complete(_):
 if __name__ == "__main__":
     on_gpu_machine = os.path.exists("/dev/nvidia0")  # there the machines without one cannot be played
     anywhere = [gpu_needs_everything, the_wheel_can_be_chosen, old_python_is_named, without_sudo_the_packages_are_named,
-                refused_by_sudo_the_packages_are_named, a_failed_download_is_tried_again, pins_are_complete]
+                refused_by_sudo_the_packages_are_named, a_failed_download_is_tried_again,
+                failed_wheel_check_names_the_step, pins_are_complete]
     main(anywhere if on_gpu_machine else [*anywhere, cpu_wheel_needs_nothing_of_nvidia, cuda_wheel_needs_the_runtime,
                                           gpu_with_the_cpu_wheel_is_told])
