@@ -50,7 +50,8 @@ Json text_part(const Json& config, const fs::path& folder, const std::string& wh
   }
   Json text = config["text_config"];
   if (!is_set(text, "model_type")) text["model_type"] = model_type == "gemma3" ? "gemma3_text" : "mistral";
-  for (const auto& [key, value] : text_defaults(json_get<std::string>(text, "model_type", where)).items()) {
+  const auto text_type = json_get<std::string>(text, "model_type", where);
+  for (const auto& [key, value] : text_defaults(text_type).items()) {
     if (!text.contains(key)) text[key] = value;
   }
   for (const ModelFamily& family : model_families()) {
