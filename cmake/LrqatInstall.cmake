@@ -11,8 +11,10 @@ set_target_properties(lrqat_all PROPERTIES EXPORT_NAME lrqat)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/lrqat)
 install(TARGETS ${library_targets} lrqat_all EXPORT lrqatTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-# The program must find torch's libraries where they were at build time.
-set_target_properties(lrqat PROPERTIES INSTALL_RPATH "${LRQAT_TORCH_ROOT}/lib;${LRQAT_TORCH_ROOT}/../torch.libs")
+# The program must find torch's libraries where they were at build time. The path is final when it is linked: CMake would
+# fill up a shorter one with empty entries, for which the loader takes the working directory.
+set_target_properties(lrqat PROPERTIES INSTALL_RPATH "${LRQAT_TORCH_ROOT}/lib;${LRQAT_TORCH_ROOT}/../torch.libs"
+                                       BUILD_WITH_INSTALL_RPATH ON)
 install(TARGETS lrqat RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/lrqat" DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
         FILES_MATCHING PATTERN "*.h" PATTERN "cli" EXCLUDE)

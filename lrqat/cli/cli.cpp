@@ -13,6 +13,7 @@
 #include "lrqat/cli/flags.h"
 #include "lrqat/cli/mapped_file_guard.h"
 #include "lrqat/cli/progress_bar.h"
+#include "lrqat/cli/run.h"
 #include "lrqat/cli/standard_output.h"
 #include "lrqat/cli/usage.h"
 #include "lrqat/model/device.h"

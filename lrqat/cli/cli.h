@@ -50,7 +50,4 @@ Action declare_export(CLI::App& command);
 Action declare_inspect(CLI::App& command);
 Action declare_plan(CLI::App& command);
 
-// Runs the program; returns the exit code (0 done, 1 failed, 2 wrong usage).
-int run(int argc, char** argv);
-
 }  // namespace lrqat::cli

@@ -4,6 +4,7 @@ configures and builds examples/ against it, runs them, and runs the installed pr
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,9 @@ def install():
     expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lrqat").rglob("*.h") if path.parent.name != "cli"}
     assert headers == expected, f"headers that are missing or too many: {headers ^ expected}"
     assert run(PREFIX / "bin" / "lrqat", "--version").startswith("lrqat ")
+    for program in (BUILD / "lrqat", PREFIX / "bin" / "lrqat"):
+        paths = re.findall(r"R(?:UN)?PATH.*\[(.*)\]", run("readelf", "-d", program))
+        assert paths and all(path.startswith("/") for path in paths[0].split(":")), f"{program} looks for libraries in {paths}"
 
 
 def build_examples():
