@@ -1,8 +1,23 @@
-# lrqat_library(NAME LEVEL n [TORCH] [DEPENDS lower libraries…] [LINK third-party targets…])
+# lrqat_precompiled(NAME [LINK targets…] [OPTIONS compile options…] [HEADERS headers…]): one precompiled header, torch's and
+# those given, for all targets that take it by target_precompile_headers(… REUSE_FROM NAME) and have the same options.
+function(lrqat_precompiled name)
+  cmake_parse_arguments(ARG "" "" "LINK;OPTIONS;HEADERS" ${ARGN})
+  file(WRITE "${PROJECT_BINARY_DIR}/${name}.cpp" "")
+  add_library(${name} OBJECT "${PROJECT_BINARY_DIR}/${name}.cpp")
+  target_link_libraries(${name} PUBLIC TorchWheel::torch ${ARG_LINK})
+  target_compile_options(${name} PRIVATE ${LRQAT_WARNINGS} ${ARG_OPTIONS})
+  target_precompile_headers(${name} PRIVATE <ATen/ATen.h> <torch/csrc/autograd/custom_function.h>
+                            <torch/csrc/autograd/autograd.h> <string> <vector> <memory> ${ARG_HEADERS})
+endfunction()
+
+# lrqat_library(NAME LEVEL n [TORCH] [PRECOMPILED target] [OPTIONS …] [DEPENDS lower libraries…] [LINK third-party targets…])
 # One static library a folder of lrqat/, made of all its *.cpp files. DEPENDS may name only folders that the
 # levels allow; tests/levels checks the #include lines against the same rule.
 function(lrqat_library name)
-  cmake_parse_arguments(ARG "TORCH" "LEVEL" "DEPENDS;LINK" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH" "LEVEL;PRECOMPILED" "OPTIONS;DEPENDS;LINK" ${ARGN})
+  if(NOT ARG_PRECOMPILED)
+    set(ARG_PRECOMPILED lrqat_torch_pch)
+  endif()
   file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/lrqat/${name}/*.cpp")
   set(target lrqat_${name})
   if(NOT sources)
@@ -23,17 +38,17 @@ function(lrqat_library name)
   if(ARG_TORCH)
     target_link_libraries(${target} ${scope} TorchWheel::torch)
     if(sources)
-      target_precompile_headers(${target} REUSE_FROM lrqat_torch_pch)
+      target_precompile_headers(${target} REUSE_FROM ${ARG_PRECOMPILED})
     endif()
   endif()
   if(sources)
-    target_compile_options(${target} PRIVATE ${LRQAT_WARNINGS})
+    target_compile_options(${target} PRIVATE ${LRQAT_WARNINGS} ${ARG_OPTIONS})
   endif()
   set_property(GLOBAL APPEND PROPERTY LRQAT_TARGETS ${target})
 endfunction()
 
 # lrqat_test(NAME folder LABEL label [TORCH] LINK libraries…): tests/<folder>/*_test.cpp as one executable, every
-# test registered with ctest under `label`.
+# suite in it registered with ctest under `label`.
 function(lrqat_test folder)
   cmake_parse_arguments(ARG "TORCH" "LABEL" "LINK" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/${folder}/*.cpp")
@@ -46,15 +61,20 @@ function(lrqat_test folder)
   target_link_libraries(${target} PRIVATE ${ARG_LINK} GTest::gtest_main)
   target_compile_definitions(${target} PRIVATE LRQAT_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data"
                              LRQAT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-  target_compile_options(${target} PRIVATE ${LRQAT_WARNINGS})
+  target_compile_options(${target} PRIVATE ${LRQAT_WARNINGS} ${LRQAT_LIGHT})
   if(ARG_TORCH)
     # -fPIC as the precompiled header has it; executables' own -fPIE would make the compiler ignore that header
     set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
     target_compile_options(${target} PRIVATE -fPIC)
-    target_precompile_headers(${target} REUSE_FROM lrqat_torch_pch)
+    target_precompile_headers(${target} REUSE_FROM lrqat_tests_pch)
   endif()
+  set(file "${CMAKE_CURRENT_BINARY_DIR}/${target}_suites.cmake")
   # Threads that wait must sleep: ctest -j runs more threads than there are cores, and spinning starves the others.
-  gtest_discover_tests(${target} TEST_PREFIX "${folder}." PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT 600
-                       ENVIRONMENT "OMP_WAIT_POLICY=passive"
-                       DISCOVERY_TIMEOUT 60)
+  set(properties "LABELS ${ARG_LABEL} TIMEOUT 600 ENVIRONMENT OMP_WAIT_POLICY=passive")
+  add_custom_command(TARGET ${target} POST_BUILD BYPRODUCTS "${file}" VERBATIM
+                     COMMAND ${CMAKE_COMMAND} "-DEXECUTABLE=$<TARGET_FILE:${target}>" "-DPREFIX=${folder}"
+                             "-DPROPERTIES=${properties}" "-DFILE=${file}" -P "${PROJECT_SOURCE_DIR}/cmake/WriteSuites.cmake")
+  file(WRITE "${file}.in" "if(EXISTS \"${file}\")\n  include(\"${file}\")\nelse()\n"
+                          "  add_test(${target}_NOT_BUILT ${target}_NOT_BUILT)\nendif()\n")
+  set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES "${file}.in")
 endfunction()

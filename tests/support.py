@@ -1,5 +1,6 @@
 """What the Python tests share: the binary, a tiny model with a tokenizer, texts, and the program's frame."""
 
+import functools
 import json
 import os
 import shutil
@@ -14,12 +15,46 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = Path(os.environ.get("LRQAT_BUILD", ROOT / "build"))
 LRQAT = BUILD / "lrqat"
+SERVER = BUILD / "tests" / "lrqat_server"
+
+
+class Server:
+    """tests/lrqat_server.cpp: runs commands in processes that need not load LibTorch anew."""
+
+    def __init__(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.process = subprocess.Popen([SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(self, arguments, stdin=""):
+        files = {name: Path(self.folder.name) / name for name in ("stdin", "stdout", "stderr")}
+        files["stdin"].write_text(stdin)
+        self.process.stdin.write(json.dumps({"arguments": ["lrqat", *arguments],
+                                             **{name: str(path) for name, path in files.items()}}) + "\n")
+        self.process.stdin.flush()
+        code = int(self.process.stdout.readline())
+        return subprocess.CompletedProcess(arguments, code, files["stdout"].read_text(errors="replace"),
+                                           files["stderr"].read_text(errors="replace"))
+
+
+@functools.cache
+def server():
+    """None where it is not there or older than the program, of which alone a new one was built."""
+    current = SERVER.exists() and SERVER.stat().st_mtime_ns >= LRQAT.stat().st_mtime_ns
+    return Server() if current else None
+
+
+def run_lrqat(arguments, stdin=None, environment=None):
+    """Runs the program as subprocess.run does. The server stands in the folder where the tests began, with their environment."""
+    arguments = [str(argument) for argument in arguments]
+    if environment is None and server() is not None:
+        return server().run(arguments, stdin or "")
+    return subprocess.run([LRQAT, *arguments], input=stdin, capture_output=True, text=True, errors="replace",
+                          env={**os.environ, **(environment or {})})
 
 
 def lrqat(*arguments, expect=0, stdin=None, environment=None):
     """Runs the program; returns (stdout, stderr). Fails where the exit code is another."""
-    result = subprocess.run([LRQAT, *map(str, arguments)], input=stdin, capture_output=True, text=True,
-                            env={**os.environ, **(environment or {})})
+    result = run_lrqat(arguments, stdin, environment)
     assert result.returncode == expect, (
         f"lrqat {' '.join(map(str, arguments))}: exit code {result.returncode}, expected {expect}\n{result.stderr}")
     return result.stdout, result.stderr

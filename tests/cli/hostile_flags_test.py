@@ -4,9 +4,8 @@ what is allowed; and whatever is wrong, texts of libraries, long numbers and lon
 import json
 import re
 import shutil
-import subprocess
 
-from tests.support import LRQAT, main, text_file, tiny_model
+from tests.support import main, run_lrqat, text_file, tiny_model
 
 LONG = "x" * 100_000
 DIGITS = "9" * 309
@@ -14,10 +13,9 @@ RAW = [r"std::", r"json\.exception", r"Exception raised from", r"frame #\d", r"_
        r"[0-9]{100}", r"x{300}", "\x1b"]
 
 
-def refused(*arguments, codes=(2,), stdin=None, timeout=120):
+def refused(*arguments, codes=(2,)):
     """What the program says; it must refuse, shortly and in words of its own."""
-    result = subprocess.run([LRQAT, *map(str, arguments)], input=stdin, capture_output=True, text=True, errors="replace",
-                            timeout=timeout)
+    result = run_lrqat(arguments)
     shown = " ".join(str(argument)[:60] for argument in arguments)
     assert result.returncode in codes, (shown, result.returncode, result.stderr[-400:])
     said = result.stderr
@@ -136,7 +134,7 @@ def damaged_models_are_told_in_our_words(folder):
                 shutil.rmtree(broken)
             shutil.copytree(folder / "tiny", broken)
             (broken / "config.json").write_text(json.dumps({**config, key: value}))
-            result = subprocess.run([LRQAT, "inspect", broken], capture_output=True, text=True, timeout=60)
+            result = run_lrqat(["inspect", broken])
             if result.returncode == 0:
                 continue  # a key that does not matter
             assert result.returncode == 1 and len(result.stderr) < 4500, (key, str(value)[:40], result.stderr[:300])

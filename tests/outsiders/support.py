@@ -9,9 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import tests.support
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("LRQAT_BUILD", ROOT / "build"))
 SKIPPED = 77
+# By hand and before a release (CONTRIBUTING.md): the checks that take long at their full size.
+THOROUGH = os.environ.get("LRQAT_THOROUGH") == "1"
 # Threads that wait must sleep: with other tests beside them they would starve each other.
 ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive"}
 
@@ -51,27 +55,21 @@ def smollm2():
 
 def lrqat(*arguments):
     """Runs the program with --json; the document that it prints."""
-    command = [str(BUILD / "lrqat"), *map(str, arguments), "--json"]
-    result = subprocess.run(command, text=True, capture_output=True, env=ENVIRONMENT)
-    assert result.returncode == 0, f"{' '.join(command)}\nended with {result.returncode}\n{result.stderr}"
-    return json.loads(result.stdout)
+    return tests.support.lrqat_json(*arguments)
 
 
 def lrqat_error(*arguments):
     """Runs the program, which must refuse; what it says."""
-    command = [str(BUILD / "lrqat"), *map(str, arguments)]
-    result = subprocess.run(command, text=True, capture_output=True, env=ENVIRONMENT)
-    assert result.returncode in (1, 2), f"{' '.join(command)}\nended with {result.returncode}\n{result.stderr}"
+    result = tests.support.run_lrqat(arguments)
+    assert result.returncode in (1, 2), f"{arguments}\nended with {result.returncode}\n{result.stderr}"
     return result.stderr
 
 
 def tokenize(path, texts, special=False):
     """Ids of every text by a tokenizer's file or folder or a GGUF model; `special`: with what is put around a text."""
-    command = [str(BUILD / "lrqat"), "tokenize", "--tokenizer", str(path), "--json"] + ["--no-special"] * (not special)
+    command = ["tokenize", "--tokenizer", path, "--json"] + ["--no-special"] * (not special)
     lines = "".join(json.dumps(text) + "\n" for text in texts)
-    result = subprocess.run(command, input=lines, text=True, capture_output=True, env=ENVIRONMENT)
-    assert result.returncode == 0, f"{' '.join(command)}\nended with {result.returncode}\n{result.stderr}"
-    return [json.loads(line) for line in result.stdout.splitlines()]
+    return [json.loads(line) for line in tests.support.lrqat(*command, stdin=lines)[0].splitlines()]
 
 
 def gtest(executable, test, **environment):
