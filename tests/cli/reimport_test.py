@@ -27,20 +27,21 @@ def flags(grid):
 
 
 def converted(folder, model, text, grid, method="rtn", *options):
+    """The model after a run of no steps, and the checksum of its integers and scales."""
     for name in ("run", "back"):
         shutil.rmtree(folder / name, ignore_errors=True)
     lrqat_json("train", "--model", model, "--data", text, "--method", method, "--steps", 0, "--sequence-length", 64,
                "--batch-size", 2, *flags(grid), *options, "--out", folder / "run")
-    lrqat_json("convert", "--run", folder / "run", "--out", folder / "back")
-    return folder / "back"
+    return folder / "back", lrqat_json("convert", "--run", folder / "run", "--out", folder / "back")["sha256"]
 
 
 def original(folder, grid):
     model, text = tiny_model(folder), text_file(folder)
     kept = folder / "original"
     shutil.rmtree(kept, ignore_errors=True)
-    shutil.move(converted(folder, model, text, grid), kept)
-    return kept, text
+    back, integers = converted(folder, model, text, grid)
+    shutil.move(back, kept)
+    return kept, text, integers
 
 
 def expect_same(a, b, what):
@@ -50,22 +51,24 @@ def expect_same(a, b, what):
 
 def every_format_starts_from_its_integers(folder):
     for name, (grid, files) in GRIDS.items():
-        model, text = original(folder, grid)
+        model, text, integers = original(folder, grid)
         for i, (kind, options) in enumerate([("converted", ()), *files]):
             out = model if kind == "converted" else folder / f"out-{i}"
             if kind != "converted":
                 shutil.rmtree(out, ignore_errors=True) if out.is_dir() else out.unlink(missing_ok=True)
                 lrqat_json("export", "--model", model, "--format", kind, "--out", out, *options,
                            *(["--rest-type", "keep"] if kind == "gguf" else []))
-            back = converted(folder, out, text, grid, "lr-qat", "--init", "stored")
-            expect_same(model, back, (name, kind, options))
-            if kind != "gguf":  # blocks say nothing of the channels that share a scale
-                assert lrqat_json("inspect", model)["sha256"] == lrqat_json("inspect", back)["sha256"], (name, kind)
+            back, found = converted(folder, out, text, grid, "lr-qat", "--init", "stored")
+            if kind == "gguf":  # blocks say nothing of the channels that share a scale
+                expect_same(model, back, (name, kind, options))
+            else:
+                assert found == integers, (name, kind)
+        expect_same(model, back, name)  # of the last: the rest of the model as well
 
 
 def every_method_starts_from_them(folder):
     for grid in ((4, "group:32", "true"), (4, "group:32", "false")):
-        model, text = original(folder, grid)
+        model, text, integers = original(folder, grid)
         out = folder / "ct"
         shutil.rmtree(out, ignore_errors=True)
         lrqat_json("export", "--model", model, "--format", "compressed-tensors", "--out", out)
@@ -73,15 +76,15 @@ def every_method_starts_from_them(folder):
             if method == "l4q" and grid[2] == "false":
                 continue  # its offset is a float
             for options in variants:
-                expect_same(model, converted(folder, out, text, grid, method, *options), (method, options, grid))
+                assert converted(folder, out, text, grid, method, *options)[1] == integers, (method, options, grid)
 
 
 # The control: with scales found anew another model comes out.
 def other_scales_are_another_model(folder):
     grid = (4, "group:32", "true")
-    model, text = original(folder, grid)
-    back = converted(folder, model, text, grid, "rtn", "--range", "minmax", "--init", "range")
-    assert not lrqat_json("inspect", "--compare", model, back)["equal"]
+    model, text, integers = original(folder, grid)
+    back, found = converted(folder, model, text, grid, "rtn", "--range", "minmax", "--init", "range")
+    assert found != integers and not lrqat_json("inspect", "--compare", model, back)["equal"]
     said = lrqat("train", "--model", model, "--method", "rtn", "--steps", 0, "--bits", 4, "--granularity", "group:16",
                  "--out", folder / "run16", "--init", "stored")  # finer groups hold the same values
     assert said is not None
@@ -96,16 +99,16 @@ def scales_that_are_not_float16(folder):
     grid = (4, "group:32", "true")
     model, text = tiny_model(folder), text_file(folder)
     kept = folder / "kept"
-    shutil.move(converted(folder, model, text, grid, "rtn", "--scale-type", "float32"), kept)
+    shutil.move(converted(folder, model, text, grid, "rtn", "--scale-type", "float32")[0], kept)
     _, error = lrqat("train", "--model", kept, "--data", text, "--method", "lr-qat", "--steps", 0, *flags(grid), "--out",
                      folder / "no", expect=1)
     assert "--scale-type" in error and "--init range" in error, error
-    expect_same(kept, converted(folder, kept, text, grid, "lr-qat", "--scale-type", "float32"), "float32 scales")
+    expect_same(kept, converted(folder, kept, text, grid, "lr-qat", "--scale-type", "float32")[0], "float32 scales")
 
 
 # Blocks of other programs' making: negative scales, offsets. Peeled as integers for other formats as well.
 def gguf_models_are_models_of_integers(folder):
-    model, text = original(folder, (4, "group:32", "true"))
+    model, _, _ = original(folder, (4, "group:32", "true"))
     lrqat_json("export", "--model", model, "--format", "gguf", "--out", folder / "m.gguf", "--rest-type", "keep")
     lrqat_json("export", "--model", folder / "m.gguf", "--format", "gptq", "--out", folder / "gptq")
     expect_same(model, folder / "gptq", "gguf to gptq")
@@ -117,7 +120,7 @@ def gguf_models_are_models_of_integers(folder):
 
 def training_goes_on(folder):
     grid = (4, "group:32", "true")
-    model, text = original(folder, grid)
+    model, text, _ = original(folder, grid)
     lrqat_json("export", "--model", model, "--format", "gguf", "--out", folder / "m.gguf", "--rest-type", "keep")
     before = lrqat_json("perplexity", "--model", model, "--data", text, "--context", 64, "--max-windows", 8)["nll"]
     result = lrqat_json("train", "--model", folder / "m.gguf", "--data", text, *flags(grid), "--steps", 20, "--batch-size", 4,

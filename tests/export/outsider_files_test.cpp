@@ -1,7 +1,8 @@
 // Log-probabilities of a model of ours, and the gradient of the mean loss with respect to the embeddings, for
-// other programs to compare with: tests/outsiders/llama_cpp_test.py names the model (LRQAT_OUTSIDER_MODEL),
-// the token ids (LRQAT_OUTSIDER_IDS, "1,2,3") and the folder for the answer (LRQAT_WRITE_OUTSIDER_FILES).
-// Without them a small model is taken, so that the test checks itself everywhere.
+// other programs to compare with: tests/outsiders/llama_cpp_test.py names the models (LRQAT_OUTSIDER_MODEL,
+// one a line), the token ids (LRQAT_OUTSIDER_IDS, "1,2,3") and the folder for the answers
+// (LRQAT_WRITE_OUTSIDER_FILES): log_probabilities.safetensors, of further models log_probabilities-1 and so
+// on. Without them a small model is taken, so that the test checks itself everywhere.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -45,26 +46,34 @@ void write(formats::SafetensorsWriter& writer, const std::string& name, const at
   writer.write(name, {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()});
 }
 
-TEST(OutsiderFiles, LogProbabilities) {
-  const at::NoGradGuard no_grad;
-  const model::testing::TemporaryFolder temporary;
-  const fs::path path =
-      environment("LRQAT_OUTSIDER_MODEL", fs::path(LRQAT_TEST_DATA) / "formats" / "tiny_llama.gguf");
-  const fs::path out = environment("LRQAT_WRITE_OUTSIDER_FILES", temporary.path());
+void write_answer(const fs::path& path, const at::Tensor& ids, const fs::path& out) {
   const auto model = model::open_model(path);
-  const at::Tensor ids = parse_ids(environment("LRQAT_OUTSIDER_IDS", "1,5,3,4"));
   const at::Tensor logits = model.decoder->logits(model.decoder->forward(ids)).squeeze(0);
   const at::Tensor log_probabilities = logits.log_softmax(-1).contiguous();
   EXPECT_LT(model::testing::max_difference(log_probabilities.exp().sum(-1), at::ones(ids.size(1))), 1e-4);
   const at::Tensor gradient = embedding_gradient(*model.decoder, ids);
   EXPECT_GT(gradient.abs().max().item<float>(), 0);
   formats::SafetensorsWriter writer(
-      out / "log_probabilities.safetensors",
-      {{"log_probabilities", formats::DType::F32, log_probabilities.sizes().vec()},
-       {"embedding_gradient", formats::DType::F32, gradient.sizes().vec()}});
+      out, {{"log_probabilities", formats::DType::F32, log_probabilities.sizes().vec()},
+            {"embedding_gradient", formats::DType::F32, gradient.sizes().vec()}});
   write(writer, "log_probabilities", log_probabilities);
   write(writer, "embedding_gradient", gradient);
   writer.finish();
+}
+
+TEST(OutsiderFiles, LogProbabilities) {
+  const at::NoGradGuard no_grad;
+  const model::testing::TemporaryFolder temporary;
+  std::istringstream models(
+      environment("LRQAT_OUTSIDER_MODEL", fs::path(LRQAT_TEST_DATA) / "formats" / "tiny_llama.gguf"));
+  const fs::path out = environment("LRQAT_WRITE_OUTSIDER_FILES", temporary.path());
+  const at::Tensor ids = parse_ids(environment("LRQAT_OUTSIDER_IDS", "1,5,3,4"));
+  int count = 0;
+  for (std::string model; std::getline(models, model); ++count) {
+    SCOPED_TRACE(model);
+    const std::string number = count > 0 ? concat("-", count) : "";
+    write_answer(model, ids, out / concat("log_probabilities", number, ".safetensors"));
+  }
 }
 
 }  // namespace

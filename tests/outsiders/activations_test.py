@@ -75,15 +75,15 @@ def check(activation_bits, kv_bits):
             model = tiny_model(folder)
             made = support.converted(model, folder, "--activation-bits", activation_bits, "--kv-bits", kv_bits)
             book = (ROOT / "data" / "novels.txt").read_text()
-            ours, rows = [], []
-            for i in range(TEXTS):
+            texts = [book[1000 * i:1000 * i + 40] for i in range(TEXTS)]
+            rows = [tokens[:CONTEXT] for tokens in support.tokenize(made, texts)]
+            ours = []
+            for content in texts:
                 text = folder / "text.txt"
-                text.write_text(book[1000 * i:1000 * i + 40])
+                text.write_text(content)
                 measured = lrqat("perplexity", "--model", made, "--data", text, "--context", CONTEXT, "--max-windows", 1)
                 assert measured["tokens"] == CONTEXT - 1, measured
                 ours.append(measured["nll"])
-                rows.append(lrqat("generate", "--model", made, "--prompt", text.read_text(), "--max-tokens",
-                                  1)["prompt_tokens"][:CONTEXT])
             config, values, _ = converted_folder.read(made)
             theirs = their_model(config, values)
             ours, rows = torch.tensor(ours, dtype=torch.float64), torch.tensor(rows)

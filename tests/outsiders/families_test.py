@@ -113,11 +113,13 @@ def theirs(model):
     return log_probabilities.detach().numpy(), embedded.grad[0].numpy()
 
 
-def ours(model, folder):
-    support.gtest("export_tests", "OutsiderFiles.LogProbabilities", LRQAT_OUTSIDER_MODEL=model,
+def ours(models, folder):
+    """Of each model, all in one start of the program."""
+    support.gtest("export_tests", "OutsiderFiles.LogProbabilities", LRQAT_OUTSIDER_MODEL="\n".join(map(str, models)),
                   LRQAT_OUTSIDER_IDS=",".join(map(str, IDS)), LRQAT_WRITE_OUTSIDER_FILES=folder)
-    found = safetensors_numpy.load_file(folder / "log_probabilities.safetensors")
-    return found["log_probabilities"], found["embedding_gradient"]
+    files = [safetensors_numpy.load_file(folder / f"log_probabilities{f'-{i}' if i else ''}.safetensors")
+             for i in range(len(models))]
+    return [(found["log_probabilities"], found["embedding_gradient"]) for found in files]
 
 
 def differences(found, expected):
@@ -125,23 +127,21 @@ def differences(found, expected):
             float(np.abs(found[1] - expected[1]).max() / np.abs(expected[1]).max()))
 
 
-def forward_and_gradient(work, name):
-    model_type, settings, control = CASES[name]
-    folder = work / "model"
-    shutil.rmtree(folder, ignore_errors=True)
-    expected = theirs(save(folder, model_type, settings))
-    found = differences(ours(folder, work), expected)
-    assert max(found) < TOLERANCE, (name, found)
-    config = json.loads((folder / "config.json").read_text())
-    config.update(control)
-    (folder / "config.json").write_text(json.dumps(config))
-    changed = differences(ours(folder, work), expected)
-    assert min(changed) > 10 * TOLERANCE, f"{name}: with {control} the differences are only {changed}"
-    return found
-
-
 def every_case(work):
-    largest = np.max([forward_and_gradient(work, name) for name in CASES], axis=0)
+    expected, models, controls = [], [], []
+    for i, (model_type, settings, control) in enumerate(CASES.values()):
+        models.append(work / f"model-{i}")
+        expected.append(theirs(save(models[-1], model_type, settings)))
+        controls.append(shutil.copytree(models[-1], work / f"control-{i}"))
+        config = json.loads((controls[-1] / "config.json").read_text())
+        (controls[-1] / "config.json").write_text(json.dumps({**config, **control}))
+    answers = ours(models + controls, work)
+    found = [differences(*pair) for pair in zip(answers, expected)]
+    changed = [differences(*pair) for pair in zip(answers[len(models):], expected)]
+    for name, right, wrong in zip(CASES, found, changed):
+        assert max(right) < TOLERANCE, (name, right)
+        assert min(wrong) > 10 * TOLERANCE, f"{name}: with {CASES[name][2]} the differences are only {wrong}"
+    largest = np.max(found, axis=0)
     return f"{len(CASES)} models, log-probabilities within {largest[0]:.1e}, gradients within {largest[1]:.1e}"
 
 
@@ -178,8 +178,8 @@ ROWS = {
 FORMATS = ("gguf", "compressed-tensors", "gptq", "gptq-v2", "awq", "hf")
 
 
-def cell(work, row, name, model, expected):
-    """One export, opened again by us, hf and compressed-tensors also by transformers; "no" where it is refused."""
+def export(row, name, model):
+    """One export, compared with its model; None where it is refused."""
     out = model.parent / f"out-{name}"
     command = ("export", "--model", model, "--format", name, "--out", out, *(("--rest-type", "keep") if name == "gguf" else ()))
     try:
@@ -187,18 +187,25 @@ def cell(work, row, name, model, expected):
     except AssertionError:
         said = support.lrqat_error(*command)
         assert "GGUF" in said and "hold this model" in said and not out.exists(), (row, name, said)
-        return "no"
+        return None
     assert report["bit_exact_tensors"] == report["tensors"], report
     compared = support.lrqat("inspect", "--compare", model, out)
     assert compared["equal"], (row, name, compared["differing"][:3])
-    if not (name == "gguf" and row.startswith("mistral")):  # llama.cpp's files have no sliding window there
-        found = differences(ours(out, work), expected)
+    return out
+
+
+def open_again(work, row, model, outs):
+    """The exports {format: folder or None} as models of ours, hf and compressed-tensors also of transformers."""
+    # llama.cpp's files have no sliding window there
+    opened = {name: out for name, out in outs.items() if out and not (name == "gguf" and row.startswith("mistral"))}
+    expected, *answers = ours([model, *opened.values()], work)
+    for name, answer in zip(opened, answers):
+        found = differences(answer, expected)
         assert max(found) < TOLERANCE, (row, name, found)
-    if name in ("hf", "compressed-tensors"):
-        loaded = transformers.AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
+    for name in ("hf", "compressed-tensors"):
+        loaded = transformers.AutoModelForCausalLM.from_pretrained(outs[name], dtype=torch.float32).eval()
         found = differences(theirs(loaded), expected)
         assert max(found) < TOLERANCE, (row, name, found)
-    return "yes"
 
 
 def documented_matrix():
@@ -214,8 +221,9 @@ def exports(work):
         folder = work / f"row-{i}"
         save(folder / "float", case[0], {**case[1], "num_attention_heads": 4, "num_key_value_heads": 2})
         model = support.converted(folder / "float", folder, "--bits", 4, "--granularity", "group:32")
-        expected = ours(model, work)
-        table.append(f"| {row} | " + " | ".join(cell(work, row, name, model, expected) for name in FORMATS) + " |")
+        outs = {name: export(row, name, model) for name in FORMATS}
+        open_again(work, row, model, outs)
+        table.append(f"| {row} | " + " | ".join("yes" if outs[name] else "no" for name in FORMATS) + " |")
         shutil.rmtree(folder)
     assert documented_matrix() == table, "docs/formats.md has another matrix; the one found:\n" + "\n".join(table)
     return f"{len(ROWS)} rows"

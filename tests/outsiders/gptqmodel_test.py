@@ -3,11 +3,14 @@
 (requirements-gptqmodel.txt)."""
 
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 import support
+
+os.environ["TORCHDYNAMO_DISABLE"] = "1"  # gptqmodel compiles each linear with the C++ compiler: minutes for the same numbers
 
 sys.path.append(str(support.ROOT / ".venv" / "gptqmodel"))
 np, torch, transformers, safetensors_numpy = support.require("numpy", "torch", "transformers", "safetensors.numpy")
