@@ -34,27 +34,26 @@ std::string verdict(const eval::DivergenceResult& result) {
   return result.log_ratio.mean > 0 ? "B has a higher perplexity than A" : "B has a lower perplexity than A";
 }
 
-Json describe(const eval::DivergenceResult& result) {
+Json describe(const eval::DivergenceResult& result, const data::EvaluationText& text) {
   const double ratio = std::exp(result.log_ratio.mean);
-  return {{"perplexity", {{"a", result.reference.perplexity}, {"b", result.model.perplexity}}},
-          {"perplexity_ratio", ratio},
-          {"perplexity_ratio_stderr", ratio * result.log_ratio.error()},
-          {"log_perplexity_ratio", result.log_ratio.mean},
-          {"log_perplexity_ratio_stderr", result.log_ratio.error()},
-          {"kl", result.kl.mean},
-          {"kl_stderr", result.kl.error()},
-          {"kl_median", result.median_kl},
-          {"kl_99", result.kl_99},
-          {"kl_max", result.max_kl},
-          {"top1_agreement", result.top1.mean},
-          {"top1_agreement_stderr", result.top1.error()},
-          {"perplexity_difference_is_noise", result.log_ratio.is_noise()},
-          {"verdict", verdict(result)},
-          {"tokens", result.model.tokens},
-          {"context", result.model.context},
-          {"windows", result.model.windows},
-          {"seconds", result.model.seconds},
-          {"peak_memory_bytes", peak_resident_bytes()}};
+  Json json{{"perplexity", {{"a", result.reference.perplexity}, {"b", result.model.perplexity}}},
+            {"perplexity_ratio", ratio},
+            {"perplexity_ratio_stderr", ratio * result.log_ratio.error()},
+            {"log_perplexity_ratio", result.log_ratio.mean},
+            {"log_perplexity_ratio_stderr", result.log_ratio.error()},
+            {"kl", result.kl.mean},
+            {"kl_stderr", result.kl.error()},
+            {"kl_median", result.median_kl},
+            {"kl_99", result.kl_99},
+            {"kl_max", result.max_kl},
+            {"top1_agreement", result.top1.mean},
+            {"top1_agreement_stderr", result.top1.error()},
+            {"perplexity_difference_is_noise", result.log_ratio.is_noise()},
+            {"verdict", verdict(result)},
+            {"seconds", result.model.seconds},
+            {"peak_memory_bytes", peak_resident_bytes()}};
+  describe_windows(text, result.model, json);
+  return json;
 }
 
 void print_text(const Json& json) {
@@ -69,38 +68,34 @@ void print_text(const Json& json) {
   std::cout << "  median, 99 %, max " << json["kl_median"] << ", " << json["kl_99"] << ", " << json["kl_max"]
             << "\n";
   line("same first token    ", "top1_agreement");
-  std::cout << "tokens              " << json["tokens"] << " in " << json["windows"] << " windows of "
-            << json["context"] << "\n"
+  std::cout << "tokens              " << windows_line(json) << "\n"
             << json["verdict"].get<std::string>() << "\n";
 }
 
 void run_compare(const CompareFlags& flags, Context& context) {
-  const std::string text = data::read_text(flags.data);
   const model::LoadOptions load{parse_compute_type(flags.compute_dtype), at::Device(context.options.device)};
   const model::OpenedModel reference = model::open_model(flags.reference, load);
   const auto windows = fit_windows(flags.windows, 512, reference.decoder->config());
-  const auto tokens = reference.tokenizer().encode(text);
+  const data::EvaluationText text = data::read_evaluation_text(flags.data, reference.tokenizer());
   std::vector<model::OpenedModel> models;
   std::vector<const model::Decoder*> decoders;
   for (const std::string& path : flags.models) {
     models.push_back(model::open_model(path, load));
     formats::check_positions(models.back().decoder->config(), "--context", windows.context);
     decoders.push_back(models.back().decoder.get());
-    if (tokens == models.back().tokenizer().encode(text)) continue;
-    fail("the tokenizers of ", flags.reference, " and ", path,
-         " give different tokens for this text; token by token only models with one vocabulary can be "
-         "compared");
+    require_same_tokens(text, flags.reference, flags.data, models.back());
   }
-  const auto results = eval::divergences(*reference.decoder, decoders, tokens, windows, context.progress);
+  const auto results =
+      eval::divergences(*reference.decoder, decoders, {text.tokens, text.scored}, windows, context.progress);
   eval::check_finite(results.front().reference, flags.reference);
   for (std::size_t i = 0; i < results.size(); ++i) eval::check_finite(results[i].model, flags.models[i]);
   if (results.size() == 1) {
-    const Json json = describe(results.front());
+    const Json json = describe(results.front(), text);
     return context.options.json ? context.print_json(json) : print_text(json);
   }
   Json all = Json::array();
   for (std::size_t i = 0; i < results.size(); ++i) {
-    all.push_back(describe(results[i]));
+    all.push_back(describe(results[i], text));
     all.back()["model"] = flags.models[i];
     if (context.options.json) continue;
     std::cout << (i == 0 ? "" : "\n") << "B                   " << flags.models[i] << "\n";

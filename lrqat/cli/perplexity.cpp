@@ -6,6 +6,7 @@
 #include "lrqat/base/cpu.h"
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/window_flags.h"
 #include "lrqat/data/dataset.h"
@@ -29,17 +30,18 @@ bool starts_with_bos(const text::Tokenizer& tokenizer, const std::vector<std::in
   return bos && !tokens.empty() && tokens.front() == *bos && tokenizer.encode("", true).size() > 0;
 }
 
-Json describe(const eval::PerplexityResult& result, bool bos) {
-  return {{"perplexity", result.perplexity}, {"nll", result.nll},         {"tokens", result.tokens},
-          {"context", result.context},       {"windows", result.windows}, {"bos", bos},
-          {"seconds", result.seconds}};
+Json describe(const eval::PerplexityResult& result, const data::EvaluationText& text, bool bos) {
+  Json json{
+      {"perplexity", result.perplexity}, {"nll", result.nll}, {"bos", bos}, {"seconds", result.seconds}};
+  describe_windows(text, result, json);
+  return json;
 }
 
 void print_text(const Json& json) {
   std::cout << "perplexity        " << json["perplexity"] << "\n"
             << "nll               " << json["nll"] << " nats a token\n"
-            << "tokens            " << json["tokens"] << " in " << json["windows"] << " windows of "
-            << json["context"] << (json["bos"].get<bool>() ? " (with BOS)" : "") << "\n";
+            << "tokens            " << windows_line(json) << (json["bos"].get<bool>() ? " (with BOS)" : "")
+            << "\n";
   if (json.contains("kl_to_reference")) {
     std::cout << "reference         " << json["reference_perplexity"] << "\n"
               << "KL to reference   " << json["kl_to_reference"] << " nats a token\n"
@@ -48,25 +50,26 @@ void print_text(const Json& json) {
 }
 
 void run_perplexity(const PerplexityFlags& flags, Context& context) {
-  const std::string text = data::read_text(flags.data);
   const model::LoadOptions load{parse_compute_type(flags.compute_dtype), at::Device(context.options.device)};
   const model::OpenedModel model = model::open_model(flags.model, load);
-  const auto tokens = model.tokenizer().encode(text);
-  const bool bos = starts_with_bos(model.tokenizer(), tokens);
+  const data::EvaluationText text = data::read_evaluation_text(flags.data, model.tokenizer());
+  const eval::ScoredText scored{text.tokens, text.scored};
+  const bool bos = starts_with_bos(model.tokenizer(), text.tokens);
   const auto windows = fit_windows(flags.windows, 2048, model.decoder->config());
   Json json;
   if (flags.reference.empty()) {
-    const auto result = eval::perplexity(*model.decoder, tokens, windows, context.progress);
+    const auto result = eval::perplexity(*model.decoder, scored, windows, context.progress);
     eval::check_finite(result, flags.model);
-    json = describe(result, bos);
+    json = describe(result, text, bos);
   } else {
     const model::OpenedModel reference = model::open_model(flags.reference, load);
     formats::check_positions(reference.decoder->config(), "--context", windows.context);
+    require_same_tokens(text, flags.model, flags.data, reference);
     const auto result =
-        eval::divergence(*reference.decoder, *model.decoder, tokens, windows, context.progress);
+        eval::divergence(*reference.decoder, *model.decoder, scored, windows, context.progress);
     eval::check_finite(result.reference, flags.reference);
     eval::check_finite(result.model, flags.model);
-    json = describe(result.model, bos);
+    json = describe(result.model, text, bos);
     json["reference_perplexity"] = result.reference.perplexity;
     json["kl_to_reference"] = result.mean_kl;
     json["top1_agreement"] = result.top1_agreement;
@@ -81,7 +84,7 @@ quant::ComputeType parse_compute_type(const std::string& name) {
   if (name == "float32") return quant::ComputeType::float32;
   if (name == "bfloat16" || (name == "auto" && has_fast_bfloat16())) return quant::ComputeType::bfloat16;
   if (name == "auto") return quant::ComputeType::float32;
-  throw UsageError(concat("--compute-dtype \"", name, "\": expected auto, float32 or bfloat16"));
+  throw UsageError(concat("--compute-dtype ", quote(name), ": expected auto, float32 or bfloat16"));
 }
 
 Action declare_perplexity(CLI::App& command) {

@@ -2,13 +2,17 @@
 
 #include <algorithm>
 
+#include "lrqat/base/error.h"
 #include "lrqat/cli/flags.h"
 #include "lrqat/formats/positions.h"
 
 namespace lrqat::cli {
 
 void add_window_flags(CLI::App& command, std::string& data, eval::WindowOptions& windows) {
-  command.add_option("--data", data, "the text: .txt, or .jsonl with \"text\"")->required();
+  command
+      .add_option("--data", data,
+                  "the text: .txt, or .jsonl with \"text\" or instructions, whose answers alone are scored")
+      ->required();
   windows.context = 0;
   add_integer(command, "--context", windows.context, 2, kMostCount,
               "tokens a window (default: 2048, compare 512, or as many as the model has positions)");
@@ -24,6 +28,27 @@ eval::WindowOptions fit_windows(eval::WindowOptions windows, std::int64_t usual,
   if (windows.context == 0) windows.context = std::min(usual, config.max_position_embeddings);
   formats::check_positions(config, "--context", windows.context);
   return windows;
+}
+
+void require_same_tokens(const data::EvaluationText& text, const std::string& model, const std::string& data,
+                         const model::OpenedModel& other) {
+  const data::EvaluationText own = data::read_evaluation_text(data, other.tokenizer());
+  if (text.tokens == own.tokens && text.scored == own.scored) return;
+  fail(
+      "the tokenizers of ", model, " and ", other.path.string(),
+      " give different tokens for this text; token by token only models with one vocabulary can be compared");
+}
+
+void describe_windows(const data::EvaluationText& text, const eval::PerplexityResult& result, Json& json) {
+  json["tokens"] = result.tokens;
+  json["answers_only"] = !text.scored.empty();
+  json["context"] = result.context;
+  json["windows"] = result.windows;
+}
+
+std::string windows_line(const Json& json) {
+  return concat(json["tokens"], " scored in ", json["windows"], " windows of ", json["context"],
+                json["answers_only"].get<bool>() ? " (of answers; prompts are seen, not scored)" : "");
 }
 
 }  // namespace lrqat::cli

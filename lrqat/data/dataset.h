@@ -38,14 +38,22 @@ inline constexpr std::int64_t kNotScored = -100;  // nn::kIgnoreIndex
 // as a whole). Rows are joined by a blank line.
 std::string read_text(const std::filesystem::path& path);
 
+// A text to measure on, as tokens: instruction data joined and masked as in training, any other file as one
+// text (read_text), tokenized once.
+struct EvaluationText {
+  std::vector<std::int32_t> tokens;
+  std::vector<std::uint8_t> scored;  // one a token, 0: a token of a prompt; empty: all are scored
+};
+EvaluationText read_evaluation_text(const std::filesystem::path& file, const text::Tokenizer& tokenizer);
+
 class PackedDataset {
  public:
   // Error where the files give less than one sequence, or sequence_length < 2.
   static PackedDataset from_files(const std::vector<std::filesystem::path>& files,
                                   const text::Tokenizer& tokenizer, std::int64_t sequence_length,
                                   ProgressReporter& progress);
-  // A text to measure on, in windows of `context` tokens: instruction data packed and masked as in training,
-  // any other file as one text (read_text), as perplexity sees it. Error where it has not even one window.
+  // read_evaluation_text in windows of `context` tokens. Error where it has not even one window, or none with
+  // a token that is scored.
   static PackedDataset for_evaluation(const std::filesystem::path& file, const text::Tokenizer& tokenizer,
                                       std::int64_t context);
   // From tokens that are there already, e.g. of a test. tokens.size() is cut down to a multiple of L.

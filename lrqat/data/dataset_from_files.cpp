@@ -39,10 +39,9 @@ class SequenceBuilder {
   }
 
   std::size_t size() const { return tokens_.size(); }
-  bool masked() const { return masked_; }
-  PackedDataset pack(std::int64_t sequence_length) {
+  EvaluationText take() {
     if (!masked_) scored_.clear();
-    return {std::move(tokens_), sequence_length, std::move(scored_)};
+    return {std::move(tokens_), std::move(scored_)};
   }
 
  private:
@@ -78,23 +77,30 @@ PackedDataset PackedDataset::from_files(const std::vector<std::filesystem::path>
     }
   }
   progress.finish();
-  return stream.pack(sequence_length);
+  EvaluationText all = stream.take();
+  return {std::move(all.tokens), sequence_length, std::move(all.scored)};
+}
+
+EvaluationText read_evaluation_text(const std::filesystem::path& file, const text::Tokenizer& tokenizer) {
+  const std::vector<Document> documents = read_training_documents(file);
+  const auto has_prompt = [](const Document& document) { return document.prompt_bytes > 0; };
+  if (std::none_of(documents.begin(), documents.end(), has_prompt))
+    return {tokenizer.encode(read_text(file)), {}};
+  SequenceBuilder stream(tokenizer);
+  for (const Document& document : documents) stream.append(document);
+  return stream.take();
 }
 
 PackedDataset PackedDataset::for_evaluation(const std::filesystem::path& file,
                                             const text::Tokenizer& tokenizer, std::int64_t context) {
-  SequenceBuilder stream(tokenizer);
-  for (const Document& document : read_training_documents(file)) stream.append(document);
-  std::vector<std::int32_t> tokens;
-  if (!stream.masked()) tokens = tokenizer.encode(read_text(file));
-  const std::size_t size = stream.masked() ? stream.size() : tokens.size();
-  if (static_cast<std::int64_t>(size) < context) {
-    fail(file.string(), ": the text has ", size, " tokens, fewer than one window of --eval-context ", context,
+  EvaluationText text = read_evaluation_text(file, tokenizer);
+  if (static_cast<std::int64_t>(text.tokens.size()) < context) {
+    fail(file.string(), ": the text has ", text.tokens.size(),
+         " tokens, fewer than one window of --eval-context ", context,
          "; give a longer text or a smaller --eval-context");
   }
-  if (!stream.masked()) return {std::move(tokens), context};
-  PackedDataset text = stream.pack(context);
-  if (text.scored() > 0) return text;
+  PackedDataset windows(std::move(text.tokens), context, std::move(text.scored));
+  if (windows.scored() > 0) return windows;
   fail(file.string(), ": no token of an answer lies in the windows of --eval-context ", context,
        ": all are tokens of prompts, which are not scored; give more examples or another --eval-context");
 }

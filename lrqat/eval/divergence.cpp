@@ -41,11 +41,12 @@ void add_chunk(TokenValues& values, const at::Tensor& reference_logits, const at
 
 // `values`: of each model.
 void add_batch(std::vector<TokenValues>& values, const model::Decoder& reference,
-               const std::vector<const model::Decoder*>& models, const at::Tensor& batch) {
-  const at::Tensor hidden_reference = scored_hidden(reference, batch);
+               const std::vector<const model::Decoder*>& models, const at::Tensor& batch,
+               const at::Tensor& scored) {
+  const at::Tensor hidden_reference = scored_hidden(reference, batch, scored);
   std::vector<at::Tensor> hidden;
-  for (const model::Decoder* model : models) hidden.push_back(scored_hidden(*model, batch));
-  const at::Tensor targets = scored_targets(batch).to(reference.device()).unsqueeze(1);
+  for (const model::Decoder* model : models) hidden.push_back(scored_hidden(*model, batch, scored));
+  const at::Tensor targets = scored_targets(batch, scored).to(reference.device()).unsqueeze(1);
   const std::int64_t rows = targets.size(0), step = logit_rows(reference.config().vocab_size);
   for (std::int64_t begin = 0; begin < rows; begin += step) {
     const std::int64_t count = std::min(step, rows - begin);
@@ -68,16 +69,16 @@ double quantile(std::vector<double>& values, double share) {
 DivergenceResult summarize(TokenValues values, const Windows& windows, double seconds) {
   DivergenceResult result;
   const auto perplexity_of = [&](const std::vector<double>& nll) {
-    const double mean = estimate(nll, windows.count()).mean;
+    const double mean = estimate(nll, windows.scored()).mean;
     return PerplexityResult{std::exp(mean),  mean,   windows.scored_tokens(), windows.context(),
                             windows.count(), seconds};
   };
   result.model = perplexity_of(values.nll_model);
   result.reference = perplexity_of(values.nll_reference);
-  result.kl = estimate(values.kl, windows.count());
-  result.top1 = estimate(values.agrees, windows.count());
+  result.kl = estimate(values.kl, windows.scored());
+  result.top1 = estimate(values.agrees, windows.scored());
   for (std::size_t i = 0; i < values.kl.size(); ++i) values.nll_model[i] -= values.nll_reference[i];
-  result.log_ratio = estimate(values.nll_model, windows.count());
+  result.log_ratio = estimate(values.nll_model, windows.scored());
   result.mean_kl = result.kl.mean;
   result.top1_agreement = result.top1.mean;
   result.median_kl = quantile(values.kl, 0.5);
@@ -90,7 +91,7 @@ DivergenceResult summarize(TokenValues values, const Windows& windows, double se
 
 std::vector<DivergenceResult> divergences(const model::Decoder& reference,
                                           const std::vector<const model::Decoder*>& models,
-                                          std::span<const std::int32_t> tokens, const WindowOptions& options,
+                                          const ScoredText& text, const WindowOptions& options,
                                           ProgressReporter& progress) {
   for (const model::Decoder* model : models) {
     if (reference.config().vocab_size == model->config().vocab_size) continue;
@@ -99,14 +100,14 @@ std::vector<DivergenceResult> divergences(const model::Decoder& reference,
   }
   const at::NoGradGuard no_grad;
   const auto start = std::chrono::steady_clock::now();
-  const Windows windows(tokens, options);
+  const Windows windows(text, options);
   progress.start("divergence", windows.count());
   std::vector<TokenValues> values(models.size());
   double kl = 0;
   for (std::int64_t begin = 0; begin < windows.count(); begin += windows.batch_size()) {
     const std::int64_t end = std::min(begin + windows.batch_size(), windows.count());
     const auto before = static_cast<std::ptrdiff_t>(values.back().kl.size());
-    add_batch(values, reference, models, windows.batch(begin, end));
+    add_batch(values, reference, models, windows.batch(begin, end), windows.scored_rows(begin, end));
     kl = std::accumulate(values.back().kl.begin() + before, values.back().kl.end(), kl);
     progress.update(end, concat("KL ", kl / static_cast<double>(values.back().kl.size())));
   }
@@ -119,9 +120,9 @@ std::vector<DivergenceResult> divergences(const model::Decoder& reference,
 }
 
 DivergenceResult divergence(const model::Decoder& reference, const model::Decoder& model,
-                            std::span<const std::int32_t> tokens, const WindowOptions& options,
+                            const ScoredText& text, const WindowOptions& options,
                             ProgressReporter& progress) {
-  return divergences(reference, {&model}, tokens, options, progress).front();
+  return divergences(reference, {&model}, text, options, progress).front();
 }
 
 }  // namespace lrqat::eval

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "lrqat/base/progress.h"
@@ -30,12 +29,11 @@ struct DivergenceResult {
 // Of several models from one reference, which runs only once.
 std::vector<DivergenceResult> divergences(const model::Decoder& reference,
                                           const std::vector<const model::Decoder*>& models,
-                                          std::span<const std::int32_t> tokens, const WindowOptions& options,
+                                          const ScoredText& text, const WindowOptions& options,
                                           ProgressReporter& progress);
 
 // Both models must have the same vocabulary.
 DivergenceResult divergence(const model::Decoder& reference, const model::Decoder& model,
-                            std::span<const std::int32_t> tokens, const WindowOptions& options,
-                            ProgressReporter& progress);
+                            const ScoredText& text, const WindowOptions& options, ProgressReporter& progress);
 
 }  // namespace lrqat::eval

@@ -1,7 +1,7 @@
 #include "lrqat/eval/estimate.h"
 
 #include <cmath>
-#include <vector>
+#include <numeric>
 
 #include "lrqat/base/error.h"
 
@@ -21,13 +21,22 @@ double standard_error(std::span<const double> values) {
   return std::sqrt(squares / (n - 1)) / std::sqrt(n);
 }
 
-Estimate estimate(std::span<const double> values, std::int64_t windows) {
-  LRQAT_CHECK(windows > 0 && !values.empty() && values.size() % static_cast<std::size_t>(windows) == 0);
-  const std::size_t size = values.size() / static_cast<std::size_t>(windows);
-  std::vector<double> means;
-  for (std::size_t begin = 0; begin < values.size(); begin += size)
-    means.push_back(mean(values.subspan(begin, size)));
-  return {mean(values), standard_error(values), standard_error(means)};
+Estimate estimate(std::span<const double> values, std::span<const std::int64_t> sizes) {
+  LRQAT_CHECK(!sizes.empty() &&
+              std::accumulate(sizes.begin(), sizes.end(), std::int64_t{0}) == std::ssize(values));
+  const double centre = mean(values), windows = static_cast<double>(sizes.size());
+  // A ratio's error: how far the sum of each window is from what its size would give.
+  double squares = 0;
+  std::span<const double> rest = values;
+  for (const std::int64_t size : sizes) {
+    LRQAT_CHECK(size > 0);
+    const double own = mean(rest.first(static_cast<std::size_t>(size)));
+    squares += std::pow(static_cast<double>(size) * (own - centre), 2);
+    rest = rest.subspan(static_cast<std::size_t>(size));
+  }
+  const double total = static_cast<double>(values.size());
+  const double of_windows = sizes.size() < 2 ? 0 : std::sqrt(squares * windows / (windows - 1)) / total;
+  return {centre, standard_error(values), of_windows};
 }
 
 }  // namespace lrqat::eval

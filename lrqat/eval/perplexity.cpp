@@ -11,20 +11,23 @@
 
 namespace lrqat::eval {
 
-PerplexityResult perplexity(const model::Decoder& decoder, std::span<const std::int32_t> tokens,
+PerplexityResult perplexity(const model::Decoder& decoder, const ScoredText& text,
                             const WindowOptions& options, ProgressReporter& progress) {
   const at::NoGradGuard no_grad;
   const auto start = std::chrono::steady_clock::now();
-  const Windows windows(tokens, options);
+  const Windows windows(text, options);
   progress.start("perplexity", windows.count());
   double sum = 0;
+  std::int64_t scored = 0;
   for (std::int64_t begin = 0; begin < windows.count(); begin += windows.batch_size()) {
     const std::int64_t end = std::min(begin + windows.batch_size(), windows.count());
     const at::Tensor batch = windows.batch(begin, end);
-    const RowScores scores = score_rows(decoder, scored_hidden(decoder, batch), scored_targets(batch));
+    const at::Tensor rows = windows.scored_rows(begin, end);
+    const RowScores scores =
+        score_rows(decoder, scored_hidden(decoder, batch, rows), scored_targets(batch, rows));
     sum -= scores.log_probability.sum().item<double>();
-    const double mean = sum / static_cast<double>(end * (windows.context() - 1));
-    progress.update(end, concat("perplexity ", std::exp(mean)));
+    scored += scores.log_probability.numel();
+    progress.update(end, concat("perplexity ", std::exp(sum / static_cast<double>(scored))));
   }
   progress.finish();
   const double nll = sum / static_cast<double>(windows.scored_tokens());

@@ -1,5 +1,6 @@
-// Token perplexity: the text is cut into non-overlapping windows, every token of a window but its first is
-// scored given the ones before it in the window, and the result is exp of the mean over all scored tokens.
+// Token perplexity: the text is cut into non-overlapping windows, every token of a window but its first (and
+// those of prompts) is scored given the ones before it in the window, and the result is exp of the mean over
+// all scored tokens.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,7 @@ struct PerplexityResult {
   double seconds = 0;
 };
 
-PerplexityResult perplexity(const model::Decoder& decoder, std::span<const std::int32_t> tokens,
+PerplexityResult perplexity(const model::Decoder& decoder, const ScoredText& text,
                             const WindowOptions& options, ProgressReporter& progress);
 
 // Error naming the model where the figure is no number: nothing can be said of such a model, least of all

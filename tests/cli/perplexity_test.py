@@ -1,11 +1,13 @@
-"""lrqat perplexity on the tiny model: the document of --json, the windows, the divergence from a reference, refusals."""
+"""lrqat perplexity and compare on the tiny model: the document of --json, the windows, what is scored, the divergence from
+a reference, refusals."""
 
 import json
 import math
+import shutil
 
 from tests.support import lrqat, lrqat_json, main, text_file, tiny_model
 
-KEYS = {"perplexity", "nll", "tokens", "context", "windows", "bos", "seconds", "peak_memory_bytes"}
+KEYS = {"perplexity", "nll", "tokens", "answers_only", "context", "windows", "bos", "seconds", "peak_memory_bytes"}
 
 
 def one_token_a_byte(folder, characters):
@@ -60,6 +62,19 @@ def measures_the_divergence_from_a_reference(folder):
     assert rounded["reference_perplexity"] == itself["perplexity"]
 
 
+def another_tokenizer_is_no_reference(folder):
+    model, (text, _) = tiny_model(folder), one_token_a_byte(folder, 500)
+    other = folder / "other"
+    shutil.copytree(model, other)
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    vocab = tokenizer["model"]["vocab"]
+    vocab["a"], vocab["e"] = vocab["e"], vocab["a"]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    for command in (["perplexity", "--model", model, "--reference", other], ["compare", model, other]):
+        _, stderr = lrqat(*command, "--data", text, "--context", 64, expect=1)
+        assert "tokenizers" in stderr and str(other) in stderr and "vocabulary" in stderr, stderr
+
+
 def reads_json_lines(folder):
     model = tiny_model(folder)
     (folder / "a.jsonl").write_text('{"text": "Some words."}\n{"text": "And more ones."}\n')
@@ -67,6 +82,76 @@ def reads_json_lines(folder):
     nll = [lrqat_json("perplexity", "--model", model, "--data", folder / name, "--context", 24)["nll"]
            for name in ("a.jsonl", "a.txt")]
     assert nll[0] == nll[1], nll
+
+
+def instructions(folder, name="alpaca.jsonl", output=lambda i: "It is " + str(i) * 9 + "."):
+    """Prompts in two lengths, answers of some bytes: a byte a token, "th" is not in the answers."""
+    rows = [{"instruction": f"Say {i}.", "input": "" if i % 2 else "a digit", "output": output(i)} for i in range(40)]
+    path = folder / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path, sum(len(row["output"]) for row in rows)
+
+
+def instructions_are_scored_as_in_training(folder):
+    """The run's own evaluation, perplexity of the run, and both models of a comparison: answers alone, the same figure."""
+    model = tiny_model(folder)
+    path, answers = instructions(folder)
+    run = folder / "run"
+    document = lrqat_json("train", "--model", model, "--data", path, "--steps", 2, "--batch-size", 2, "--sequence-length", 96,
+                          "--init", "range", "--distill-weight", 0, "--held-out", 0, "--eval-data", path, "--eval-context", 96,
+                          "--eval-windows", 0, "--lr", "1e-2", "--compute-dtype", "float32", "--threads", 1, "--out", run)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    trained = [line["eval/nll"] for line in lines if "eval/nll" in line][-1]
+    flags = ["--data", path, "--context", 96, "--threads", 1]
+    alone = lrqat_json("perplexity", "--model", run, *flags)
+    assert alone["answers_only"] and alone["tokens"] == document["measured_tokens"], (alone, document)
+    assert 0.9 * answers < alone["tokens"] <= answers, (alone, answers)
+    assert abs(alone["nll"] - trained) < 1e-5, (alone, trained)
+    beside = lrqat_json("perplexity", "--model", run, "--reference", model, *flags)
+    compared = lrqat_json("compare", model, run, *flags)
+    assert abs(beside["nll"] - alone["nll"]) < 1e-5 and beside["tokens"] == compared["tokens"] == alone["tokens"], compared
+    assert abs(compared["perplexity"]["b"] / alone["perplexity"] - 1) < 1e-5, (compared, alone)
+    assert abs(compared["kl"] - document["kl_to_float"]["trained"]) < 1e-5, (compared, document)
+    (folder / "text.jsonl").write_text("".join(json.dumps({"text": json.loads(line)["output"] * 9}) + "\n"
+                                               for line in path.read_text().splitlines()))
+    whole = lrqat_json("perplexity", "--model", run, "--data", folder / "text.jsonl", "--context", 96)
+    assert not whole["answers_only"] and whole["tokens"] == 95 * whole["windows"], whole
+    for command in (["perplexity", "--model", model], ["compare", model, model]):
+        stdout, _ = lrqat(*command, *flags)
+        assert f"{alone['tokens']} scored in {alone['windows']} windows of 96 (of answers" in stdout, stdout
+        _, stderr = lrqat(*command, "--data", path, "--context", 96, "--max-windows", 1, "--stride-windows", 1, expect=1)
+        assert "prompts" in stderr and "--context" in stderr, stderr
+
+
+def windows_without_an_answer_do_not_count(folder):
+    """Windows of different sizes: each token counts once, whatever windows it lies in."""
+    model = tiny_model(folder)
+    path, _ = instructions(folder, output=lambda i: "x" * (1 + 7 * (i % 5)))
+    found = lrqat_json("compare", model, model, "--data", path, "--context", 32)
+    by_tokens = lrqat_json("perplexity", "--model", model, "--data", path, "--context", 32)
+    assert found["windows"] < 40 * 230 // 32 and found["tokens"] == by_tokens["tokens"] < 40 * 15, (found, by_tokens)
+    assert found["kl"] == 0 and found["log_perplexity_ratio_stderr"] == 0 and found["top1_agreement"] == 1, found
+
+
+def several_models_are_compared_as_each_for_itself(folder):
+    model, (text, _) = tiny_model(folder), one_token_a_byte(folder, 1500)
+    runs = []
+    for bits in (2, 3, 8):
+        runs.append(folder / f"w{bits}")
+        lrqat("train", "--model", model, "--method", "rtn", "--bits", bits, "--out", runs[-1])
+    flags = ["--data", text, "--context", 64, "--threads", 1]
+    together = lrqat_json("compare", model, *runs, *flags)["models"]
+    assert [entry["model"] for entry in together] == [str(run) for run in runs], together
+    vary = ("model", "seconds", "peak_memory_bytes")
+    figures = lambda document: {key: value for key, value in document.items() if key not in vary}
+    for run, entry in zip(runs, together):
+        alone = lrqat_json("compare", model, run, *flags)
+        assert figures(alone) == figures(entry), (alone, entry)
+    assert together[0]["kl"] > together[1]["kl"] > together[2]["kl"], together
+    stdout, _ = lrqat("compare", model, *runs, *flags)
+    assert all(str(run) in stdout for run in runs) and stdout.count("KL(A || B)") == 3, stdout
+    _, stderr = lrqat("compare", model, runs[0], folder / "none", *flags, expect=1)
+    assert "none" in stderr, stderr
 
 
 def speaks_to_people_without_json(folder):
@@ -101,4 +186,5 @@ def refuses(folder):
 
 if __name__ == "__main__":
     main([counts_windows_as_defined, notices_a_tokenizer_that_adds_bos, measures_the_divergence_from_a_reference,
-          reads_json_lines, speaks_to_people_without_json, refuses])
+          another_tokenizer_is_no_reference, reads_json_lines, instructions_are_scored_as_in_training, windows_without_an_answer_do_not_count,
+          several_models_are_compared_as_each_for_itself, speaks_to_people_without_json, refuses])
