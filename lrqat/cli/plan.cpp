@@ -175,7 +175,7 @@ void run_plan(const RecipeFlags& flags, Context& context) {
   const train::TrainInputs inputs = train::open_inputs(given, /*decided=*/false, context.progress);
   const train::Recipe& recipe = inputs.recipe;
   const model::SharedSource& source = inputs.source;
-  const auto decoder = model::load_float_model(source, {recipe.compute(), at::kCPU});
+  model::Decoder* const decoder = inputs.decoder.get();
   const Shapes shapes = shapes_of(*decoder, *source, recipe);
   decoder->set_activations(recipe.activations);  // what a block keeps depends on them
   const train::KeptActivations kept = train::kept_activations(recipe, *decoder);

@@ -4,7 +4,6 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/formats/positions.h"
-#include "lrqat/model/load.h"
 #include "lrqat/train/fit_granularity.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
@@ -64,12 +63,11 @@ void fit_start(Recipe& recipe, const model::Decoder& decoder, ProgressReporter& 
 
 }  // namespace
 
-Recipe fit_to_model(const Recipe& recipe, const model::SharedSource& source, ProgressReporter& progress) {
+Recipe fit_to_model(const Recipe& recipe, const model::Decoder& decoder, ProgressReporter& progress) {
   Recipe fitted = recipe;
-  fit_windows(fitted, source->config());
-  const auto decoder = model::load_float_model(source);
-  fit_granularity(fitted, *decoder, progress);
-  fit_start(fitted, *decoder, progress);
+  fit_windows(fitted, decoder.config());
+  fit_granularity(fitted, decoder, progress);
+  fit_start(fitted, decoder, progress);
   return fitted;
 }
 

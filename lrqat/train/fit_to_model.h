@@ -2,7 +2,7 @@
 #pragma once
 
 #include "lrqat/base/progress.h"
-#include "lrqat/model/source_weight.h"
+#include "lrqat/model/decoder.h"
 #include "lrqat/train/recipe.h"
 
 namespace lrqat::train {
@@ -10,6 +10,7 @@ namespace lrqat::train {
 // The recipe with a granularity for every linear of the model: of the integers that it has, where training
 // starts from them, else what the target (`for`) is best with. Linears that need another one than most get it
 // as an override. Says what was chosen. Error, before any work, where the target holds no such linear.
-Recipe fit_to_model(const Recipe& recipe, const model::SharedSource& source, ProgressReporter& progress);
+// `decoder`: the model with its own weights.
+Recipe fit_to_model(const Recipe& recipe, const model::Decoder& decoder, ProgressReporter& progress);
 
 }  // namespace lrqat::train

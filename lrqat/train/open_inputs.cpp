@@ -39,6 +39,20 @@ void check_granularity(const Recipe& recipe, const model::Decoder& decoder) {
   }
 }
 
+// A product of adapters has no rank above that of the weight; small models may have usual ranks.
+void check_rank(const Recipe& recipe, const model::Decoder& decoder) {
+  constexpr std::int64_t kUsual = 256;
+  if (!find_method(recipe.method).has_adapters) return;
+  for (const nn::Linear* linear : decoder.linears()) {
+    const auto own = layer_recipe(recipe, linear->name());
+    const std::int64_t most = std::min(linear->out_features(), linear->in_features());
+    if (!own || own->rank <= std::max(most, kUsual)) continue;
+    throw UsageError(concat("--rank ", own->rank, ": ", linear->name(), " is ", linear->out_features(), " x ",
+                            linear->in_features(), ", where a rank above ", most,
+                            " adds nothing; give at most ", std::max(most, kUsual)));
+  }
+}
+
 // The type of the products is part of a run: another machine keeps it, whatever is fast there.
 void decide_compute(Recipe& recipe, bool decided, ProgressReporter& progress) {
   const bool open = recipe.compute_dtype == "auto";
@@ -69,19 +83,24 @@ TrainInputs open_inputs(const Recipe& given, bool decided, ProgressReporter& pro
   inputs.recipe = given;
   inputs.source = model::SharedSource(model::open_source(given.model));
   Recipe& recipe = inputs.recipe;
-  const auto decoder = model::load_float_model(inputs.source);
-  check_overrides(recipe, *decoder);
-  if (!decided) recipe = fit_to_model(recipe, inputs.source, progress);
-  check_granularity(recipe, *decoder);
+  inputs.decoder = model::load_float_model(inputs.source);
+  const model::Decoder& decoder = *inputs.decoder;
+  check_overrides(recipe, decoder);
+  if (!decided) recipe = fit_to_model(recipe, decoder, progress);
+  check_granularity(recipe, decoder);
+  check_rank(recipe, decoder);
   decide_compute(recipe, decided, progress);
+  inputs.decoder->set_compute(recipe.compute());
   if (Run::is_run(recipe.model)) {
     const std::string note = unfinished(Run::open(recipe.model));
     if (!note.empty()) progress.message("--model " + note);
   }
   const bool trains = find_method(recipe.method).trains;
   inputs.teacher = open_teacher(recipe, inputs.source);
-  if (trains) check_teacher(recipe, *decoder);
+  if (trains) check_teacher(recipe, decoder, *inputs.source, *inputs.teacher);
   const bool reads_text = !recipe.data.empty() && (trains || needs_calibration(recipe));
+  if (!recipe.data.empty() && !reads_text)
+    progress.message(concat("--method ", recipe.method, " trains nothing: --data is not read"));
   if (recipe.eval_data.empty() && !reads_text) return inputs;
   const text::Tokenizer tokenizer = model::load_model_tokenizer(base_model(recipe.model));
   inputs.evaluation = open_evaluation(recipe, tokenizer);
@@ -94,10 +113,10 @@ TrainInputs open_inputs(const Recipe& given, bool decided, ProgressReporter& pro
   return inputs;
 }
 
-void check_memory(const Recipe& recipe, const model::SharedSource& source) {
-  const auto decoder = model::load_float_model(source, {recipe.compute(), at::kCPU});
-  decoder->set_activations(recipe.activations);  // what a block keeps depends on them
-  const double needed = activation_bytes(recipe, *decoder, kept_activations(recipe, *decoder));
+void check_memory(const Recipe& recipe, model::Decoder& decoder) {
+  decoder.set_activations(recipe.activations);  // what a block keeps depends on them
+  const double needed = activation_bytes(recipe, decoder, kept_activations(recipe, decoder));
+  decoder.set_activations({});
   const auto available = static_cast<double>(available_memory_bytes());
   if (available <= 0 || needed <= available) return;
   const auto gigabytes = [](double bytes) { return std::ceil(bytes / 1e8) / 10; };

@@ -2,11 +2,13 @@
 // model, texts or their fit to the recipe is an Error here. Training and `lrqat plan` ask the same.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "lrqat/base/progress.h"
 #include "lrqat/data/dataset.h"
+#include "lrqat/model/decoder.h"
 #include "lrqat/model/source_weight.h"
 #include "lrqat/train/held_out.h"
 #include "lrqat/train/recipe.h"
@@ -16,6 +18,7 @@ namespace lrqat::train {
 struct TrainInputs {
   Recipe recipe;  // as it is run: what it leaves to model and machine is decided
   model::SharedSource source;
+  std::unique_ptr<model::Decoder> decoder;        // of it, with its own weights, on the CPU
   model::SharedSource teacher;                    // --teacher, or the model itself
   std::optional<DataSplit> text;                  // where the recipe needs it and names some
   std::string text_fingerprint;                   // of the whole of it; empty: there is none
@@ -25,7 +28,8 @@ struct TrainInputs {
 // `recipe` is valid (validate()). decided: it is a run's own, which leaves nothing open.
 TrainInputs open_inputs(const Recipe& recipe, bool decided, ProgressReporter& progress);
 
-// Error where not even the activations of a micro-batch fit into this machine's free memory.
-void check_memory(const Recipe& recipe, const model::SharedSource& source);
+// Error where not even the activations of a micro-batch fit into this machine's free memory. decoder: the
+// model with its own weights, which it has afterwards too.
+void check_memory(const Recipe& recipe, model::Decoder& decoder);
 
 }  // namespace lrqat::train

@@ -1,5 +1,7 @@
 #include "lrqat/train/teacher.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 
 #include "lrqat/base/error.h"
@@ -17,6 +19,18 @@ bool starts_unchanged(const Recipe& recipe, const nn::Linear& linear) {
          starts_from_stored(method, recipe, linear);
 }
 
+// Whatever files they lie in. A float teacher differs in the first tensor.
+bool same_values(const formats::WeightSource& own, const formats::WeightSource& teacher) {
+  const auto names = own.names();
+  return std::all_of(names.begin(), names.end(), [&](const std::string& name) {
+    if (!teacher.has(name) || own.shape(name) != teacher.shape(name)) return false;
+    const bool same = at::equal(model::read_tensor(own, name), model::read_tensor(teacher, name));
+    own.release(name);
+    teacher.release(name);
+    return same;
+  });
+}
+
 }  // namespace
 
 model::SharedSource open_teacher(const Recipe& recipe, const model::SharedSource& own) {
@@ -28,22 +42,26 @@ model::SharedSource open_teacher(const Recipe& recipe, const model::SharedSource
          " one of ", ours.vocab_size, ": give a teacher of the same vocabulary");
   }
   if (theirs.final_logit_softcapping != ours.final_logit_softcapping) {
-    fail("--teacher ", recipe.teacher, " caps its logits at ", theirs.final_logit_softcapping, ", ",
-         recipe.model, " at ", ours.final_logit_softcapping, ": give a teacher of the same family");
+    const auto cap = [](double value) { return value > 0 ? concat("at ", value) : std::string("not"); };
+    fail("--teacher ", recipe.teacher, " caps its logits ", cap(theirs.final_logit_softcapping), ", ",
+         recipe.model, " ", cap(ours.final_logit_softcapping), ": give a teacher of the same family");
   }
   return teacher;
 }
 
-void check_teacher(const Recipe& recipe, const model::Decoder& decoder) {
+void check_teacher(const Recipe& recipe, const model::Decoder& decoder, const formats::WeightSource& own,
+                   const formats::WeightSource& teacher) {
   const bool only_distills = recipe.steps > 0 && recipe.distill_weight == 1.0;
-  if (!only_distills || !recipe.teacher.empty() || recipe.activations.any()) return;
+  if (!only_distills || recipe.activations.any()) return;
   const auto linears = decoder.linears();
   const bool itself = std::all_of(linears.begin(), linears.end(), [&](const nn::Linear* linear) {
     return starts_unchanged(recipe, *linear);
   });
   if (!itself) return;
-  fail("--distill-weight 1 without --teacher: the teacher would be ", recipe.model,
-       " itself, and the student starts as exactly that model (",
+  if (&own != &teacher && !same_values(own, teacher)) return;
+  fail(recipe.teacher.empty() ? "--distill-weight 1 without --teacher: the teacher would be "
+                              : "--teacher names the model that is trained: the teacher would be ",
+       recipe.model, " itself, and the student starts as exactly that model (",
        find_method(recipe.method).has_grid ? "its linears keep their integers and scales"
                                            : "its weights stay float",
        "), so the loss is 0 and nothing is learned. Give the float model as --teacher, or train on the text "

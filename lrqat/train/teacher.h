@@ -12,7 +12,9 @@ namespace lrqat::train {
 model::SharedSource open_teacher(const Recipe& recipe, const model::SharedSource& own);
 
 // Error that names --teacher where distillation alone would train nothing, because the student starts as its
-// own teacher. decoder: the model that is trained, with its own weights.
-void check_teacher(const Recipe& recipe, const model::Decoder& decoder);
+// own teacher. decoder: the model that is trained, with its own weights; own: what it and the teacher are
+// read from, the same where --teacher names another copy of it.
+void check_teacher(const Recipe& recipe, const model::Decoder& decoder, const formats::WeightSource& own,
+                   const formats::WeightSource& teacher);
 
 }  // namespace lrqat::train

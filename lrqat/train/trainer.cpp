@@ -19,6 +19,7 @@
 #include "lrqat/train/open_inputs.h"
 #include "lrqat/train/prepare_student.h"
 #include "lrqat/train/run.h"
+#include "lrqat/train/scale_range.h"
 #include "lrqat/train/train_step.h"
 
 namespace lrqat::train {
@@ -61,10 +62,16 @@ struct StepResult {
   double gradient_norm = 0;
 };
 
+// The model that was opened with the inputs, where that is the device to train on.
+std::unique_ptr<model::Decoder> take_student(TrainInputs& inputs, at::Device device) {
+  if (device.is_cpu()) return std::move(inputs.decoder);
+  return model::load_float_model(inputs.source, {inputs.recipe.compute(), device});
+}
+
 class Trainer {
  public:
-  // run: the one to continue, or none. inputs.text is there.
-  Trainer(const TrainOptions& options, const TrainInputs& inputs, std::optional<Run> run,
+  // run: the one to continue, or none. inputs.text is there; inputs.decoder is taken.
+  Trainer(const TrainOptions& options, TrainInputs& inputs, std::optional<Run> run,
           ProgressReporter& progress)
       : recipe_(inputs.recipe),
         options_(options),
@@ -73,9 +80,9 @@ class Trainer {
         progress_(progress),
         sampler_(dataset_.size(), recipe_.seed),
         run_(std::move(run)) {
-    const model::LoadOptions load{recipe_.compute(), options.device};
-    student_ = model::load_float_model(inputs.source, load);
-    if (recipe_.distill_weight > 0.0) teacher_ = model::load_float_model(inputs.teacher, load);
+    student_ = take_student(inputs, options.device);
+    if (recipe_.distill_weight > 0.0)
+      teacher_ = model::load_float_model(inputs.teacher, {recipe_.compute(), options.device});
     const bool resumed = run_ && run_->has_checkpoint();
     std::optional<RunRecord> record;
     if (!run_) {
@@ -95,6 +102,7 @@ class Trainer {
     }
     train_floats(recipe_, *student_);
     optimizer_.emplace(make_optimizer(recipe_, *student_));
+    scales_.emplace(recipe_, *student_);
     const KeptActivations kept = kept_activations(recipe_, *student_);
     step_.emplace(*student_, teacher_.get(), StepOptions{*recipe_.distill_weight, kept});
     Values held_out;  // logged once the run has its name
@@ -258,6 +266,8 @@ class Trainer {
     check_measured("loss on the first training sequence",
                    step_->loss(step_->measure(dataset_.subset({&first, 1}), silent_)));
     run_->save_checkpoint(*student_, *optimizer_, state_, best);
+    for (const std::string& line : scales_->news(*student_))
+      progress_.message(concat("step ", state_.step, ": ", line));
     saved_at_ = seconds_now();
   }
 
@@ -294,13 +304,13 @@ class Trainer {
   std::optional<AdamW> optimizer_;
   std::optional<MetricsWriter> metrics_;
   std::optional<TrainStep> step_;
+  std::optional<ScaleWatch> scales_;
 };
 
 // A method that learns nothing: the folder is the whole run.
-TrainResult make_untrained_run(const TrainOptions& options, const TrainInputs& inputs,
-                               ProgressReporter& progress) {
+TrainResult make_untrained_run(const TrainOptions& options, TrainInputs& inputs, ProgressReporter& progress) {
   const data::PackedDataset* text = inputs.text ? &inputs.text->training : nullptr;
-  const auto student = model::load_float_model(inputs.source, {inputs.recipe.compute(), options.device});
+  const auto student = take_student(inputs, options.device);
   const RunRecord record = make_record(*inputs.source, inputs.text_fingerprint, inputs.recipe);
   prepare_student(inputs.recipe, *student, *inputs.source, text, progress);
   if (options.on_prepared) options.on_prepared();
@@ -341,7 +351,7 @@ TrainResult train(const Recipe& given, const TrainOptions& options, ProgressRepo
   TrainResult result;
   if (trains) {
     if (!inputs.text) throw UsageError("--data is missing: one or more text files");
-    if (options.device.is_cpu()) check_memory(inputs.recipe, inputs.source);
+    if (options.device.is_cpu()) check_memory(inputs.recipe, *inputs.decoder);
     if (run) {
       run->check_data(inputs.text_fingerprint);
       run->check_eval_data();

@@ -94,6 +94,21 @@ def distilled(folder, *flags):
     return base(folder, "--distill-weight", 1, *flags)
 
 
+def scales_at_the_end_of_their_type_are_named(folder):
+    """Driven to float16's smallest number a scale stays there, and its layer is all but zero."""
+    held = ["--scale-domain", "linear", "--lr", 0, "--warmup", 0, "--schedule", "constant", "--steps", 3]
+    def said(name, *flags, code=0):
+        return lrqat("train", *base(folder, *held, *flags), "--save-every", 1, "--out", folder / name, expect=code)[1]
+    for kind, granularity in (("float16", "channel"), ("float32", "group:32"), ("bfloat16", "channel")):
+        line = next(line for line in said(kind, "--scale-type", kind, "--granularity", granularity, "--scale-lr", "1").splitlines()
+                    if "smallest" in line)
+        assert "model.layers." in line and f"--scale-type {kind}" in line and "almost zero" in line and "--scale-lr" in line, line
+    lines = said("limited", "--scale-lr", "1").splitlines()
+    assert sum("smallest" in line for line in lines) <= 4 and any("more linears" in line for line in lines), lines
+    for flags in (["--scale-lr", "1e-5"], ["--learn-scale", "false"]):
+        assert "smallest" not in said(f"fine{flags[0]}", *flags)
+
+
 def a_run_that_ends_worse_keeps_its_start(folder):
     run, start = folder / "run", folder / "start"
     document = lrqat_json("train", *distilled(folder, "--lr", 1, "--warmup", 0), "--out", run)
@@ -131,10 +146,11 @@ def the_best_is_chosen_by_the_trained_objective_on_held_out_text(folder):
 def evaluation_data_is_only_reported_on(folder):
     other = folder / "other.txt"
     other.write_text("zq " * 2000)  # a text that every step away from the first is worse on, or not: it decides nothing
-    runs = {"plain": [], "text": ["--eval-data", folder / "text.txt"], "other": ["--eval-data", other]}
+    windows = ["--eval-context", 64]
+    runs = {"plain": [], "text": ["--eval-data", folder / "text.txt", *windows], "other": ["--eval-data", other, *windows]}
     documents = {}
     for name, flags in runs.items():
-        documents[name] = lrqat_json("train", *distilled(folder, "--eval-every", 5, "--eval-context", 64, *flags), "--out", folder / name)
+        documents[name] = lrqat_json("train", *distilled(folder, "--eval-every", 5, *flags), "--out", folder / name)
         assert documents[name]["kept_step"] == documents["plain"]["kept_step"]
         assert documents[name]["held_out_loss"] == documents["plain"]["held_out_loss"]
     assert documents["plain"]["measured_on"] == "held-out" and documents["other"]["measured_on"] == str(other)
@@ -225,6 +241,10 @@ def a_quantized_model_needs_a_teacher(folder):
         own = ["train", "--model", folder / model, *arguments]
         _, stderr = lrqat(*own, "--distill-weight", 1, "--out", folder / "no", expect=1)
         assert "--teacher" in stderr and "loss is 0" in stderr and not (folder / "no").exists(), stderr
+        shutil.copytree(folder / "w4", folder / "copy", dirs_exist_ok=True)
+        for itself in {"w4": ("w4", "copy"), "w4.gguf": ("w4.gguf",)}[model]:  # under any name
+            _, stderr = lrqat(*own, "--distill-weight", 1, "--teacher", folder / itself, "--out", folder / "no", expect=1)
+            assert "--teacher" in stderr and "loss is 0" in stderr and not (folder / "no").exists(), stderr
         run = folder / f"run-{model}"
         document = lrqat_json(*own, "--distill-weight", 1, "--teacher", folder / "tiny", "--out", run)
         assert losses(run)[0] > 1e-3 and document["held_out_loss"]["kept"] < document["held_out_loss"]["start"], document
@@ -282,10 +302,11 @@ def instructions_are_scored_on_answers_alone(folder):
 
 def nothing_to_score_is_an_error(folder):
     (folder / "alpaca.jsonl").write_text(json.dumps({"instruction": "Say it. " * 20, "output": "it"}) + "\n")
-    arguments = ["train", "--model", tiny_model(folder), *STEPS, "--sequence-length", 64, "--eval-context", 64]
+    arguments = ["train", "--model", tiny_model(folder), *STEPS, "--sequence-length", 64]
     _, stderr = lrqat(*arguments, "--data", folder / "alpaca.jsonl", "--out", folder / "run", expect=1)
     assert "--sequence-length" in stderr and "scored" in stderr, stderr
-    _, stderr = lrqat(*arguments, "--data", text_file(folder), "--eval-data", folder / "alpaca.jsonl", "--out", folder / "run", expect=1)
+    _, stderr = lrqat(*arguments, "--data", text_file(folder), "--eval-data", folder / "alpaca.jsonl", "--eval-context", 64,
+                      "--out", folder / "run", expect=1)
     assert "--eval-context" in stderr and "prompts" in stderr, stderr
     (folder / "short.txt").write_text("short")
     _, stderr = lrqat(*arguments, "--data", folder / "text.txt", "--eval-data", folder / "short.txt", "--out", folder / "run", expect=1)
@@ -325,6 +346,7 @@ def the_first_step_of_a_warm_up_moves_something(folder):
 
 if __name__ == "__main__":
     main([diverging_training_never_becomes_a_checkpoint, checkpoints_that_are_not_finite_are_refused,
+          scales_at_the_end_of_their_type_are_named,
           a_run_that_ends_worse_keeps_its_start, the_best_is_chosen_by_the_trained_objective_on_held_out_text,
           evaluation_data_is_only_reported_on, held_out_text_is_not_trained_on, too_little_text_to_hold_out,
           resumed_runs_choose_as_straight_ones_do, older_runs_go_on, a_quantized_model_needs_a_teacher, teachers_are_checked,

@@ -4,6 +4,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/export/exporter.h"
+#include "lrqat/model/load.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/target.h"
 #include "tests/model/fixtures.h"
@@ -73,7 +74,7 @@ class FitToModel : public ::testing::Test {
     const auto path = folder_.path() / concat("m", inner);
     if (!std::filesystem::exists(path)) models::write_random_model(path, config);
     messages_.text.clear();
-    return fit_to_model(recipe, model::SharedSource(formats::open_weight_source(path)), messages_);
+    return fit_to_model(recipe, *model::load_float_model(path), messages_);
   }
   static std::string of(const Recipe& recipe, const std::string& linear) {
     return layer_recipe(recipe, linear)->grid_granularity().name();
