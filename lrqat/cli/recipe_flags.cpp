@@ -28,7 +28,9 @@ void check_use(const RecipeFlags& flags, const train::Recipe& recipe) {
     train::read_recipe(flags.config, own);
     std::vector<std::string> fields;
     for (const train::RecipeField& field : train::recipe_fields()) {
-      if (field.print(own) != field.print(defaults)) fields.push_back(field.name);
+      // A run's file says what was fitted to the model, needed or not.
+      const bool fitted = field.name == "sequence-length" || field.name == "eval-context";
+      if (!fitted && field.print(own) != field.print(defaults)) fields.push_back(field.name);
     }
     try {
       train::check_fields_are_used(own, fields);

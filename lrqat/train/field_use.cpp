@@ -3,80 +3,155 @@
 #include <algorithm>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
+#include "lrqat/train/prepare_student.h"
 
 namespace lrqat::train {
 namespace {
 
-// Fields that some methods have not, and the methods that have them.
-struct MethodField {
+using Names = std::vector<std::string>;
+
+// One field: the methods that read it, and what else has to be asked for before it does anything.
+struct FieldUse {
   std::string name;
-  std::vector<std::string> methods;
+  const Names* methods = nullptr;              // null: all
+  bool (*asked_for)(const Recipe&) = nullptr;  // null: nothing
+  std::string by = {};                         // what asks for it, for the user
+  std::vector<std::string> off = {};           // values that ask for nothing, so they are no mistake
 };
 
-const std::vector<MethodField>& method_fields() {
-  static const std::vector<std::string> adapters{"lr-qat", "l4q", "qlora", "lora"};
-  static const std::vector<std::string> scales{"lr-qat", "l4q", "lsq", "peqa"};  // that are trained
-  static const std::vector<MethodField> table{
-      {"phi", {"lr-qat"}},
-      {"faithful-downcast", {"lr-qat"}},
-      {"rank", adapters},
-      {"lora-alpha", adapters},
-      {"svd-steps", {"lr-qat", "qlora"}},
-      {"weight-dtype", {"l4q", "lora"}},
-      {"learn-offset", {"l4q"}},
-      {"gradient-scaling", {"l4q", "lsq"}},
-      {"scale-domain", {"lr-qat", "l4q", "lsq", "peqa", "qlora", "rtn"}},
-      {"learn-scale", scales},
-  };
-  return table;
+const Names kTraining{"lr-qat", "l4q", "lsq", "peqa", "qlora", "lora"};
+const Names kGrids{"lr-qat", "l4q", "lsq", "peqa", "qlora", "rtn"};
+const Names kAdapters{"lr-qat", "l4q", "qlora", "lora"};
+const Names kAtLr{"lr-qat", "l4q", "lsq", "qlora", "lora"};  // train more than scales
+const Names kScales{"lr-qat", "l4q", "lsq", "peqa"};         // train them
+const Names kFrozen{"lr-qat", "l4q", "peqa", "qlora", "lora"};
+const Names kLrQat{"lr-qat"}, kL4q{"l4q"}, kSvd{"lr-qat", "qlora"}, kFloatStorage{"l4q", "lora"},
+    kLsqGradients{"l4q", "lsq"};
+
+bool holds(const Names& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-// Fields that another one has to ask for.
-struct DependentField {
-  std::string name;
-  bool (*asked_for)(const Recipe&);
-  std::string by;
-};
-
+bool trains(const Recipe& recipe) { return holds(kTraining, recipe.method); }
 bool has_activations(const Recipe& recipe) { return recipe.activations.any(); }
 bool has_static_ranges(const Recipe& recipe) {
   return recipe.activations.any() && recipe.activations.range == quant::ActivationRange::fixed;
 }
-bool may_start_from(const Recipe& recipe, const char* init) {
-  return recipe.init == "auto" || uses_value(recipe, "init", init);
+// "auto" becomes GPTQ where there is something to train.
+bool may_use_gptq(const Recipe& recipe) {
+  return uses_value(recipe, "init", "gptq") || (recipe.init == "auto" && trains(recipe));
 }
-bool may_use_gptq(const Recipe& recipe) { return may_start_from(recipe, "gptq"); }
-bool may_calibrate(const Recipe& recipe) { return may_use_gptq(recipe) || may_start_from(recipe, "awq"); }
+bool may_calibrate(const Recipe& recipe) { return may_use_gptq(recipe) || uses_value(recipe, "init", "awq"); }
+bool trains_or_observes(const Recipe& recipe) { return trains(recipe) || has_static_ranges(recipe); }
+bool reads_text(const Recipe& recipe) { return trains(recipe) || needs_calibration(recipe); }
+bool measures(const Recipe& recipe) { return reads_text(recipe) || !recipe.eval_data.empty(); }
+bool has_eval_data(const Recipe& recipe) { return !recipe.eval_data.empty(); }
+bool keeps_by_memory(const Recipe& recipe) { return recipe.checkpointing == Checkpointing::automatic; }
 bool trains_floats(const Recipe& recipe) {
   return recipe.train_norms || recipe.train_head || recipe.train_embeddings;
 }
+bool trains_weight_scales(const Recipe& recipe) {
+  return recipe.learn_scale && holds(kScales, recipe.method);
+}
 bool trains_scales(const Recipe& recipe) {
-  const auto& have =
-      std::find_if(method_fields().begin(), method_fields().end(), [](const MethodField& field) {
-        return field.name == "learn-scale";
-      })->methods;
-  return (recipe.learn_scale && std::find(have.begin(), have.end(), recipe.method) != have.end()) ||
-         recipe.activations.learn_range;
+  return trains_weight_scales(recipe) || recipe.activations.learn_range;
+}
+bool clips(const Recipe& recipe) { return recipe.clip_norm > 0.0; }
+bool uses_svd(const Recipe& recipe) { return uses_value(recipe, "init", "svd"); }
+// Whether the recipe, or one of its overrides, starts a linear so.
+bool any_start(const Recipe& recipe, bool (*is)(const Recipe&)) {
+  const auto overridden = overridden_recipes(recipe);
+  return is(recipe) || std::any_of(overridden.begin(), overridden.end(),
+                                   [&](const OverriddenRecipe& one) { return is(one.recipe); });
+}
+// Some starts bring a range of their own.
+bool reads_range(const Recipe& recipe) {
+  return any_start(recipe, [](const Recipe& one) {
+    return one.init != "rtn" && one.init != "stored" &&
+           (one.init != "lp" || one.range.kind == quant::RangeEstimator::Kind::lp);
+  });
+}
+bool leaves_downcast(const Recipe& recipe) {
+  return any_start(recipe, [](const Recipe& one) { return one.init != "rtn" && one.init != "lp"; });
 }
 
-const std::vector<DependentField>& dependent_fields() {
-  static const std::vector<DependentField> table{
-      {"svd-steps", [](const Recipe& recipe) { return uses_value(recipe, "init", "svd"); }, "--init svd"},
-      {"gptq-damping", may_use_gptq, "--init gptq"},
-      {"gptq-act-order", may_use_gptq, "--init gptq"},
-      {"calibration-tokens", may_calibrate, "--init gptq or awq"},
-      {"activation-range", has_activations, "--activation-bits or --kv-bits below 16"},
-      {"learn-activation-range", has_activations, "--activation-bits or --kv-bits below 16"},
-      {"activation-batches", has_static_ranges, "--activation-range static and bits below 16"},
-      {"float-lr", trains_floats, "--train-norms, --train-head or --train-embeddings"},
-      {"scale-lr", trains_scales, "scales that are trained (--learn-scale true; lr-qat, l4q, lsq, peqa)"},
+// Every field of a recipe has a row (tests/train/field_use_test.cpp holds all rows against what runs do).
+const std::vector<FieldUse>& table() {
+  static const char* const kText = "text that is trained on or calibrated on (--init gptq or awq)";
+  static const char* const kGptq = "--init gptq";
+  static const char* const kBits = "--activation-bits or --kv-bits below 16";
+  static const char* const kEval = "--eval-data";
+  static const std::vector<FieldUse> rows{
+      {"model"},
+      {"data"},  // where nothing reads it, the run says so
+      {"eval-data"},
+      {"teacher", nullptr, measures, "text to train or to measure on"},
+      {"held-out", nullptr, reads_text, kText, {"0"}},
+      {"method"},
+      {"bits", &kGrids},
+      {"for", &kGrids},
+      {"granularity", &kGrids},
+      {"phi", &kLrQat},
+      {"rank", &kAdapters},
+      {"lora-alpha", &kAdapters, nullptr, {}, {"auto"}},
+      {"range", &kGrids, reads_range,
+       "a start that looks for one (--init rtn and stored do not, lp takes lp:P)"},
+      {"scale-domain", &kGrids},
+      {"scale-type", &kGrids},
+      {"learn-scale", &kScales, nullptr, {}, {"false"}},
+      {"symmetric", &kGrids},
+      {"init"},
+      {"svd-steps", &kSvd, uses_svd, "--init svd"},
+      {"calibration-tokens", &kGrids, may_calibrate, "--init gptq or awq"},
+      {"gptq-damping", &kGrids, may_use_gptq, kGptq},
+      {"gptq-act-order", &kGrids, may_use_gptq, kGptq},
+      {"faithful-downcast", &kLrQat, leaves_downcast, "another start: --init rtn and lp are faithful"},
+      {"weight-dtype", &kFloatStorage},
+      {"learn-offset", &kL4q, nullptr, {}, {"false"}},
+      {"gradient-scaling", &kLsqGradients, trains_weight_scales, "--learn-scale true"},
+      {"overrides"},
+      {"activation-bits"},
+      {"kv-bits"},
+      {"activation-range", nullptr, has_activations, kBits},
+      {"learn-activation-range", &kTraining, has_activations, kBits, {"false"}},
+      {"activation-batches", nullptr, has_static_ranges, "--activation-range static and bits below 16"},
+      {"steps", &kTraining, nullptr, {}, {"0"}},
+      {"batch-size", nullptr, trains_or_observes, "--activation-range static"},
+      {"sequence-length", nullptr, reads_text, kText, {"0"}},
+      {"gradient-accumulation", &kTraining},
+      {"lr", &kAtLr, nullptr, {}, {"0"}},
+      {"scale-lr", nullptr, trains_scales,
+       "scales that are trained (--learn-scale true; lr-qat, l4q, lsq, peqa)"},
+      {"train-norms", &kTraining, nullptr, {}, {"false"}},
+      {"train-head", &kTraining, nullptr, {}, {"false"}},
+      {"train-embeddings", &kTraining, nullptr, {}, {"false"}},
+      {"float-lr", &kTraining, trains_floats, "--train-norms, --train-head or --train-embeddings"},
+      {"weight-decay", &kAtLr, nullptr, {}, {"0"}},
+      {"beta1", &kTraining},
+      {"beta2", &kTraining},
+      {"schedule", &kTraining},
+      {"warmup", &kTraining, nullptr, {}, {"0"}},
+      {"clip-norm", &kTraining, nullptr, {}, {"0"}},
+      {"clip-together", &kTraining, clips, "--clip-norm above 0", {"false"}},
+      {"distill-weight", &kTraining, nullptr, {}, {"0", "auto"}},
+      {"checkpointing", &kTraining},
+      {"map-frozen", &kFrozen, nullptr, {}, {"false"}},
+      {"memory-budget", &kTraining, keeps_by_memory, "--checkpointing auto", {"0"}},
+      {"compute-dtype"},
+      {"eval-every", &kTraining, nullptr, {}, {"0"}},
+      {"eval-context", nullptr, has_eval_data, kEval, {"0"}},
+      {"eval-windows", nullptr, has_eval_data, kEval},
+      {"save-every", &kTraining, nullptr, {}, {"0"}},
+      {"save-minutes", &kTraining, nullptr, {}, {"0"}},
+      {"seed"},
   };
-  return table;
+  return rows;
 }
 
-std::string joined(const std::vector<std::string>& names) {
+std::string joined(const Names& names) {
   std::string text;
   for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
   return text;
@@ -85,21 +160,31 @@ std::string joined(const std::vector<std::string>& names) {
 }  // namespace
 
 std::string why_unused(const Recipe& recipe, const std::string& field) {
-  for (const MethodField& row : method_fields()) {
-    if (row.name != field) continue;
-    if (std::find(row.methods.begin(), row.methods.end(), recipe.method) != row.methods.end()) continue;
-    return concat("--method ", recipe.method, " has no such thing; of ", joined(row.methods));
+  const auto row =
+      std::find_if(table().begin(), table().end(), [&](const FieldUse& use) { return use.name == field; });
+  LRQAT_CHECK(row != table().end(), field);
+  const std::vector<std::string> value = recipe_field(field).print(recipe);
+  if (value.size() == 1 && holds(row->off, value.front())) return {};
+  if (row->methods != nullptr && !holds(*row->methods, recipe.method)) {
+    if (row->methods == &kTraining) return concat("--method ", recipe.method, " trains nothing");
+    return concat("--method ", recipe.method, " has no such thing; of ", joined(*row->methods));
   }
-  for (const DependentField& row : dependent_fields()) {
-    if (row.name == field && !row.asked_for(recipe)) return concat("does nothing without ", row.by);
-  }
-  return {};
+  if (row->asked_for == nullptr || row->asked_for(recipe)) return {};
+  return concat("does nothing without ", row->by);
 }
 
 void check_fields_are_used(const Recipe& recipe, const std::vector<std::string>& fields) {
   for (const std::string& field : fields) {
     const std::string why = why_unused(recipe, field);
     if (!why.empty()) throw UsageError(concat("--", field, ": ", why));
+    if (field != "overrides") continue;
+    for (const OverriddenRecipe& one : overridden_recipes(recipe)) {
+      for (const std::string& own : one.fields) {
+        const std::string why_not = why_unused(one.recipe, own);
+        if (!why_not.empty())
+          throw UsageError(concat("--overrides ", quote(one.text), ": ", own, ": ", why_not));
+      }
+    }
   }
 }
 

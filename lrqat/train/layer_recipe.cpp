@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 
 namespace lrqat::train {
 namespace {
@@ -23,7 +24,7 @@ struct Override {
 };
 
 [[noreturn]] void fail_override(const std::string& text, const std::string& what) {
-  throw UsageError(concat("--overrides \"", text, "\": ", what));
+  throw UsageError(concat("--overrides ", quote(text), ": ", what));
 }
 
 Override parse_override(const std::string& text) {
@@ -38,7 +39,7 @@ Override parse_override(const std::string& text) {
     } else if (equals != std::string::npos) {
       result.fields.emplace_back(word.substr(0, equals), word.substr(equals + 1));
     } else {
-      fail_override(text, concat("\"", word, "\" is neither key=value nor skip"));
+      fail_override(text, concat(quote(word), " is neither key=value nor skip"));
     }
   }
   if (result.pattern.find('=') != std::string::npos || result.pattern.empty() ||
@@ -53,7 +54,7 @@ void apply(const Override& one, const std::string& text, Recipe& recipe) {
     if (std::find(kLayerFields.begin(), kLayerFields.end(), key) == kLayerFields.end()) {
       std::string known;
       for (const std::string_view name : kLayerFields) known += concat(known.empty() ? "" : ", ", name);
-      fail_override(text, concat("\"", key, "\" is not a field of a single layer; those are ", known));
+      fail_override(text, concat(quote(key), " is not a field of a single layer; those are ", known));
     }
     try {
       recipe_field(key).parse(recipe, {value});
@@ -110,6 +111,18 @@ std::optional<Recipe> layer_recipe(const Recipe& recipe, const std::string& laye
   if (skip) return std::nullopt;
   apply_init(result);
   return result;
+}
+
+std::vector<OverriddenRecipe> overridden_recipes(const Recipe& recipe) {
+  std::vector<OverriddenRecipe> found;
+  for (const std::string& text : recipe.overrides) {
+    const Override one = parse_override(text);
+    OverriddenRecipe overridden{text, recipe, {}};
+    apply(one, text, overridden.recipe);
+    for (const auto& [key, value] : one.fields) overridden.fields.push_back(key);
+    found.push_back(std::move(overridden));
+  }
+  return found;
 }
 
 bool uses_value(const Recipe& recipe, const std::string& field, const std::string& value) {

@@ -20,6 +20,14 @@ std::optional<Recipe> layer_recipe(const Recipe& recipe, const std::string& laye
 // a value that it does not take.
 void check_override(const std::string& text);
 
+// An override by itself: the recipe with its fields, and which these are.
+struct OverriddenRecipe {
+  std::string text;
+  Recipe recipe;
+  std::vector<std::string> fields;
+};
+std::vector<OverriddenRecipe> overridden_recipes(const Recipe& recipe);
+
 // UsageError naming an override whose pattern matches none of the linears.
 void check_overrides_match(const Recipe& recipe, const std::vector<std::string>& layers);
 

@@ -79,6 +79,8 @@ void check_tokens(const Recipe& recipe) {
 void validate(const Recipe& recipe, bool needs_data) {
   if (recipe.model.empty()) throw UsageError("--model is missing: a Hugging Face folder or a GGUF file");
   check_init(find_method(recipe.method), recipe.init);
+  for (const OverriddenRecipe& one : overridden_recipes(recipe))
+    check_init(find_method(recipe.method), one.recipe.init);
   if (uses_value(recipe, "init", "gptq") && uses_value(recipe, "init", "awq")) {
     throw UsageError("--init gptq for some linears and awq for others do not go together in one model");
   }

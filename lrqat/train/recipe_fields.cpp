@@ -224,7 +224,8 @@ std::vector<RecipeField> special_fields() {
           "(rounding to "
           "nearest, min-max or L_p range), svd (lr-qat, qlora: adapters from the rounding residue), gptq "
           "(integers by calibration text), awq (channels rescaled by calibration text)"),
-      integer_field("svd-steps", &Recipe::svd_steps, 1, "lr-qat, qlora: LoftQ iterations of --init svd"),
+      integer_field("svd-steps", &Recipe::svd_steps, 1, "lr-qat, qlora: LoftQ iterations of --init svd",
+                    100'000),
       integer_field("calibration-tokens", &Recipe::calibration_tokens, 1,
                     "tokens of the training data that --init gptq and awq look at"),
       real_field("gptq-damping", &Recipe::gptq_damping, 0.0, INFINITY,

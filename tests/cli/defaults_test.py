@@ -14,7 +14,8 @@ def recipe(run):
 
 def train(folder, name, *flags, model=None):
     run = folder / name
-    lrqat("train", "--model", model or tiny_model(folder), "--data", text_file(folder), *QUICK, *flags, "--out", run)
+    quick = ["--threads", 1] if "rtn" in flags else QUICK
+    lrqat("train", "--model", model or tiny_model(folder), "--data", text_file(folder), *quick, *flags, "--out", run)
     lrqat("convert", "--run", run, "--out", folder / f"{name}-c")
     return run
 

@@ -34,8 +34,13 @@ RUNS = {
 }
 
 
+ROUNDING = ["--init", "range", "--compute-dtype", "float32", "--threads", 1]  # what a method reads that trains nothing
+
+
 def base(folder, flags):
-    return ["--model", tiny_model(folder), "--data", text_file(folder), *STEPS, *flags]
+    words = {str(flag) for flag in flags}
+    steps = [*ROUNDING, *(["--sequence-length", 32] if any(word.endswith(("gptq", "awq")) for word in words) else [])]
+    return ["--model", tiny_model(folder), "--data", text_file(folder), *(steps if "rtn" in words else STEPS), *flags]
 
 
 def check_run(folder, name, flags):
@@ -136,9 +141,10 @@ def ranges_as_starts(folder):
         return lrqat_json("convert", "--run", folder / name, "--out", folder / (name + "-c"))["sha256"]
     for init, flags in (("rtn", ["--range", "minmax"]), ("lp", ["--range", "lp:2.5"])):
         plain = integers(f"plain-{init}", "--method", "rtn", *flags)
-        assert plain == integers(f"start-{init}", *ADAPTERS, "--init", init, "--range", flags[1])
-        assert plain == integers(f"peqa-{init}", "--method", "peqa", "--init", init, "--range", flags[1])
-    assert integers("lp", *ADAPTERS, "--init", "lp", "--range", "minmax") == integers("lp-rtn", "--method", "rtn", "--range", "lp:3.5")
+        own = flags if init == "lp" else []
+        assert plain == integers(f"start-{init}", *ADAPTERS, "--init", init, *own)
+        assert plain == integers(f"peqa-{init}", "--method", "peqa", "--init", init, *own)
+    assert integers("lp", *ADAPTERS, "--init", "lp") == integers("lp-rtn", "--method", "rtn", "--range", "lp:3.5")
 
 
 def instruction_data(folder):
@@ -254,6 +260,24 @@ def what_does_nothing_is_refused(folder):
             (["--gptq-damping", "0.1"], ["--gptq-damping", "--init gptq"]),
             (["--activation-range", "static"], ["--activation-range", "--activation-bits"]),
             (["--float-lr", "1e-3"], ["--float-lr", "--train-norms"]),
+            *((["--method", "rtn", flag, value], [flag, "trains nothing"]) for flag, value in (
+                ("--steps", 4), ("--schedule", "cosine"), ("--beta1", 0.5), ("--clip-norm", 1),
+                ("--gradient-accumulation", 2), ("--eval-every", 2), ("--save-every", 2), ("--checkpointing", "none"))),
+            (["--method", "rtn", "--batch-size", 2], ["--batch-size", "--activation-range static"]),
+            *((["--method", "lora", flag, value], [flag, "--method lora"]) for flag, value in (
+                ("--bits", 3), ("--granularity", "channel"), ("--symmetric", "false"), ("--for", "gptq"))),
+            (["--method", "peqa", "--lr", 1e-3], ["--lr", "--method peqa"]),
+            (["--method", "peqa", "--weight-decay", 0.1], ["--weight-decay", "--method peqa"]),
+            (["--init", "rtn", "--range", "mse"], ["--range", "--init rtn"]),
+            (["--init", "lp", "--faithful-downcast", "false"], ["--faithful-downcast", "--init rtn and lp"]),
+            (["--clip-norm", 0, "--clip-together", "true"], ["--clip-together", "--clip-norm"]),
+            (["--checkpointing", "none", "--memory-budget", "1GB"], ["--memory-budget", "--checkpointing auto"]),
+            (["--eval-context", 64], ["--eval-context", "--eval-data"]),
+            *((["--method", method, "--overrides", f"*.q_proj {field}"], ["--overrides", field.split("=")[0], f"--method {method}"])
+              for method, field in (("lora", "bits=3"), ("lora", "granularity=auto"), ("lsq", "phi=int4"), ("peqa", "rank=3"),
+                                    ("l4q", "svd-steps=3"), ("lr-qat", "weight-dtype=float32"))),
+            (["--overrides", "*.q_proj svd-steps=3"], ["--overrides", "svd-steps", "--init svd"]),
+            (["--method", "lora", "--overrides", "*.q_proj init=gptq"], ["--init gptq", "--method lora"]),
             (["--learn-scale", "false", "--scale-lr", "1e-3"], ["--scale-lr", "--learn-scale true"]),
             *((["--method", method, "--init", "svd"], ["--init svd", f"--method {method}", "lr-qat, qlora do"])
               for method in ("l4q", "lsq", "peqa", "rtn", "lora"))]:

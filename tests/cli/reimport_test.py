@@ -30,8 +30,9 @@ def converted(folder, model, text, grid, method="rtn", *options):
     """The model after a run of no steps, and the checksum of its integers and scales."""
     for name in ("run", "back"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    lrqat_json("train", "--model", model, "--data", text, "--method", method, "--steps", 0, "--sequence-length", 64,
-               "--batch-size", 2, *flags(grid), *options, "--out", folder / "run")
+    batches = () if method == "rtn" else ("--sequence-length", 64, "--batch-size", 2)
+    lrqat_json("train", "--model", model, "--data", text, "--method", method, "--steps", 0, *batches, *flags(grid), *options,
+               "--out", folder / "run")
     return folder / "back", lrqat_json("convert", "--run", folder / "run", "--out", folder / "back")["sha256"]
 
 

@@ -88,12 +88,12 @@ def a_run_saves_by_time(folder):
 
 
 def what_can_be_refused_leaves_no_folder(folder):
-    arguments, plain = base(folder), base(folder, [*PLAIN, "--steps", 20])
+    arguments, plain = base(folder), base(folder, ["--init", "range", "--threads", 1])
     (folder / "short.txt").write_text("a few words")
     before = names(folder)
     short = ["--eval-data", folder / "short.txt"]
-    little = ["--model", folder / "tiny", "--data", folder / "short.txt", *PLAIN]
-    for extra in ([], ["--init", "gptq"], ["--method", "rtn", "--init", "gptq"]):
+    little = ["--model", folder / "tiny", "--data", folder / "short.txt", "--sequence-length", 32]
+    for extra in (PLAIN, [*PLAIN, "--init", "gptq"], ["--method", "rtn", "--init", "gptq"]):
         check_refused(["train", *little, *extra, "--out", folder / "x"], "less than one sequence")
         assert names(folder) == before, (extra, names(folder))
     cases = [
