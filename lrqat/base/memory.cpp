@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <fstream>
 #include <limits>
+#include <new>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #ifdef __GLIBC__  // known once a header of the library has been read
 #include <malloc.h>
@@ -116,6 +118,13 @@ void release_free_memory() {
 #ifdef __GLIBC__
   ::malloc_trim(0);
 #endif
+}
+
+bool is_out_of_memory(const std::exception& error) {
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return true;
+  const std::string_view text = error.what();  // LibTorch's exceptions are of a type that is not known here
+  return text.find("DefaultCPUAllocator") != std::string_view::npos ||
+         text.find("can't allocate memory") != std::string_view::npos;
 }
 
 }  // namespace lrqat

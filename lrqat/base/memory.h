@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <filesystem>
 
 namespace lrqat {
@@ -16,5 +17,8 @@ void reset_peak_resident();  // sets VmHWM back to VmRSS (writes /proc/self/clea
 // Gives the heap's free pages back to the system. Large tensors of different lives leave holes that the C
 // library keeps otherwise.
 void release_free_memory();
+
+// Whether an exception, of the standard library or of LibTorch, says that memory has run out.
+bool is_out_of_memory(const std::exception& error);
 
 }  // namespace lrqat

@@ -39,6 +39,22 @@ std::string escaped(std::string_view text, bool keep_line_ends) {
   return out;
 }
 
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+// Numbers of a word as long as no number is that means something.
+std::string without_long_numbers(std::string_view word) {
+  constexpr std::size_t kDigits = 40, kShown = 10;
+  std::string out;
+  while (!word.empty()) {
+    const bool digits = is_digit(word.front());
+    const auto end = std::find_if(word.begin(), word.end(), [&](char c) { return is_digit(c) != digits; });
+    const std::string_view part = word.substr(0, static_cast<std::size_t>(end - word.begin()));
+    out += digits && part.size() > kDigits ? without_middle(part, kShown, kShown) : std::string(part);
+    word.remove_prefix(part.size());
+  }
+  return out;
+}
+
 // Edits (insert, drop, replace, swap neighbours) that make one word of the other.
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::vector<std::size_t>> cost(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
@@ -72,7 +88,7 @@ std::string readable(std::string_view message) {
   while (!message.empty()) {
     const std::size_t size = std::min(message.find_first_of(" \n"), message.size());
     const std::string_view word = message.substr(0, size);
-    out += escaped(word.size() <= kWord ? std::string(word) : without_middle(word, 60, 20), true);
+    out += escaped(word.size() <= kWord ? without_long_numbers(word) : without_middle(word, 60, 20), true);
     message.remove_prefix(size);
     if (message.empty()) break;
     out.push_back(message.front());

@@ -25,7 +25,8 @@ void refuse_foreign_flags(const CLI::App& command, const std::string& format) {
       throw UsageError(concat(flag, " is for --format gguf, --format ", format, " has no such choice"));
   }
   if (gguf && command.count("--dtype") > 0)
-    throw UsageError("--dtype is for formats that are folders; --format gguf has --linear-type and --rest-type");
+    throw UsageError(
+        "--dtype is for formats that are folders; --format gguf has --linear-type and --rest-type");
 }
 
 void run_export(const ExportFlags& flags, Context& context) {

@@ -9,6 +9,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/json.h"
+#include "lrqat/base/memory.h"
 #include "lrqat/base/user_text.h"
 
 namespace lrqat::cli {
@@ -22,29 +23,28 @@ std::string out_of_memory(const std::string& where) {
                 "--sequence-length or --context needs less, and so do other programs that are ended");
 }
 
-// LibTorch's texts begin with a sentence; source lines and stacks follow.
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+// LibTorch's texts begin with a sentence; source lines and stacks follow. Some begin with where the check
+// stands, in brackets.
+std::string first_sentence(const std::string& text) {
+  if (text.find("INTERNAL ASSERT FAILED") != std::string::npos) return "a check of its own fails";
+  const std::string line = text.substr(0, text.find('\n'));
+  const std::size_t end = line.starts_with('[') ? line.find("] ") : std::string::npos;
+  return end == std::string::npos ? line : line.substr(end + 2);
+}
 
 std::string of_libtorch(const c10::Error& error) {
-  const std::string text = first_line(error.what_without_backtrace());
-  if (text.find("DefaultCPUAllocator") != std::string::npos ||
-      text.find("can't allocate memory") != std::string::npos)
-    return out_of_memory("");
-  if (dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr) return out_of_memory("GPU ");
-  return concat("LibTorch cannot do what was asked: ", text, kOurBug);
+  if (is_out_of_memory(error)) return out_of_memory("");
+  if (dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr) {
+    const bool gpu = std::string(error.what_without_backtrace()).find("CUDA") != std::string::npos;
+    return out_of_memory(gpu ? "GPU " : "");
+  }
+  return concat("internal error: LibTorch refuses an operation: ",
+                quote(first_sentence(error.what_without_backtrace())), kOurBug);
 }
 
 std::string of_file_system(const std::filesystem::filesystem_error& error) {
   const std::string path = error.path1().string();
   return concat(path, path.empty() ? "" : ": ", error.code().message());
-}
-
-// "[json.exception.type_error.302] type must be …" without what stands in brackets.
-std::string of_json(const nlohmann::json::exception& error) {
-  const std::string text = error.what();
-  const std::size_t end = text.find("] ");
-  return concat("a JSON file does not hold what it should: ",
-                end == std::string::npos ? text : text.substr(end + 2));
 }
 
 Failure describe() {
@@ -58,8 +58,10 @@ Failure describe() {
     return {1, error.what()};
   } catch (const c10::Error& error) {
     return {1, of_libtorch(error)};
-  } catch (const nlohmann::json::exception& error) {
-    return {1, of_json(error)};
+  } catch (const nlohmann::json::exception&) {
+    return {1, concat("internal error: a JSON document was read without a check of what it holds; `lrqat "
+                      "inspect` on the files that were named may tell which is damaged",
+                      kOurBug)};
   } catch (const std::filesystem::filesystem_error& error) {
     return {1, of_file_system(error)};
   } catch (const std::system_error& error) {

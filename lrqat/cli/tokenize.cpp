@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/standard_output.h"
 #include "lrqat/model/tokenizer_files.h"
@@ -45,7 +46,7 @@ Ids parse_ids(const std::string& line, bool json, const std::string& where) {
     } catch (const std::exception&) {
       used = 0;
     }
-    if (used != word.size()) fail(where, ": \"", word, "\" is no token id");
+    if (used != word.size()) fail(where, ": ", quote(word), " is no token id");
     ids.push_back(id);
   }
   return ids;

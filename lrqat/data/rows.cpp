@@ -259,7 +259,7 @@ bool begins_array_of_objects(std::string_view text) {
   const Json object = parse_json(text, path.string());
   std::string advice;
   for (const auto& [key, value] : object.items()) {
-    if (!value.is_array() || value.empty() || !value.front().is_object()) continue;
+    if (key.size() > 40 || !value.is_array() || value.empty() || !value.front().is_object()) continue;
     advice = concat(". Its rows seem to be under \"", key, "\": jq -c '.\"", key, "\"[]' FILE > FILE.jsonl");
     break;
   }

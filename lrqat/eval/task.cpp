@@ -5,6 +5,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/json.h"
+#include "lrqat/base/user_text.h"
 
 namespace lrqat::eval {
 namespace {
@@ -19,7 +20,7 @@ T named(const std::array<std::pair<std::string_view, T>, N>& rows, const std::st
   }
   std::string known;
   for (const auto& row : rows) known += concat(known.empty() ? "" : ", ", row.first);
-  fail(where, ": \"", name, "\" is not known; known: ", known);
+  fail(where, ": ", quote(name), " is not known; known: ", known);
 }
 
 constexpr std::array<std::pair<std::string_view, TaskKind>, 3> kKinds{
@@ -51,7 +52,7 @@ void check_keys(const Json& json, const std::string& where) {
   if (!json.is_object()) fail(where, ": expected a JSON object");
   for (const auto& [key, value] : json.items()) {
     if (std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end())
-      fail(where, ": key \"", key, "\" is not known");
+      fail(where, ": key ", quote(key), " is not known");
   }
 }
 
@@ -165,9 +166,9 @@ TaskDefinition find_task(const std::string& name_or_file) {
   }
   std::vector<std::string> groups;
   for (const TaskGroup& group : task_groups()) groups.push_back(group.name);
-  throw UsageError(concat("--tasks: task \"", name_or_file,
-                          "\" is not known; known tasks: ", joined(task_names()),
-                          "; groups: ", joined(groups), "; or the path of a task file (.json)"));
+  throw UsageError(concat("--tasks: task ", quote(name_or_file),
+                          " is not known; known tasks: ", joined(task_names()), "; groups: ", joined(groups),
+                          "; or the path of a task file (.json)"));
 }
 
 const std::vector<TaskGroup>& task_groups() {

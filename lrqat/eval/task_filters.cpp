@@ -4,6 +4,7 @@
 #include <array>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/text/unicode.h"
 
 namespace lrqat::eval {
@@ -53,7 +54,7 @@ std::string hellaswag(std::string_view text) {
 // WinoGrande: the sentence up to its blank, and what follows it.
 std::size_t blank_of(std::string_view text) {
   const std::size_t blank = text.find('_');
-  if (blank == std::string_view::npos) fail("no blank (_) in the sentence \"", text, "\"");
+  if (blank == std::string_view::npos) fail("no blank (_) in the sentence ", quote(text));
   return blank;
 }
 std::string before_blank(std::string_view text) { return std::string(text.substr(0, blank_of(text))); }
@@ -122,7 +123,7 @@ TaskFilter find_task_filter(std::string_view name, const std::string& where) {
   if (row != kFilters.end()) return row->filter;
   std::string known;
   for (const Row& filter : kFilters) known += concat(known.empty() ? "" : ", ", filter.name);
-  fail(where, ": filter \"", name, "\" is not known; known: ", known);
+  fail(where, ": filter ", quote(name), " is not known; known: ", known);
 }
 
 bool is_python_space(char32_t character) {

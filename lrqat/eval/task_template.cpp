@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "lrqat/base/user_text.h"
 #include "lrqat/eval/task_filters.h"
 
 namespace lrqat::eval {
@@ -30,7 +31,7 @@ Template::Template(std::string_view text, const std::string& where) {
       fail(where, ": a } without its {; a brace of the text is written twice");
     } else {
       const std::size_t close = text.find('}', i);
-      if (close == std::string_view::npos) fail(where, ": { is not closed in \"", text, "\"");
+      if (close == std::string_view::npos) fail(where, ": { is not closed in ", quote(text));
       end_literal();
       parts_.push_back(parse_expression(text.substr(i + 1, close - i - 1), where));
       i = close;

@@ -7,6 +7,7 @@
 #include <iomanip>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/model/converted.h"
 #include "lrqat/model/output.h"
 #include "lrqat/model/packed_layout.h"
@@ -164,7 +165,7 @@ const Exporter& find_exporter(const std::string& name) {
     if (exporter.name == name) return exporter;
   }
   if (adapter_exporter().name == name) return adapter_exporter();
-  throw UsageError(concat("--format \"", name, "\" is not known: use one of ", known_exporters()));
+  throw UsageError(concat("--format ", quote(name), " is not known: use one of ", known_exporters()));
 }
 
 std::string why_inexact(const Exporter& exporter, const quant::QuantizedWeight& weight,

@@ -6,6 +6,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/export/compare.h"
 #include "lrqat/formats/checkpoint.h"
 #include "lrqat/formats/fused_projections.h"
@@ -139,7 +140,7 @@ at::ScalarType parse_dtype_option(const std::string& name) {
   for (const at::ScalarType type : {at::kHalf, at::kBFloat16, at::kFloat}) {
     if (dtype_option_name(type) == name) return type;
   }
-  throw UsageError(concat("--dtype \"", name, "\" is not known: use auto, float16, bfloat16 or float32"));
+  throw UsageError(concat("--dtype ", quote(name), " is not known: use auto, float16, bfloat16 or float32"));
 }
 
 std::string dtype_option_name(at::ScalarType type) {

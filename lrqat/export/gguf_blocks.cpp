@@ -6,6 +6,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/half.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/model/packed_layout.h"
 
 namespace lrqat::exporting {
@@ -33,8 +34,8 @@ const CodeBlockType& parse_type(const std::string& name) {
   const formats::GgmlTypeInfo* info = formats::find_ggml_type(std::string_view(upper(name)));
   const CodeBlockType* type = info == nullptr ? nullptr : formats::find_code_block_type(info->type);
   if (type == nullptr || name != lower(name)) {
-    throw UsageError(
-        concat("--linear-type \"", name, "\" is not known: use auto, ", formats::known_code_block_types()));
+    throw UsageError(concat("--linear-type ", quote(name), " is not known: use auto, ",
+                            formats::known_code_block_types()));
   }
   return *type;
 }

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/export/folder.h"
 #include "lrqat/export/gguf_blocks.h"
 #include "lrqat/export/stacked_weight.h"
@@ -33,7 +34,7 @@ GgmlType parse_rest_type(const std::string& name) {
   if (name == "q8_0") return GgmlType::Q8_0;
   if (name == "q6_k") return GgmlType::Q6_K;
   throw UsageError(
-      concat("--rest-type \"", name, "\" is not known: use auto, keep, f32, f16, bf16, q8_0 or q6_k"));
+      concat("--rest-type ", quote(name), " is not known: use auto, keep, f32, f16, bf16, q8_0 or q6_k"));
 }
 
 // Also those values that this model has no tensor for.

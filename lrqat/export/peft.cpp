@@ -7,6 +7,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/export/exporter.h"
 #include "lrqat/formats/safetensors.h"
 #include "lrqat/model/converted_format.h"
@@ -115,8 +116,8 @@ void read_back(const fs::path& path, const std::vector<std::pair<std::string, at
     const auto found = file.at(name).data;
     const auto expected = bytes_of(tensor);
     if (std::equal(found.begin(), found.end(), expected.begin(), expected.end())) continue;
-    fail(path.string(), ": tensor \"", name,
-         "\" read back differs; nothing was exported (this is a bug in lrqat or a broken disk)");
+    fail(path.string(), ": tensor ", quote(name),
+         " read back differs; nothing was exported (this is a bug in lrqat or a broken disk)");
   }
 }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/kernels/quantize_rows.h"
 
 namespace lrqat::model {
@@ -96,11 +97,11 @@ void take_ranges(Decoder& decoder, std::map<std::string, at::Tensor>& tensors, c
   if (decoder.activations().range == quant::ActivationRange::dynamic) return;
   const auto take = [&](const std::string& name) {
     const auto found = tensors.find(name);
-    if (found == tensors.end()) fail(where, ": tensor \"", name, "\" is missing");
+    if (found == tensors.end()) fail(where, ": tensor ", quote(name), " is missing");
     at::Tensor value = found->second.to(decoder.device());
     tensors.erase(found);
     if (value.numel() != 1 || value.scalar_type() != at::kFloat) {
-      fail(where, ": tensor \"", name, "\" is not one float32 value");
+      fail(where, ": tensor ", quote(name), " is not one float32 value");
     }
     return value.view({1});
   };

@@ -7,6 +7,7 @@
 #include <atomic>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/formats/finite.h"
 
 namespace lrqat::model {
@@ -48,7 +49,7 @@ void check_rows(const formats::SourceTensor& stored, std::int64_t row_begin, std
     }
   });
   if (first_bad == row_end) return;
-  fail(where, ": tensor \"", name, "\" holds a number that is not finite (NaN or infinity) in row ",
+  fail(where, ": tensor ", quote(name), " holds a number that is not finite (NaN or infinity) in row ",
        first_bad.load(), " of ", rows_of(stored),
        ": the file is damaged, or training diverged before it was written; fetch or make it again");
 }

@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 
 namespace lrqat::model {
 namespace {
@@ -16,7 +17,7 @@ int cuda_index(const std::string& name) {
   int index = -1;
   if (name.rfind("cuda:", 0) == 0) std::from_chars(name.data() + 5, name.data() + name.size(), index);
   if (index < 0 || name != concat("cuda:", index)) {
-    throw UsageError(concat("--device ", name, " is not known: use cpu, cuda or cuda:N"));
+    throw UsageError(concat("--device ", quote(name), " is not known: use cpu, cuda or cuda:N"));
   }
   return index;
 }

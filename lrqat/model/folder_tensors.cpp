@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/model/check_finite.h"
 #include "lrqat/quant/float_weight.h"
 
@@ -51,12 +52,12 @@ at::Tensor FolderTensors::mapped(const std::string& name, const std::vector<std:
   const formats::TensorView& view = tensors_->at(name);
   const at::ScalarType type = scalar_type(view, where());
   if (std::count(allowed.begin(), allowed.end(), view.dtype) == 0) {
-    fail(where(), ": tensor \"", name, "\" is of type ", formats::dtype_name(view.dtype), ", expected ",
+    fail(where(), ": tensor ", quote(name), " is of type ", formats::dtype_name(view.dtype), ", expected ",
          formats::dtype_name(allowed.front()));
   }
   if (view.shape != shape) {
-    fail(where(), ": tensor \"", name, "\" has shape ", formats::shape_to_string(view.shape), ", expected ",
-         formats::shape_to_string(shape));
+    fail(where(), ": tensor ", quote(name), " has shape ", formats::shape_to_string(view.shape),
+         ", expected ", formats::shape_to_string(shape));
   }
   auto* data = const_cast<std::byte*>(view.data.data());
   if (reinterpret_cast<std::uintptr_t>(data) % at::elementSize(type) == 0) {

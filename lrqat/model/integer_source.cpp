@@ -7,6 +7,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/sha256.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/model/converted.h"
 #include "lrqat/model/load_packed.h"
 #include "lrqat/model/packed_config.h"
@@ -41,7 +42,7 @@ class IntegerSource final : public formats::WeightSource, public IntegerTensors 
   bool has(std::string_view name) const override { return shapes_.contains(std::string(name)); }
   std::vector<std::int64_t> shape(std::string_view name) const override {
     const auto found = shapes_.find(std::string(name));
-    if (found == shapes_.end()) fail(path(), ": no tensor \"", name, "\"");
+    if (found == shapes_.end()) fail(path(), ": no tensor ", quote(name));
     return found->second;
   }
   std::string path() const override { return path_.string(); }

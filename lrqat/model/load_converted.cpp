@@ -4,6 +4,7 @@
 #include <unordered_set>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/model/build.h"
 #include "lrqat/model/converted_format.h"
 #include "lrqat/model/folder_tensors.h"
@@ -90,8 +91,8 @@ class ConvertedReader {
     }
     for (const std::string& name : tensors_.names()) {
       if (known.contains(name)) continue;
-      fail(tensors_.where(), ": tensor \"", name,
-           "\" has no place in a model of this config and quantization_config");
+      fail(tensors_.where(), ": tensor ", quote(name),
+           " has no place in a model of this config and quantization_config");
     }
   }
 

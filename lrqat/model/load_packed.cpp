@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/formats/fused_projections.h"
 #include "lrqat/model/build.h"
 #include "lrqat/model/folder_tensors.h"
@@ -95,7 +96,7 @@ class PackedReader {
   void check_names() const {
     for (const std::string& name : tensors_.names()) {
       if (shapes_.contains(name) || is_packed_tensor(name) || is_buffer(name) || is_zero_bias(name)) continue;
-      fail(tensors_.where(), ": tensor \"", name, "\" has no place in a ", layout_.name,
+      fail(tensors_.where(), ": tensor ", quote(name), " has no place in a ", layout_.name,
            " model of this config");
     }
   }

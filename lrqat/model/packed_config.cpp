@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/formats/checkpoint.h"
 
 namespace lrqat::model {
@@ -35,11 +36,11 @@ PackedScheme scheme_from_weights(const Json& weights, const std::string& where) 
   scheme.symmetric = json_get_or<bool>(weights, "symmetric", true, where);
   const auto type = json_get_or<std::string>(weights, "type", "int", where);
   const auto strategy = json_get<std::string>(weights, "strategy", where);
-  if (type != "int") fail(where, ": weights of type \"", type, "\" are not supported: int is");
+  if (type != "int") fail(where, ": weights of type ", quote(type), " are not supported: int is");
   if (strategy == "group") {
     scheme.group_size = json_get<std::int64_t>(weights, "group_size", where);
   } else if (strategy != "channel") {
-    fail(where, ": strategy \"", strategy, "\" is not supported: channel and group are");
+    fail(where, ": strategy ", quote(strategy), " is not supported: channel and group are");
   }
   if (is_set(weights, "actorder") && weights["actorder"] != "static" && weights["actorder"] != "weight") {
     fail(where, ": actorder ", json_excerpt(weights["actorder"]), " scatters groups and is not supported");
@@ -50,7 +51,7 @@ PackedScheme scheme_from_weights(const Json& weights, const std::string& where) 
 PackedConfig compressed_config(const Json& json, const std::string& where) {
   const auto format = json_get<std::string>(json, "format", where);
   if (format != "pack-quantized") {
-    fail(where, ": format \"", format, "\" of compressed-tensors is not supported: pack-quantized is");
+    fail(where, ": format ", quote(format), " of compressed-tensors is not supported: pack-quantized is");
   }
   PackedConfig config{"compressed-tensors", {}};
   const Json groups = json_get<Json>(json, "config_groups", where);
@@ -114,7 +115,7 @@ PackedScheme gptq_scheme(const Json& json, const std::string& where) {
 // in 16 bits have no integers that ask for a scheme.
 void add_own_scheme(const std::string& target, const Json& own, Json all, const std::string& where,
                     PackedConfig& config) {
-  if (!own.is_object()) fail(where, ": what is said of \"", target, "\" must be an object");
+  if (!own.is_object()) fail(where, ": what is said of ", quote(target), " must be an object");
   all.update(own);
   if (bits_of(all, where) < 16) config.groups.push_back({gptq_scheme(all, where), {target}});
 }
@@ -134,7 +135,7 @@ PackedConfig gptq_config(const Json& json, const std::string& where) {
   const char* key = is_set(json, "checkpoint_format") ? "checkpoint_format" : "format";
   const auto version = json_get_or<std::string>(json, key, "gptq", where);
   if (version != "gptq" && version != "gptq_v2") {
-    fail(where, ": ", key, " \"", version, "\" is not supported: gptq and gptq_v2 are");
+    fail(where, ": ", key, " ", quote(version), " is not supported: gptq and gptq_v2 are");
   }
   PackedConfig config{version == "gptq" ? "gptq" : "gptq-v2", {}};
   add_dynamic(json, where, config);
@@ -146,7 +147,7 @@ PackedConfig awq_config(const Json& json, const std::string& where) {
   const char* key = is_set(json, "version") ? "version" : "format";
   const auto version = json_get_or<std::string>(json, key, "gemm", where);
   if (version != "gemm" && version != "GEMM") {
-    fail(where, ": ", key, " \"", version, "\" of AWQ is not supported: gemm is");
+    fail(where, ": ", key, " ", quote(version), " of AWQ is not supported: gemm is");
   }
   const PackedScheme scheme{bits_of(json, where), group_size(json, where),
                             !json_get_or<bool>(json, "zero_point", true, where)};
@@ -160,12 +161,12 @@ PackedConfig auto_round_config(const Json& json, const std::string& where) {
   const auto type = json_get_or<std::string>(json, "data_type", "int", where);
   const auto activation_bits = json_get_or<int>(json, "act_bits", 16, where);
   if (type != "int" || activation_bits < 16) {
-    fail(where, ": data_type \"", type, "\" with act_bits ", activation_bits,
+    fail(where, ": data_type ", quote(type), " with act_bits ", activation_bits,
          " is not supported: int with activations in 16 bits is");
   }
   const bool awq = packing.find("awq") != std::string::npos, gptq = packing.find("gptq") != std::string::npos;
   if (!awq && !gptq && packing.find("llm_compressor") != std::string::npos) {
-    fail(where, ": ", key, " \"", packing, "\" is not supported: auto_round, auto_gptq and auto_awq are");
+    fail(where, ": ", key, " ", quote(packing), " is not supported: auto_round, auto_gptq and auto_awq are");
   }
   PackedConfig config{awq ? "awq" : gptq ? "gptq" : "gptq-v2", {}};
   if (is_set(json, "extra_config")) {
@@ -232,7 +233,7 @@ bool matches(const std::string& target, const std::string& module) {
     try {
       return std::regex_search(module, std::regex(target.substr(3)), std::regex_constants::match_continuous);
     } catch (const std::regex_error&) {
-      fail("quantization_config: target \"", target, "\" is no pattern that can be read here");
+      fail("quantization_config: target ", quote(target), " is no pattern that can be read here");
     }
   }
   return target == module || target == "Linear";
@@ -247,7 +248,7 @@ const PackedScheme& PackedConfig::scheme_of(const std::string& module, const std
       if (matches(target, module)) return group.scheme;
     }
   }
-  fail(where, ": holds integers of \"", module, "\", but no group of quantization_config is for it");
+  fail(where, ": holds integers of ", quote(module), ", but no group of quantization_config is for it");
 }
 
 std::optional<PackedConfig> packed_config_from_json(const Json& config, const std::string& where) {

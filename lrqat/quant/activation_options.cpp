@@ -1,13 +1,14 @@
 #include "lrqat/quant/activation_options.h"
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 
 namespace lrqat::quant {
 
 ActivationRange parse_activation_range(const std::string& name) {
   if (name == "dynamic") return ActivationRange::dynamic;
   if (name == "static") return ActivationRange::fixed;
-  throw UsageError(concat("--activation-range \"", name, "\": expected dynamic or static"));
+  throw UsageError(concat("--activation-range ", quote(name), ": expected dynamic or static"));
 }
 
 std::string activation_range_name(ActivationRange range) {

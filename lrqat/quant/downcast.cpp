@@ -5,6 +5,7 @@
 #include <array>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/kernels/pack_int4.h"
 
 namespace lrqat::quant {
@@ -91,7 +92,7 @@ Downcast parse_downcast(std::string_view name) {
     if (row.name == name) return row.downcast;
     known += concat(known.empty() ? "" : ", ", row.name);
   }
-  throw UsageError(concat("--phi \"", name, "\" is not known: use one of ", known));
+  throw UsageError(concat("--phi ", quote(name), " is not known: use one of ", known));
 }
 
 std::string downcast_name(Downcast downcast) {

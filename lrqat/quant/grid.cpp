@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 
 namespace lrqat::quant {
 
@@ -23,8 +24,8 @@ Granularity Granularity::parse(std::string_view text) {
     const auto [end, code] = std::from_chars(digits.data(), digits.data() + digits.size(), size);
     if (code == std::errc{} && end == digits.data() + digits.size() && size > 0) return {Kind::group, size};
   }
-  throw UsageError(
-      concat("--granularity \"", text, "\" is not known: use tensor, channel or group:SIZE (as group:64)"));
+  throw UsageError(concat("--granularity ", quote(text),
+                          " is not known: use tensor, channel or group:SIZE (as group:64)"));
 }
 
 std::string Granularity::name() const {

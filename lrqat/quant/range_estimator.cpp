@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/kernels/range_search.h"
 
 namespace lrqat::quant {
@@ -250,9 +251,8 @@ RangeEstimator RangeEstimator::parse(std::string_view text) {
       return estimator;
     }
   }
-  throw UsageError(
-      concat("--range \"", text,
-             "\" is not known: use minmax, mse, lp:P with P in (0, 20], as lp:3.5, l4q or lsq+"));
+  throw UsageError(concat("--range ", quote(text),
+                          " is not known: use minmax, mse, lp:P with P in (0, 20], as lp:3.5, l4q or lsq+"));
 }
 
 RangeEstimator RangeEstimator::of_stored(at::Tensor scale, at::Tensor zero_point) {

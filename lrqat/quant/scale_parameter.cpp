@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 
 namespace lrqat::quant {
 namespace {
@@ -16,7 +17,7 @@ constexpr float kLargestFloat16 = 65504.0F;  // a scale that training drives bey
 ScaleDomain parse_scale_domain(std::string_view name) {
   if (name == "linear") return ScaleDomain::linear;
   if (name == "log") return ScaleDomain::log;
-  throw UsageError(concat("--scale-domain \"", name, "\" is not known: use linear or log"));
+  throw UsageError(concat("--scale-domain ", quote(name), " is not known: use linear or log"));
 }
 
 std::string scale_domain_name(ScaleDomain domain) { return domain == ScaleDomain::linear ? "linear" : "log"; }
@@ -25,7 +26,7 @@ ScaleType parse_scale_type(std::string_view name) {
   if (name == "float32") return ScaleType::float32;
   if (name == "float16") return ScaleType::float16;
   if (name == "bfloat16") return ScaleType::bfloat16;
-  throw UsageError(concat("--scale-type \"", name, "\" is not known: use float16, bfloat16 or float32"));
+  throw UsageError(concat("--scale-type ", quote(name), " is not known: use float16, bfloat16 or float32"));
 }
 
 std::string scale_type_name(ScaleType type) {

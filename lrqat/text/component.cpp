@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lrqat/base/user_text.h"
 #include "lrqat/text/unicode.h"
 
 namespace lrqat::text {
@@ -18,7 +19,7 @@ std::string join(std::span<const std::string_view> names) {
 void check_options(const Json& json, std::span<const std::string_view> known, const std::string& where) {
   for (const auto& [key, value] : json.items()) {
     if (key == "type" || std::find(known.begin(), known.end(), key) != known.end()) continue;
-    fail(where, ": option \"", key, "\" is not known; known: ", join(known));
+    fail(where, ": option ", quote(key), " is not known; known: ", join(known));
   }
 }
 
@@ -29,7 +30,7 @@ void fail_unknown_type(const std::string& type, const std::vector<std::string_vi
 
 std::string single_character(const std::string& text, const std::string& option, const std::string& where) {
   if (text.empty() || utf8_length(text[0]) != text.size()) {
-    fail(where, ": ", option, " is \"", text, "\", expected one character");
+    fail(where, ": ", option, " is ", quote(text), ", expected one character");
   }
   return text;
 }

@@ -5,6 +5,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/text/loaders.h"
 #include "lrqat/text/pipeline.h"
 #include "lrqat/text/tokenizer.h"
@@ -108,8 +109,8 @@ void read_normalizer(GgufVocabulary& out, std::string_view data, const std::stri
     if (message.number() == 5) escape = message.integer() != 0;
   }
   if (!charsmap.empty()) {
-    fail(where, ": normalisation \"", name,
-         "\" of the SentencePiece model is not supported; \"identity\" is");
+    fail(where, ": normalisation ", quote(name),
+         " of the SentencePiece model is not supported; \"identity\" is");
   }
   if (!escape) fail(where, ": a SentencePiece model that does not escape spaces is not supported");
   out.add_space_prefix = add_prefix;

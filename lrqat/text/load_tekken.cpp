@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/text/byte_level.h"
 #include "lrqat/text/loaders.h"
 
@@ -41,7 +42,7 @@ std::string from_base64(const std::string& text, const std::string& where) {
   int count = 0;
   for (const char c : text.substr(0, text.find('='))) {
     const std::size_t value = kAlphabet.find(c);
-    if (value == std::string_view::npos) fail(where, ": token_bytes \"", text, "\" is not base64");
+    if (value == std::string_view::npos) fail(where, ": token_bytes ", quote(text), " is not base64");
     bits = bits << 6 | static_cast<std::uint32_t>(value);
     count += 6;
     if (count < 8) continue;

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/text/component.h"
 #include "lrqat/text/json_to_gguf.h"
 #include "lrqat/text/loaders.h"
@@ -31,7 +32,7 @@ constexpr std::string_view kUnigramKeys[] = {"type", "unk_id", "vocab", "byte_fa
 
 const Json& required(const Json& object, const char* key, const std::string& where) {
   const auto it = object.find(key);
-  if (it == object.end()) fail(where, ": key \"", key, "\" is missing");
+  if (it == object.end()) fail(where, ": key ", quote(key), " is missing");
   return *it;
 }
 
@@ -92,7 +93,7 @@ void refuse_option(const Json& model, const char* key, const std::string& where)
   const bool off = it == model.end() || it->is_null() ||
                    (it->is_string() && it->get<std::string>().empty()) ||
                    (it->is_number() && it->get<double>() == 0.0);
-  if (!off) fail(where, ": option \"", key, "\" is ", json_excerpt(*it), ", which is not supported");
+  if (!off) fail(where, ": option ", quote(key), " is ", json_excerpt(*it), ", which is not supported");
 }
 
 MergeBpeOptions read_options(const Json& model, const Vocabulary& vocabulary, const std::string& where) {
@@ -114,7 +115,7 @@ void check_top(const Json& json, const std::string& where) {
   if (!json.is_object()) fail(where, ": expected a JSON object");
   for (const auto& [key, value] : json.items()) {
     if (std::find(std::begin(kTopKeys), std::end(kTopKeys), key) == std::end(kTopKeys)) {
-      fail(where, ": key \"", key, "\" is not known");
+      fail(where, ": key ", quote(key), " is not known");
     }
   }
 }

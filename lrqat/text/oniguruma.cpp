@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 
 namespace lrqat::text {
 namespace {
@@ -66,7 +67,7 @@ class Translator {
 
  private:
   [[noreturn]] void refuse(const std::string& what) const {
-    fail(where_, ": regular expression \"", in_, "\": ", what, " at offset ", at_,
+    fail(where_, ": regular expression ", quote(in_), ": ", what, " at offset ", at_,
          " is not supported. Write the pattern without it.");
   }
 

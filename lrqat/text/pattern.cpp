@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "lrqat/base/user_text.h"
 #include "lrqat/text/oniguruma.h"
 #include "lrqat/text/unicode.h"
 #include "lrqat/text/unicode_versions.h"
@@ -142,8 +143,8 @@ SplitBehavior split_behavior_from_name(const std::string& name, const std::strin
   if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
   if (name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
   if (name == "Contiguous") return SplitBehavior::kContiguous;
-  fail(where, ": behavior \"", name,
-       "\" is not known; known: Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous");
+  fail(where, ": behavior ", quote(name),
+       " is not known; known: Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous");
 }
 
 void split_by(const Pattern& pattern, SplitBehavior behavior, bool invert, std::string_view text,

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/text/pre_tokenizer.h"
 
 namespace lrqat::text {
@@ -50,7 +51,7 @@ const PreName& find_pre_name(std::string_view name, const std::string& where) {
     if (row.name == name) return row;
     known += (known.empty() ? "" : ", ") + std::string(row.name);
   }
-  fail(where, ": pre-tokenizer (tokenizer.ggml.pre) \"", name, "\" is not known; known: ", known);
+  fail(where, ": pre-tokenizer (tokenizer.ggml.pre) ", quote(name), " is not known; known: ", known);
 }
 
 const PreName* pre_name_of(std::span<const std::string> patterns, bool ignore_merges) {

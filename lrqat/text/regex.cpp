@@ -3,7 +3,10 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <new>
+
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 
 namespace lrqat::text {
 namespace {
@@ -27,7 +30,7 @@ struct MatchState {
   pcre2_jit_stack* stack = pcre2_jit_stack_create(kJitStackStart, kJitStackLimit, nullptr);
 
   MatchState() {
-    LRQAT_CHECK(data != nullptr && context != nullptr && stack != nullptr, "out of memory");
+    if (data == nullptr || context == nullptr || stack == nullptr) throw std::bad_alloc();
     pcre2_jit_stack_assign(context, nullptr, stack);
     pcre2_set_match_limit(context, kMatchLimit);
   }
@@ -54,7 +57,7 @@ pcre2_code* compile(const std::string& pattern, const std::string& where) {
   pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
                                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &error, &offset, context.get());
   if (code == nullptr) {
-    fail(where, ": regular expression \"", pattern, "\" is not valid at offset ", offset, ": ",
+    fail(where, ": regular expression ", quote(pattern), " is not valid at offset ", offset, ": ",
          pcre2_message(error));
   }
   pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);  // where it cannot, pcre2_match interprets

@@ -6,6 +6,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
 #include "lrqat/base/json.h"
+#include "lrqat/base/user_text.h"
 
 namespace lrqat::text {
 namespace {
@@ -93,7 +94,7 @@ std::vector<AddedToken> special_tokens(const Json& config, TokenizerConfig& out)
 std::int32_t id_of_key(const std::string& key, const std::string& where) {
   const bool digits =
       !key.empty() && key.size() < 9 && key.find_first_not_of("0123456789") == std::string::npos;
-  if (!digits) fail(where, ": \"", key.substr(0, 80), "\" is no token id");
+  if (!digits) fail(where, ": ", quote(key), " is no token id");
   return std::stoi(key);
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/text/byte_level.h"
 #include "lrqat/text/string_set.h"
 #include "lrqat/text/unicode.h"
@@ -103,7 +104,7 @@ class Unigram final : public WordModel {
       return;
     }
     if (!options_.unknown_id) {
-      fail(where_, ": no piece covers \"", text.substr(0, 40), "\", and the vocabulary has no unk_id");
+      fail(where_, ": no piece covers ", quote(text), ", and the vocabulary has no unk_id");
     }
     out.push_back(*options_.unknown_id);
   }

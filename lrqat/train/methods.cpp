@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/model/prepare.h"
 #include "lrqat/quant/float_weight.h"
 #include "lrqat/quant/integer_weight.h"
@@ -370,7 +371,7 @@ const Method& find_method(const std::string& name) {
   for (const Method& method : methods()) {
     if (method.name == name) return method;
   }
-  throw UsageError(concat("--method \"", name, "\" is not known: use one of ", known_methods()));
+  throw UsageError(concat("--method ", quote(name), " is not known: use one of ", known_methods()));
 }
 
 std::string parse_method(const std::string& name) { return find_method(name).name; }

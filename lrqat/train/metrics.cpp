@@ -37,7 +37,7 @@ std::string json_line(nlohmann::ordered_json line, const std::map<std::string, d
   for (const auto& [name, value] : values) {
     line[name] = std::isfinite(value) ? nlohmann::ordered_json(value) : nlohmann::ordered_json(nullptr);
   }
-  return line.dump() + "\n";
+  return json_text(line) + "\n";
 }
 
 void append(const fs::path& path, const std::string& lines) {

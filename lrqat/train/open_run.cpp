@@ -3,6 +3,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/model/activations.h"
 #include "lrqat/model/integer_source.h"
 #include "lrqat/model/open.h"
@@ -35,7 +36,7 @@ void restore_tensors(const Run& run, const Method& method, model::Decoder& decod
   model::take_ranges(decoder, tensors, run.path().string());
   for (const auto& [name, tensor] : tensors) {  // norms, embedding, head
     if (!decoder.replace(name, tensor.to(decoder.device())))
-      fail(run.path().string(), ": tensor \"", name, "\" belongs to nothing in this model");
+      fail(run.path().string(), ": tensor ", quote(name), " belongs to nothing in this model");
   }
 }
 
@@ -86,7 +87,8 @@ void restore_student(const Run& run, model::Decoder& decoder, const model::Share
     restore_tensors(run, method, decoder, tensors);
   } catch (const Error&) {
     throw;
-  } catch (const std::exception&) {  // parametrisations take it for a bug where tensors do not fit together
+  } catch (const std::exception& error) {  // parametrisations take it for a bug where tensors do not fit
+    if (is_out_of_memory(error)) throw;
     fail(run.path().string(),
          ": the tensors of prepared.safetensors and of the checkpoint do not fit the recipe and each other; "
          "put copies of the files back, or start a new run");

@@ -10,8 +10,10 @@
 
 #include "lrqat/base/cpu.h"
 #include "lrqat/base/error.h"
+#include "lrqat/base/memory.h"
 #include "lrqat/base/sha256.h"
 #include "lrqat/base/temporary.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/train/fingerprint.h"
 #include "lrqat/train/tensor_file.h"
 #include "lrqat/train/toml.h"
@@ -45,7 +47,8 @@ auto read_run_file(const fs::path& path, const Read& read) {
   } catch (const Error& error) {
     const std::string what = error.what();
     fail(what.find(path.string()) == std::string::npos ? path.string() + ": " : "", what, kDamaged);
-  } catch (const std::exception&) {
+  } catch (const std::exception& error) {
+    if (is_out_of_memory(error)) throw;
     fail(path.string(), kDamaged);
   }
 }
@@ -94,7 +97,7 @@ std::string instructions() {
 // What a run of this recipe has when `step` steps are done.
 void check_state(const RunState& state, const Recipe& recipe, const fs::path& path) {
   const auto refuse = [&](const char* key, auto found, const auto&... expected) {
-    fail(path.string(), ": \"", key, "\" is ", found, ", expected ", concat(expected...));
+    fail(path.string(), ": ", quote(key), " is ", found, ", expected ", concat(expected...));
   };
   if (state.step < 0 || state.step > recipe.steps) refuse("step", state.step, "0 to ", recipe.steps);
   const std::int64_t position = state.step * recipe.gradient_accumulation * recipe.batch_size;
@@ -118,8 +121,8 @@ void check_before_saving(const fs::path& run, const TensorList& trainables, cons
     }
   }
   if (name.empty()) return;
-  fail("step ", state.step, ": \"", name,
-       "\" is not finite any more, so no checkpoint is written; the last one in ", run.string(),
+  fail("step ", state.step, ": ", quote(name),
+       " is not finite any more, so no checkpoint is written; the last one in ", run.string(),
        " stays. Try a smaller --lr or --scale-lr");
 }
 
@@ -308,7 +311,7 @@ Run::Index Run::index() const {
                       json_get_or<std::string>(json, "best", "", path.string())};
     const auto check = [&](const std::string& name) {
       if (!is_checkpoint_name(name))
-        fail(path.string(), ": names a checkpoint \"", name, "\", expected ", kCheckpointPrefix, "N");
+        fail(path.string(), ": names a checkpoint ", quote(name), ", expected ", kCheckpointPrefix, "N");
     };
     check(index.last);
     if (!index.best.empty()) check(index.best);
@@ -390,7 +393,7 @@ std::map<std::string, at::Tensor> Run::load_frozen() const {
 }
 
 void Run::save_result(const Json& result) const {
-  write_text_file(path_ / "result.json", result.dump(2) + "\n");
+  write_text_file(path_ / "result.json", json_text(result, 2) + "\n");
 }
 
 }  // namespace lrqat::train

@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 
 namespace lrqat::train {
 namespace {
@@ -25,7 +26,7 @@ ScheduleKind parse_schedule(std::string_view name) {
   for (const Name& row : kNames) {
     if (name == row.name) return row.kind;
   }
-  throw UsageError(concat("--schedule \"", name, "\" is not known: use constant, linear or cosine"));
+  throw UsageError(concat("--schedule ", quote(name), " is not known: use constant, linear or cosine"));
 }
 
 std::string schedule_name(ScheduleKind kind) {

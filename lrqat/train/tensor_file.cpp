@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/formats/safetensors.h"
 
 namespace lrqat::train {
@@ -79,8 +80,8 @@ std::map<std::string, at::Tensor> load_finite(const std::filesystem::path& path)
   std::map<std::string, at::Tensor> tensors = load_tensors(path);
   const std::string name = first_not_finite({tensors.begin(), tensors.end()});
   if (name.empty()) return tensors;
-  fail(path.string(), ": tensor \"", name,
-       "\" holds values that are not finite (nan or infinity): the training that wrote it had diverged. "
+  fail(path.string(), ": tensor ", quote(name),
+       " holds values that are not finite (nan or infinity): the training that wrote it had diverged. "
        "Train again "
        "with a smaller --lr or --scale-lr");
 }

@@ -184,7 +184,7 @@ std::vector<TomlEntry> parse_toml(std::string_view text, const std::string& wher
     if (LineParser(text.substr(0, end), here).parse(entry)) {
       entry.line = line;
       if (!seen.insert(entry.key).second)
-        throw UsageError(concat(here, ": ", entry.key, " stands here twice"));
+        throw UsageError(concat(here, ": ", quote(entry.key), " stands here twice"));
       entries.push_back(std::move(entry));
     }
     text.remove_prefix(std::min(end + 1, text.size()));

@@ -36,6 +36,19 @@ TEST(UserText, ReadableKeepsMessagesAndCutsFloods) {
   EXPECT_LT(readable(words).size(), 4000U);
 }
 
+// What was cut once stays as it is when it is said again.
+TEST(UserText, ReadableCutsNumbersThatMeanNothing) {
+  const std::string digits(309, '9');
+  for (const std::string& input : {digits, "--steps=" + digits, digits + "GB", std::string(200, '1')}) {
+    const std::string said = readable("f.toml: " + input + ": expected a number");
+    EXPECT_LT(said.size(), 100U) << said;
+    EXPECT_EQ(said, readable(said));
+    EXPECT_NE(said.find("expected a number"), std::string::npos) << said;
+  }
+  const std::string numbers = "of 18446744073709551615 and 1.7976931348623157e+308";
+  EXPECT_EQ(readable(numbers), numbers);
+}
+
 TEST(UserText, TheNearestWordIsMeant) {
   const std::array<std::string, 3> known = {"--force", "--format", "--model"};
   EXPECT_EQ(did_you_mean("--frmat", known), "; did you mean --format?");

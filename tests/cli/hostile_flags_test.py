@@ -3,6 +3,7 @@ what is allowed; and whatever is wrong, texts of libraries, long numbers and lon
 
 import json
 import re
+import resource
 import shutil
 
 from tests.support import main, run_lrqat, text_file, tiny_model
@@ -67,6 +68,16 @@ def counts_are_bounded_together(folder):
         said = refused(*command, "--model", model, "--batch-size", 10**6, "--sequence-length", 64,
                        "--gradient-accumulation", 10**6)
         assert "--batch-size" in said and "tokens a step" in said, said
+    assert not (folder / "run").exists()
+
+
+def ranks_that_no_matrix_has_are_refused(folder):
+    model, text = tiny_model(folder), text_file(folder)
+    for command in (["train", "--out", folder / "run", "--data", text], ["plan"]):
+        for flags in (["--rank", 1_000_000_000], ["--rank", 257], ["--overrides", "*.down_proj rank=100000"],
+                      ["--init", "svd", "--svd-steps", 1_000_000_000]):
+            said = refused(*command, "--model", model, *flags, timeout=20)
+            assert "rank" in said or "svd-steps" in said, said
     assert not (folder / "run").exists()
 
 
@@ -142,6 +153,44 @@ def damaged_models_are_told_in_our_words(folder):
                 assert not re.search(pattern, result.stderr), (key, str(value)[:40], pattern, result.stderr[:400])
 
 
+def paths_need_not_be_text(folder):
+    """Whatever bytes a file system takes for a name."""
+    model, text = tiny_model(folder), text_file(folder)
+    run, evaluation = bytes(folder) + b"/r\xff8", bytes(folder) + b"/t\xfe.txt"
+    shutil.copyfile(text, evaluation)
+    result = subprocess.run([LRQAT, "train", "--model", model, "--data", text, "--init", "range", "--steps", "1", "--batch-size", "1",
+                             "--sequence-length", "32", "--eval-data", evaluation, "--eval-context", "32", "--eval-windows", "2",
+                             "--json", "--out", run], capture_output=True, timeout=120)
+    assert result.returncode == 0, result.stderr[-500:]
+    assert json.loads(result.stdout)["steps"] == 1
+    assert json.loads((folder / "r\udcff8" / "result.json").read_text())["steps"] == 1
+
+
+def memory_that_runs_out_is_told_in_our_words(folder):
+    """At many places of a run: whatever asks for memory that is not there, the user learns that, and what needs less."""
+    model, text = tiny_model(folder), text_file(folder)
+    def limited(mebibytes, *arguments):
+        limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (mebibytes << 20, mebibytes << 20))
+        return subprocess.run([LRQAT, *map(str, arguments), "--threads", "1"], capture_output=True, text=True, timeout=120,
+                              preexec_fn=limit)
+    least = next(size for size in range(300, 6000, 20) if limited(size, "--bogus").returncode == 2)
+    told = 0
+    for more in (20, 50, 80, 110, 140, 170, 200, 300, 450, 700):
+        shutil.rmtree(folder / "run", ignore_errors=True)
+        result = limited(least + more, "train", "--model", model, "--data", text, "--steps", 1, "--batch-size", 150,
+                         "--sequence-length", 128, "--init", "gptq", "--checkpointing", "none", "--out", folder / "run")
+        if result.returncode == 0:
+            continue
+        assert result.returncode == 1 and not (folder / "run").exists(), (more, result.returncode, result.stderr[-400:])
+        said = result.stderr[result.stderr.index("lrqat: "):]
+        assert "not enough memory" in said and "--batch-size" in said and "lrqat plan" in said, (more, said)
+        assert len(said) < 500 and not any(re.search(pattern, said) for pattern in RAW), (more, said)
+        told += 1
+    assert told >= 3, told
+
+
 if __name__ == "__main__":
-    main([numbers_name_flag_value_and_range, counts_are_bounded_together, unknown_words_are_named_with_the_nearest,
-          recipe_files_speak_as_flags_do, words_of_fields_are_refused_in_short, damaged_models_are_told_in_our_words])
+    main([numbers_name_flag_value_and_range, counts_are_bounded_together, ranks_that_no_matrix_has_are_refused,
+          unknown_words_are_named_with_the_nearest,
+          recipe_files_speak_as_flags_do, words_of_fields_are_refused_in_short, damaged_models_are_told_in_our_words,
+          paths_need_not_be_text, memory_that_runs_out_is_told_in_our_words])

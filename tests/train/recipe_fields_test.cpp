@@ -7,7 +7,6 @@
 #include <fstream>
 
 #include "lrqat/base/error.h"
-#include "lrqat/base/user_text.h"
 #include "lrqat/train/recipe.h"
 
 namespace lrqat::train {
@@ -115,7 +114,7 @@ bool accepts(const RecipeField& field, const std::vector<std::string>& values, R
     field.parse(recipe, values);
     return true;
   } catch (const UsageError& error) {
-    const std::string message = readable(error.what());  // as the program prints it
+    const std::string message = error.what();  // as a user of the library sees it
     EXPECT_LT(message.size(), 2000U) << field.name << ": " << message.substr(0, 200);
     EXPECT_NE(message.find("--"), std::string::npos) << field.name << ": " << message;
     return false;
