@@ -82,6 +82,18 @@ int plain_rename(const fs::path& from, const fs::path& to) {
   return ::rename(from.c_str(), to.c_str()) == 0 ? 0 : errno;
 }
 
+// "out/" and "out/." are the folder "out"; a link is what it leads to.
+fs::path named_target(fs::path target) {
+  while (target.has_parent_path() && (!target.has_filename() || target.filename() == ".")) {
+    if (target == target.parent_path()) break;
+    target = target.parent_path();
+  }
+  std::error_code code;
+  if (!fs::is_symlink(target, code)) return target;
+  const fs::path followed = fs::canonical(target, code);
+  return code ? target : followed;
+}
+
 }  // namespace
 
 void recover_target(const fs::path& target) {
@@ -122,8 +134,13 @@ int replace_folder_in_two_steps(const fs::path& made, const fs::path& target) {
   return error;
 }
 
-Temporary::Temporary(fs::path target, Kind kind) : target_(std::move(target)), kind_(kind) {
-  if (!target_.has_filename()) target_ = target_.parent_path();  // "out/" names the same folder as "out"
+void check_creatable(const fs::path& target) {
+  fs::path first = named_target(target);  // of its folders, the first that would be made
+  while (first.has_parent_path() && !is_there(first.parent_path())) first = first.parent_path();
+  const Temporary probe(first, Temporary::Kind::folder);
+}
+
+Temporary::Temporary(fs::path target, Kind kind) : target_(named_target(std::move(target))), kind_(kind) {
   create_parent(target_);
   recover_target(target_);
   while (!create()) {

@@ -12,7 +12,7 @@ class Temporary {
   enum class Kind { file, folder };
 
   // Removes what killed writers of `target` left, makes its folder where there is none, and creates the
-  // temporary.
+  // temporary. A target that is a symbolic link stays one: what it leads to is written.
   Temporary(std::filesystem::path target, Kind kind);
   ~Temporary();  // removes it, unless it has the target's name
   Temporary(const Temporary&) = delete;
@@ -35,6 +35,9 @@ class Temporary {
   Kind kind_;
   int descriptor_ = -1;
 };
+
+// Error where nothing of this name could be made: its folder is none, or may not be written to. Leaves nothing.
+void check_creatable(const std::filesystem::path& target);
 
 // For file systems that do not exchange names: moves the folder `target` aside to TARGET.old-<16 hex digits>,
 // then `made` into its place. Killed in between, it leaves no target; recover_target, which every writer

@@ -5,6 +5,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/cli/cli.h"
+#include "lrqat/cli/flags.h"
 #include "lrqat/model/converted.h"
 #include "lrqat/model/open.h"
 #include "lrqat/model/output.h"
@@ -25,6 +26,7 @@ void run_convert(const ConvertFlags& flags, Context& context) {
   const model::OpenedModel model = model::open_model(flags.run);
   if (model.source == nullptr)
     fail(flags.run, ": is a ", model.kind, " model already; --run takes a training run");
+  model::check_output(flags.out, model::OutputKind::folder, flags.force, model::inputs_of(model));
   if (!model.unfinished.empty()) context.progress.message("warning: " + model.unfinished);
   if (flags.round_adapters) {
     for (nn::Linear* linear : model.decoder->linears()) {
@@ -45,8 +47,7 @@ void run_convert(const ConvertFlags& flags, Context& context) {
 Action declare_convert(CLI::App& command) {
   auto flags = std::make_shared<ConvertFlags>();
   command.add_option("--run", flags->run, "the run to convert (its best or last checkpoint)")->required();
-  command.add_option("--out", flags->out, "the folder to write: integers and scales as safetensors")
-      ->required();
+  add_out(command, flags->out, "the folder to write: integers and scales as safetensors");
   command.add_flag("--round-adapters", flags->round_adapters,
                    "--method qlora: round the sum of integers and adapters to the grid (another model)");
   command.add_flag("--force", flags->force, "replace a folder that lrqat wrote before");

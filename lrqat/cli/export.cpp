@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "lrqat/cli/cli.h"
+#include "lrqat/cli/flags.h"
 #include "lrqat/export/exporter.h"
 #include "lrqat/formats/ggml_codes.h"
 
@@ -51,7 +52,7 @@ Action declare_export(CLI::App& command) {
                   "a converted folder, a run, or any model whose linears are quantized")
       ->required();
   command.add_option("--format", flags->format, "file format: " + exporting::known_exporters())->required();
-  command.add_option("--out", flags->out, "the file (gguf) or folder to write")->required();
+  add_out(command, flags->out, "the file (gguf) or folder to write");
   flags->options.replace = false;
   command.add_flag("--force", flags->options.replace, "replace a file or folder that lrqat wrote before");
   command

@@ -26,6 +26,8 @@ CLI::Option* add_integer(CLI::App& command, const std::string& name, T& value, s
 
 CLI::Option* add_real(CLI::App& command, const std::string& name, double& value, double least, double most,
                       const std::string& help);
+// --out: the name without "/" or "/." behind it. An empty one is wrong usage.
+CLI::Option* add_out(CLI::App& command, std::string& value, const std::string& help);
 CLI::Option* add_choice(CLI::App& command, const std::string& name, std::string& value,
                         const std::vector<std::string>& choices, const std::string& help);
 

@@ -17,6 +17,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/cli/cli.h"
+#include "lrqat/cli/flags.h"
 #include "lrqat/cli/recipe_flags.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/quality.h"
@@ -233,7 +234,7 @@ void run_train(const TrainFlags& flags, Context& context) {
 
 Action declare_train(CLI::App& command) {
   auto flags = std::make_shared<TrainFlags>();
-  command.add_option("--out", flags->out, "folder of the run")->required();
+  add_out(command, flags->out, "folder of the run");
   command.add_flag("--resume", flags->resume, "continue the run in --out");
   add_recipe_flags(command, flags->recipe);
   return [flags](Context& context) { run_train(*flags, context); };

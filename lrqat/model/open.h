@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "lrqat/model/load.h"
 #include "lrqat/text/tokenizer.h"
@@ -30,6 +31,8 @@ struct OpenedModel {
   SharedSource source;
   // Of a run that has not taken all its steps: how far it has come, a sentence. Else empty.
   std::string unfinished;
+  // What a run needs besides the model that it began from: its teacher and texts.
+  std::vector<std::filesystem::path> other_inputs;
   // Where the tokenizer lies, a path for load_model_tokenizer.
   std::filesystem::path tokenizer_path;
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/file.h"
 #include "lrqat/base/sha256.h"
 #include "lrqat/formats/gguf.h"
 #include "lrqat/formats/safetensors.h"
@@ -43,7 +44,9 @@ bool has_file(const fs::path& folder, const fs::path& path) {
 void check_is_no_input(const fs::path& out, const std::vector<fs::path>& inputs) {
   for (const fs::path& input : inputs) {
     if (same(out, input))
-      fail(out.string(), ": is the model itself, which is never replaced; give another --out");
+      fail(out.string(),
+           ": is the model itself, or what its run was made with, which is never replaced; give ",
+           "another --out");
     if (fs::is_directory(input) && (lies_in(out, input) || has_file(input, out))) {
       fail(out.string(), ": is a part of ", input.string(),
            ", which the model is read from and which is never replaced; give another --out");
@@ -129,7 +132,7 @@ std::string GgufMark::value() const {
 
 void check_output(const fs::path& out, OutputKind kind, bool replace, const std::vector<fs::path>& inputs) {
   std::error_code ignored;
-  if (!fs::exists(fs::symlink_status(out, ignored))) return;
+  if (!fs::exists(fs::symlink_status(out, ignored))) return check_creatable(out);
   if (!fs::exists(out, ignored)) {
     fail(out.string(),
          ": is a symbolic link to something that is not there; give another --out or remove it");
@@ -149,6 +152,7 @@ void check_output(const fs::path& out, OutputKind kind, bool replace, const std:
 std::vector<fs::path> inputs_of(const OpenedModel& model) {
   std::vector<fs::path> inputs{model.path, model.tokenizer_path};
   if (model.source != nullptr) inputs.emplace_back(model.source->path());
+  inputs.insert(inputs.end(), model.other_inputs.begin(), model.other_inputs.end());
   return inputs;
 }
 

@@ -27,12 +27,12 @@ class GgufMark {
 
 enum class OutputKind { file, folder };
 
-// Error, naming what is there, unless `out` is free or, with `replace`, something of this kind that lrqat
+// Error, naming what is there, unless `out` is free (and can be made) or, with `replace`, something of this kind that lrqat
 // wrote. Whatever stands there, it must not be one of `inputs`, lie in one or hold one; links are followed.
 void check_output(const std::filesystem::path& out, OutputKind kind, bool replace,
                   const std::vector<std::filesystem::path>& inputs);
 
-// Everything that the model is read from.
+// Everything that the model is read from, and that its run needs to go on.
 std::vector<std::filesystem::path> inputs_of(const OpenedModel& model);
 
 }  // namespace lrqat::model

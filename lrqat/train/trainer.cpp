@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/file.h"
 #include "lrqat/base/memory.h"
 #include "lrqat/data/dataset.h"
 #include "lrqat/data/sampler.h"
@@ -335,8 +336,10 @@ TrainResult train(const Recipe& given, const TrainOptions& options, ProgressRepo
   std::optional<Run> run;
   if (options.resume) {
     run = Run::open_to_train(options.run);
-  } else if (std::filesystem::exists(options.run)) {
-    fail(options.run.string(), " exists: give another --out, or continue a run there with --resume");
+  } else {
+    if (std::filesystem::exists(options.run))
+      fail(options.run.string(), " exists: give another --out, or continue a run there with --resume");
+    check_creatable(options.run);
   }
   const Recipe& recipe = run ? run->recipe() : given;
   validate(recipe);

@@ -103,6 +103,54 @@ def what_lrqat_wrote_is_replaced(folder):
     export(converted, "hf", empty, 0)
 
 
+def what_a_run_needs_to_go_on_is_not_replaced(folder):
+    """Its teacher and its texts, which are as much its inputs as the model."""
+    model, _, converted = rounded(folder)
+    text, teacher, run = text_file(folder, "train.txt"), folder / "teacher.gguf", folder / "distilled"
+    lrqat_json("export", "--model", converted, "--format", "gguf", "--out", teacher)
+    lrqat_json("train", "--model", model, "--data", text, "--teacher", teacher, "--init", "range", "--steps", 1, "--sequence-length", 32,
+               "--held-out", 0, "--out", run)
+    before = {path: contents(path) for path in (text, teacher)}
+    for path in before:
+        assert "never replaced" in export(run, "gguf", path, 1)
+        _, stderr = lrqat("convert", "--run", run, "--out", path, "--force", expect=1)
+        assert "replaced" in stderr or "is a file" in stderr, stderr
+    assert {path: contents(path) for path in before} == before
+
+
+def names_that_cannot_be_written_are_refused_before_any_work(folder):
+    model, run, converted = rounded(folder)
+    text = text_file(folder)
+    (folder / "file").write_text("mine")
+    before = sorted(folder.rglob("*"))
+    for out, words in [("", "--out is empty"), (folder / "file" / "x", "cannot create"), ("/proc/x/y", "cannot create"),
+                       (folder / ("x" * 300), "cannot create")]:
+        code = 2 if out == "" else 1
+        # A text that is not there is found later than a name that cannot be.
+        for command in (("train", "--model", model, "--data", folder / "no.txt", "--out", out),
+                        ("train", "--model", model, "--data", text, "--method", "rtn", "--steps", 0, "--out", out),
+                        ("convert", "--run", run, "--out", out), ("export", "--model", converted, "--format", "gguf", "--out", out),
+                        ("export", "--model", converted, "--format", "hf", "--out", out)):
+            _, stderr = lrqat(*command, expect=code)
+            assert words in stderr, (command, stderr)
+    assert sorted(folder.rglob("*")) == before
+
+
+def a_slash_behind_the_name_and_links_are_followed(folder):
+    model, run, _ = rounded(folder)
+    again = f"{folder / 'again'}/"
+    found = lrqat_json("train", "--model", model, "--data", text_file(folder), "--method", "rtn", "--steps", 0, "--out", again)
+    assert f"--out {folder / 'again'}-converted" in found["next"][0], found["next"]
+    for out in (f"{folder / 'deep' / 'there'}/.", folder / "deep" / "there"):
+        lrqat_json("convert", "--run", run, "--out", out, "--force")
+    assert (folder / "deep" / "there" / "config.json").is_file()
+    link = folder / "link"
+    link.symlink_to(folder / "deep" / "there")
+    inode = (folder / "deep" / "there").stat().st_ino
+    lrqat_json("convert", "--run", run, "--out", link, "--force")
+    assert link.is_symlink() and (folder / "deep" / "there").stat().st_ino != inode
+
+
 def kills_leave_the_old_or_the_new(folder):
     """Whenever it is killed, the target opens, and the next call sweeps what was left and succeeds."""
     _, run, converted = rounded(folder)
@@ -124,4 +172,5 @@ def kills_leave_the_old_or_the_new(folder):
 
 
 main([files_of_others_are_not_replaced, the_model_itself_is_never_replaced, what_lrqat_wrote_is_replaced,
-      kills_leave_the_old_or_the_new])
+      what_a_run_needs_to_go_on_is_not_replaced, names_that_cannot_be_written_are_refused_before_any_work,
+      a_slash_behind_the_name_and_links_are_followed, kills_leave_the_old_or_the_new])
