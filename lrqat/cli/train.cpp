@@ -204,6 +204,7 @@ train::Recipe recipe_to_run(const TrainFlags& flags, Context& context) {
   refuse_recipe_flags(flags, context.options);
   const train::Run run = train::Run::open(flags.out);
   take_threads(run.threads(), context.options, context.progress);
+  if (const std::string other = run.other_machine(); !other.empty()) context.progress.message(other);
   return run.recipe();
 }
 

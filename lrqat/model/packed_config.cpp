@@ -5,6 +5,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/user_text.h"
 #include "lrqat/formats/checkpoint.h"
+#include "lrqat/text/regex.h"
 
 namespace lrqat::model {
 namespace {
@@ -39,6 +40,8 @@ PackedScheme scheme_from_weights(const Json& weights, const std::string& where) 
   if (type != "int") fail(where, ": weights of type ", quote(type), " are not supported: int is");
   if (strategy == "group") {
     scheme.group_size = json_get<std::int64_t>(weights, "group_size", where);
+    if (scheme.group_size <= 0)
+      fail(where, ": group_size is ", scheme.group_size, ", expected a positive number");
   } else if (strategy != "channel") {
     fail(where, ": strategy ", quote(strategy), " is not supported: channel and group are");
   }
@@ -229,13 +232,8 @@ const Method* find_method(const std::string& name) {
 
 // As compressed-tensors matches: a pattern from the name's beginning, the name, or the class of the module.
 bool matches(const std::string& target, const std::string& module) {
-  if (target.starts_with("re:")) {
-    try {
-      return std::regex_search(module, std::regex(target.substr(3)), std::regex_constants::match_continuous);
-    } catch (const std::regex_error&) {
-      fail("quantization_config: target ", quote(target), " is no pattern that can be read here");
-    }
-  }
+  if (target.starts_with("re:"))
+    return text::Regex("\\A(?:" + target.substr(3) + ")", kKey).find(module, 0).has_value();
   return target == module || target == "Linear";
 }
 

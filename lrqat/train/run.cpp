@@ -280,6 +280,14 @@ void Run::check_eval_data() const {
   check_fingerprint(path_, json["eval_data"], file_fingerprint(recipe_.eval_data), "the evaluation text");
 }
 
+std::string Run::other_machine() const {
+  const Json json = record_json();
+  const std::string then = json.value("instructions", ""), now = instructions();
+  if (then.empty() || then == now) return {};
+  return concat("the run began on a processor with ", then, " (", json.value("processor", ""),
+                ") and goes on with ", now, ": sums may differ in their last bits");
+}
+
 int Run::threads() const { return record_json().value("threads", 0); }
 
 void Run::check_teacher(const formats::WeightSource& teacher) const {

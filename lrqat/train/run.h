@@ -74,6 +74,8 @@ class Run {
   const std::filesystem::path& path() const { return path_; }
   const Recipe& recipe() const { return recipe_; }
   int threads() const;  // that it began with; 0: not known (runs of version 1)
+  // Where this machine's vector instructions are not those that the run began with, a sentence; else empty.
+  std::string other_machine() const;
   // Error naming what differs from what the run began with.
   void check_model(const formats::WeightSource& source) const;
   void check_data(const std::string& fingerprint) const;

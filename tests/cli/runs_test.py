@@ -321,7 +321,14 @@ def arithmetic_and_threads_belong_to_the_run(folder):
         seen = steps_logged(run)
         wait_until(lambda: steps_logged(run) > seen, process)
         assert stop(process, signal.SIGTERM) == 1
-        assert ("began with 1 thread" in process.stderr.read()) == said, flags
+        stderr = process.stderr.read()
+        assert ("began with 1 thread" in stderr) == said and "began on a processor" not in stderr, (flags, stderr)
+    (run / "run.json").write_text(json.dumps({**record, "instructions": "sve2"}))
+    process = start(["train", "--resume", "--out", run])
+    seen = steps_logged(run)
+    wait_until(lambda: steps_logged(run) > seen, process)
+    assert stop(process, signal.SIGTERM) == 1
+    assert "began on a processor with sve2" in process.stderr.read()
 
 
 def a_run_is_a_model_to_train_from(folder):

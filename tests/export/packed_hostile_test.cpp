@@ -125,8 +125,16 @@ TEST_F(PackedFolder, ConfigsThatAreNotSupportedAreNamed) {
   expect_refused(ct, [](Json& json) { json["config_groups"] = Json::object(); }, {"no group"});
   expect_refused(ct, [](Json& json) { json["config_groups"]["group_0"]["targets"] = {"re:.*q_proj"}; },
                  {"_proj", "no group"});
-  expect_refused(ct, [](Json& json) { json["config_groups"]["group_0"]["targets"] = {"re:("}; },
-                 {"quantization_config", "\"re:(\"", "pattern"});
+  const auto expect_pattern_refused = [&](const std::string& pattern, const std::string& words) {
+    expect_refused(ct, [&](Json& json) { json["config_groups"]["group_0"]["targets"] = {"re:" + pattern}; },
+                   {"quantization_config", words});
+  };
+  expect_pattern_refused("(", "regular expression");
+  expect_pattern_refused(std::string(100'000, '(') + std::string(100'000, ')'), "regular expression");
+  expect_pattern_refused(std::string(1'000'000, 'x'), "");
+  expect_pattern_refused("(.*)*(.*)*(.*)*x$", "gave up");
+  for (const int size : {0, -1, -128})
+    expect_refused(ct, [&](Json& json) { weights(json)["group_size"] = size; }, {"group_0", "group_size is"});
   expect_refused("gptq", [](Json& json) { json["quant_method"] = "hqq"; },
                  {"quantization_config", "hqq", "compressed-tensors, gptq, awq or auto-round"});
 }
