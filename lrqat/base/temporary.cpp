@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::string_view kMade = ".tmp-", kAside = ".old-";
+constexpr std::string_view kMade = ".lrqat-tmp-", kAside = ".lrqat-old-";
 constexpr std::size_t kDigits = 16;
 
 fs::path beside(const fs::path& target, std::string_view mark) {
@@ -33,21 +33,15 @@ fs::path beside(const fs::path& target, std::string_view mark) {
   return path;
 }
 
-bool all_of(std::string_view text, std::string_view letters) {
-  return !text.empty() && text.find_first_not_of(letters) == std::string_view::npos;
-}
-
 // Of `name` what follows the target's name and the mark; empty: it is no such name.
 std::string_view suffix_of(std::string_view name, std::string_view target, std::string_view mark) {
   if (!name.starts_with(target) || !name.substr(target.size()).starts_with(mark)) return {};
   return name.substr(target.size() + mark.size());
 }
 
+// What users or other programs named is never taken for ours.
 bool is_ours(std::string_view suffix) {
-  if (suffix.size() == kDigits && all_of(suffix, "0123456789abcdef")) return true;
-  const std::size_t dash = suffix.find('-');  // PID-N: versions before the lock
-  return dash != std::string_view::npos && all_of(suffix.substr(0, dash), "0123456789") &&
-         all_of(suffix.substr(dash + 1), "0123456789");
+  return suffix.size() == kDigits && suffix.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
 // A lock on a file or folder that a living writer would hold; -1: one does, or nothing is there.

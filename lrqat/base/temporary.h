@@ -1,5 +1,5 @@
-// The name under which a file or folder is made before it gets its own: TARGET.tmp-<16 hex digits>, beside
-// the target. Whoever makes it holds a lock (flock) on it, which ends with the program; what is not locked
+// The name under which a file or folder is made before it gets its own: TARGET.lrqat-tmp-<16 hex digits>,
+// beside it. Whoever makes it holds a lock (flock) on it, which ends with the program; what is not locked
 // was left by a killed one, and the next writer of the same target removes it.
 #pragma once
 
@@ -39,7 +39,7 @@ class Temporary {
 // Error where nothing of this name could be made: its folder is none, or may not be written to. Leaves nothing.
 void check_creatable(const std::filesystem::path& target);
 
-// For file systems that do not exchange names: moves the folder `target` aside to TARGET.old-<16 hex digits>,
+// For file systems that do not exchange names: moves `target` aside to TARGET.lrqat-old-<16 hex digits>,
 // then `made` into its place. Killed in between, it leaves no target; recover_target, which every writer
 // calls first, brings it back. Returns 0 or the system's error number.
 int replace_folder_in_two_steps(const std::filesystem::path& made, const std::filesystem::path& target);

@@ -40,6 +40,14 @@ void restore_tensors(const Run& run, const Method& method, model::Decoder& decod
   }
 }
 
+// Of a run that has measured nothing since its start, the start is no choice: its last checkpoint is what was
+// trained.
+bool is_best_chosen(const Run& run) {
+  if (!run.has_checkpoint() || !run.has_best()) return false;
+  const std::int64_t step = run.last_state().step, every = run.recipe().eval_every;
+  return step == run.recipe().steps || (every > 0 && step >= every);
+}
+
 model::OpenedModel open_run(const std::filesystem::path& path, const model::LoadOptions& options) {
   const Run run = Run::open(path);
   const std::filesystem::path base = base_model(path);
@@ -47,7 +55,7 @@ model::OpenedModel open_run(const std::filesystem::path& path, const model::Load
   auto decoder = model::load_float_model(source, options);
   SilentProgress silent;
   const bool trains = find_method(run.recipe().method).trains;
-  restore_student(run, *decoder, source, trains && run.has_checkpoint() && run.has_best(), silent);
+  restore_student(run, *decoder, source, trains && is_best_chosen(run), silent);
   model::OpenedModel opened{"run", path, std::move(decoder), std::move(source), base};
   opened.unfinished = unfinished(run);
   opened.other_inputs = {run.recipe().data.begin(), run.recipe().data.end()};

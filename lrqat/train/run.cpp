@@ -15,6 +15,7 @@
 #include "lrqat/base/temporary.h"
 #include "lrqat/base/user_text.h"
 #include "lrqat/train/fingerprint.h"
+#include "lrqat/train/methods.h"
 #include "lrqat/train/tensor_file.h"
 #include "lrqat/train/toml.h"
 
@@ -79,7 +80,7 @@ void recover_targets(const fs::path& folder) {
   std::set<fs::path> targets;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
-    const std::size_t end = std::min(name.rfind(".tmp-"), name.rfind(".old-"));
+    const std::size_t end = std::min(name.rfind(".lrqat-tmp-"), name.rfind(".lrqat-old-"));
     if (end != std::string::npos) targets.insert(folder / name.substr(0, end));
   }
   for (const fs::path& target : targets) recover_target(target);
@@ -229,6 +230,11 @@ Run Run::open_to_train(const fs::path& path) {
          "it saves first)");
   }
   Run run = open(path);
+  // Only older programs made the folder before its first checkpoint.
+  if (find_method(run.recipe().method).trains && !run.has_checkpoint() &&
+      run.record_json().contains("version")) {
+    fail((path / "checkpoints" / "index.json").string(), ": is missing or no file", kDamaged);
+  }
   run.lock_ = std::move(lock);
   for (const fs::path& folder : {path, path / "checkpoints"}) recover_targets(folder);
   return run;
@@ -354,7 +360,7 @@ void Run::prune(const Index& index) const {
   for (const auto& entry : fs::directory_iterator(path_ / "checkpoints")) {
     const std::string name = entry.path().filename().string();
     const bool kept = name == index.last || name == index.best;
-    if (entry.is_directory() && !kept) fs::remove_all(entry.path());
+    if (entry.is_directory() && is_checkpoint_name(name) && !kept) fs::remove_all(entry.path());
   }
 }
 

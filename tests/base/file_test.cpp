@@ -52,16 +52,15 @@ class FileTest : public ::testing::Test {
 
 using Names = std::vector<std::string>;
 
-// In a container every program has the same number.
-TEST_F(FileTest, LeftoversOfTheSameNumberAreNoObstacle) {
-  for (int i = 0; i < 64; ++i) fs::create_directory(fs::path(target_) += concat(".tmp-", ::getpid(), "-", i));
+// In a container every program has the same number, of which programs without locks made names.
+TEST_F(FileTest, NamesOfTheSameNumberAreNoObstacle) {
+  for (int i = 0; i < 64; ++i) {
+    for (const char* target : {"target", "file"})
+      fs::create_directory(folder_ / concat(target, ".tmp-", ::getpid(), "-", i));
+  }
   make_folder("new");
-  EXPECT_EQ(names(), Names{"target"});
-  fs::remove_all(target_);
-  for (int i = 0; i < 64; ++i)
-    write_text_file(fs::path(target_) += concat(".tmp-", ::getpid(), "-", i), "old");
-  write_text_file(target_, "new");
-  EXPECT_EQ(names(), Names{"target"});
+  write_text_file(folder_ / "file", "new");
+  EXPECT_EQ(read_text_file(target_ / "content") + read_text_file(folder_ / "file"), "newnew");
 }
 
 TEST_F(FileTest, WhatAKilledProgramLeavesIsSwept) {
@@ -96,13 +95,17 @@ TEST_F(FileTest, LivingWritersLeaveEachOtherAlone) {
 }
 
 TEST_F(FileTest, FilesOfOtherNamesStay) {
-  const Names others{"target.tmp-",
-                     "target.tmp-backup",
-                     "target.tmp-12",
-                     "target.tmp-0123456789abcde",
-                     "target.tmp-0123456789abcdefg",
-                     "target2.tmp-0123456789abcdef",
-                     "target.old-mine"};
+  const Names others{"target.lrqat-tmp-",
+                     "target.lrqat-tmp-backup",
+                     "target.lrqat-tmp-12",
+                     "target.lrqat-tmp-0123456789abcde",
+                     "target.tmp-1-2",
+                     "target.lrqat-tmp-0123456789abcdefg",
+                     "target.old-2024-11",
+                     "target2.lrqat-tmp-0123456789abcdef",
+                     "target.lrqat-old-mine",
+                     "target.tmp-0123456789abcdef",
+                     "target.old-2024111213140000"};
   for (const std::string& name : others) write_text_file(folder_ / name, "mine");
   make_folder("new");
   EXPECT_EQ(names().size(), others.size() + 1);
@@ -146,10 +149,10 @@ TEST_F(FileTest, TwoStepsReplaceAFolderWhereNamesAreNotExchanged) {
   EXPECT_EQ(replace_folder_in_two_steps(folder_ / "nothing", target_), ENOENT);
   EXPECT_EQ(read_text_file(target_ / "content"), "new");
   // Killed between the two.
-  fs::rename(target_, folder_ / "target.old-0123456789abcdef");
+  fs::rename(target_, folder_ / "target.lrqat-old-0123456789abcdef");
   recover_target(target_);
   EXPECT_EQ(read_text_file(target_ / "content"), "new");
-  fs::create_directory(folder_ / "target.old-0123456789abcdef");
+  fs::create_directory(folder_ / "target.lrqat-old-0123456789abcdef");
   recover_target(target_);
   EXPECT_EQ(names(), Names{"target"});
 }
