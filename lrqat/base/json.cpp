@@ -57,7 +57,9 @@ Json parse_json(std::string_view text, const std::string& where, const JsonRules
 }
 
 Json read_json_file(const std::filesystem::path& path) {
-  return parse_json(read_text_file(path), path.string());
+  const MappedFile file(path);  // so that one that is too large is refused before it is in memory
+  const auto bytes = file.bytes();
+  return parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path.string());
 }
 
 std::optional<Json> try_parse_json(std::string_view text) {

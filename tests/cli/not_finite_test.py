@@ -68,12 +68,15 @@ def figures_that_are_no_numbers_are_failures(folder):
     (folder / "copy").mkdir()
     broken = tiny_model(folder / "copy")
     flags = ("--data", text, "--context", 64, "--max-windows", 2)
+    (folder / "boolq_valid.jsonl").write_text(json.dumps({"question": "is it", "passage": "No.", "answer": False}) + "\n")
     for values in ({"model.norm.weight": {None: 3e38}}, {"model.norm.weight": {0: float("nan")}}):
         set_numbers(broken / "model.safetensors", values)
         for command in (("perplexity", "--model", broken), ("perplexity", "--model", model, "--reference", broken),
                         ("compare", model, broken), ("compare", broken, model)):
             stdout, stderr = lrqat(*command, *flags, expect=1)
             assert str(broken) in stderr and "finite" in stderr and not stdout, (command, stdout, stderr)
+        stdout, stderr = lrqat("evaluate", "--model", broken, "--task-data", folder, "--tasks", "boolq", expect=1)
+        assert "finite" in stderr and not stdout.strip(), (stdout, stderr)
         stdout, stderr = lrqat("generate", "--model", broken, "--prompt", "The", expect=1)
         assert "finite" in stderr and not stdout.strip(), (stdout, stderr)
 

@@ -21,12 +21,14 @@ def rounded_run(folder):
 
 def failures_of_standard_output(folder):
     model, text, run_folder = rounded_run(folder)
+    (folder / "boolq_valid.jsonl").write_text(json.dumps({"question": "is it", "passage": "No.", "answer": False}) + "\n")
     commands = [("--help",), ("--version",), ("train", "--help"),
                 ("perplexity", "--model", model, "--data", text, "--context", 64, "--max-windows", 2),
                 ("compare", model, run_folder, "--data", text, "--context", 64, "--max-windows", 2),
                 ("generate", "--model", model, "--prompt", "The", "--max-tokens", 4),
                 ("generate", "--model", model, "--prompt", "The", "--max-tokens", 4, "--json"),
-                ("inspect", model), ("inspect", model, "--json"), ("plan", "--model", model, "--data", text, "--granularity", "channel"),
+                ("inspect", model), ("inspect", model, "--json"), ("inspect", "--compare", model, run_folder),
+                ("evaluate", "--model", model, "--task-data", folder, "--tasks", "boolq"), ("plan", "--model", model, "--data", text, "--granularity", "channel"),
                 ("convert", "--run", run_folder, "--out", folder / "converted"),
                 ("export", "--model", folder / "converted", "--format", "gguf", "--out", folder / "m.gguf"),
                 ("train", "--model", model, "--data", text, "--method", "rtn", "--steps", 0, "--granularity", "channel", "--out",
@@ -48,52 +50,78 @@ def failures_of_standard_output(folder):
     lrqat_json("inspect", folder / "closed.gguf")
 
 
-def a_model_that_becomes_shorter_is_named(folder):
+def a_file_that_becomes_shorter_is_named(folder):
+    """The model's, and the run's own weights where they stay in their file."""
     model, text = tiny_model(folder), text_file(folder)
-    out = folder / "run"
-    process = subprocess.Popen([LRQAT, "train", "--model", model, "--data", text, "--out", out, "--steps", "1000000", "--granularity",
-                                "channel", "--rank", "2", "--batch-size", "1", "--sequence-length", "32"],
-                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        if (out / "metrics.jsonl").exists() and "loss" in (out / "metrics.jsonl").read_text():
-            break
-        time.sleep(0.01)
-    os.truncate(model / "model.safetensors", 100)
-    _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 1, (process.returncode, stderr)
-    assert f"{model / 'model.safetensors'}: the file became shorter" in stderr, stderr
+    for i, cut in enumerate((model / "model.safetensors", folder / "run1" / "prepared.safetensors")):
+        out, kept = folder / f"run{i}", (model / "model.safetensors").read_bytes()
+        process = subprocess.Popen([LRQAT, "train", "--model", model, "--data", text, "--out", out, "--steps", "1000000",
+                                    "--granularity", "channel", "--rank", "2", "--batch-size", "1", "--sequence-length", "32",
+                                    "--map-frozen", "true" if i else "false"],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if (out / "metrics.jsonl").exists() and "loss" in (out / "metrics.jsonl").read_text():
+                break
+            time.sleep(0.01)
+        os.truncate(cut, 100)
+        _, stderr = process.communicate(timeout=120)
+        assert process.returncode == 1, (process.returncode, stderr)
+        assert f"{cut.name}: the file became shorter" in stderr, stderr
+        (model / "model.safetensors").write_bytes(kept)
 
 
-def deep_json_is_refused(folder):
-    model, text = tiny_model(folder), text_file(folder)
-    deep = "[" * 60_000 + "]" * 60_000
-    tokenizer = json.loads((model / "tokenizer.json").read_text())
-    saved = {name: (model / name).read_bytes() for name in ("config.json", "tokenizer.json", "model.safetensors")}
-    weights = saved["model.safetensors"]
-    header = len(deep) + 8
-    damaged = {
-        "tokenizer.json": [deep, json.dumps(tokenizer).replace('"normalizer": null', f'"normalizer": {deep}')],
-        "config.json": [deep, '{"a":' * 60_000],
-        "model.safetensors.index.json": [f'{{"weight_map": {deep}}}'],
-        "model.safetensors": [(header - 8).to_bytes(8, "little") + deep.encode()],
-    }
-    for name, contents in damaged.items():
-        for content in contents:
-            if name == "model.safetensors.index.json":
-                (model / "model.safetensors").unlink()
-            (model / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-            _, stderr = lrqat("perplexity", "--model", model, "--data", text, expect=1)
-            assert "nested deeper than" in stderr and name in stderr, (name, stderr)
-            assert len(stderr) < 1000, stderr
-            (model / name).unlink()
-            for original, data in saved.items():
-                (model / original).write_bytes(data)
-    assert (model / "model.safetensors").read_bytes() == weights
-    rows = folder / "rows.jsonl"
-    rows.write_text('{"text": "fine"}\n{"text": "fine", "more": ' + deep + "}\n")
-    _, stderr = lrqat("train", "--model", model, "--data", rows, "--out", folder / "run", expect=1)
-    assert "rows.jsonl:2" in stderr and "nested deeper than" in stderr, stderr
+DEEP = "[" * 60_000 + "]" * 60_000
+DEEPER = '{"a":' * 60_000
+
+
+def every_reader_of_json_is_bounded(folder):
+    """A file of each kind that is read, nested too deeply: one message that names it, whatever reads it."""
+    model, text, run_folder = rounded_run(folder)
+    trained = folder / "trained"
+    lrqat("train", "--model", model, "--data", text, "--steps", 1, "--batch-size", 1, "--sequence-length", 32, "--init", "range",
+          "--distill-weight", 0, "--out", trained)
+    lrqat("convert", "--run", run_folder, "--out", folder / "converted")
+    inside = json.dumps(json.loads((model / "tokenizer.json").read_text())).replace('"normalizer": null', f'"normalizer": {DEEP}')
+    tokenize = ("tokenize", "--tokenizer", model)
+    perplexity, measure = ("perplexity", "--data", text, "--model"), ("perplexity", "--model", model, "--data")
+    last = json.loads((trained / "checkpoints" / "index.json").read_text())["last"]
+    readers = [
+        (model / "config.json", DEEP, ("inspect", "--compare", model, model)), (model / "config.json", DEEPER, (*perplexity, model)),
+        (model / "tokenizer.json", DEEP, tokenize), (model / "tokenizer.json", inside, tokenize),
+        (model / "tokenizer_config.json", DEEPER, tokenize), (model / "special_tokens_map.json", DEEP, tokenize),
+        (model / "added_tokens.json", DEEPER, tokenize), (model / "vocab.json", DEEP, ("tokenize", "--tokenizer", model / "vocab.json")),
+        (model / "generation_config.json", DEEP, ("generate", "--prompt", "The", "--model", model)),
+        (model / "quantize_config.json", DEEP, (*perplexity, model)), (model / "quant_config.json", DEEPER, (*perplexity, model)),
+        (model / "model.safetensors", len(DEEP).to_bytes(8, "little") + DEEP.encode(), (*perplexity, model)),
+        (folder / "converted" / "config.json", DEEPER, (*perplexity, folder / "converted")),
+        (trained / "run.json", DEEP, ("convert", "--out", folder / "c", "--run", trained)),
+        (trained / "checkpoints" / "index.json", DEEPER, ("convert", "--out", folder / "c", "--run", trained)),
+        (trained / "checkpoints" / last / "state.json", DEEP, ("train", "--resume", "--out", trained)),
+        (folder / "rows.jsonl", f'{{"text": "fine"}}\n{{"text": "fine", "more": {DEEP}}}\n', (*measure, folder / "rows.jsonl")),
+        (folder / "rows.json", f'[{{"text": "fine"}}, {{"text": "fine", "more": {DEEP}}}]', (*measure, folder / "rows.json")),
+        (folder / "one.json", f'{{\n"rows": {DEEP}}}', (*measure, folder / "one.json")),
+        (folder / "task.json", DEEP, ("evaluate", "--model", model, "--task-data", folder, "--tasks", folder / "task.json")),
+        (folder / "boolq_valid.jsonl", f'{{"question": {DEEP}}}', ("evaluate", "--model", model, "--task-data", folder, "--tasks", "boolq")),
+    ]
+    (model / "merges.txt").write_text("#version: 0.2\nt h\n")
+    for path, content, command in readers:
+        original = path.read_bytes() if path.exists() else None
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        result = run(*command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        assert result.returncode == 1, (path.name, result.returncode, result.stderr[:300])
+        assert path.name in result.stderr and "nested deeper than" in result.stderr, (path.name, result.stderr)
+        assert len(result.stderr) < 1000, result.stderr
+        path.write_bytes(original) if original is not None else path.unlink()
+    (model / "model.safetensors.index.json").write_text(f'{{"weight_map": {{"lm_head.weight": {DEEP}}}}}')
+    assert "nested deeper than" in lrqat(*perplexity, model, expect=1)[1]
+    (model / "model.safetensors.index.json").unlink()
+    for flags in ([], ["--decode"]):
+        assert "nested deeper than" in lrqat("tokenize", "--tokenizer", model, "--json", *flags, stdin=DEEP + "\n", expect=1)[1]
+    with open(model / "config.json", "r+b") as file:  # a hole of 2 GiB, of which nothing is read
+        file.truncate(2 << 30)
+    _, stderr = lrqat(*perplexity, model, expect=1)
+    assert "config.json" in stderr and "JSON of 2147483648 bytes, expected at most" in stderr, stderr
 
 
 def errors_of_json_are_in_our_words(folder):
@@ -134,5 +162,5 @@ def json_as_python_writes_it(folder):
     assert "rows.jsonl:1" in stderr and "lone surrogate \\ud83d" in stderr, stderr
 
 
-main([failures_of_standard_output, a_model_that_becomes_shorter_is_named, deep_json_is_refused, errors_of_json_are_in_our_words,
+main([failures_of_standard_output, a_file_that_becomes_shorter_is_named, every_reader_of_json_is_bounded, errors_of_json_are_in_our_words,
       json_as_python_writes_it])

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "lrqat/base/error.h"
 #include "lrqat/base/half.h"
 #include "lrqat/base/random.h"
@@ -96,6 +98,24 @@ TEST(ScaleParameter, RefusesWhatFloat16CannotHold) {
       },
       {"70000", "--scale-type bfloat16"});
   EXPECT_NO_THROW(ScaleParameter(column({70000.0F}), {.type = ScaleType::bfloat16}));
+}
+
+// Training may drive the parameter beyond it; convert names what is not finite.
+TEST(ScaleParameter, TrainedBeyondFloat16StaysFinite) {
+  const auto largest = [](const at::Tensor& value, ScaleDomain domain) {
+    return ScaleParameter::from_value(value, {.domain = domain, .type = ScaleType::float16}).effective();
+  };
+  const at::Tensor expected = column({65504.0F, 65504.0F, 0.5F});
+  EXPECT_TRUE(at::equal(largest(column({1e6F, 3e38F, 0.5F}), ScaleDomain::linear), expected));
+  EXPECT_TRUE(at::equal(largest(column({20.0F, 88.0F, std::log(0.5F)}), ScaleDomain::log), expected));
+}
+
+// What a tile takes, without those of all other rows.
+TEST(ScaleParameter, SomeRowsAreThoseOfTheWhole) {
+  for (const ScaleDomain domain : {ScaleDomain::linear, ScaleDomain::log}) {
+    const ScaleParameter scale(at::rand({5, 4}) + 0.01F, {.domain = domain, .type = ScaleType::float16});
+    EXPECT_TRUE(at::equal(scale.effective(1, 4), scale.effective().slice(0, 1, 4)));
+  }
 }
 
 TEST(ScaleParameter, NamesRoundTrip) {
