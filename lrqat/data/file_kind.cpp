@@ -1,6 +1,7 @@
 #include "lrqat/data/file_kind.h"
 
 #include <algorithm>
+#include <array>
 
 #include "lrqat/base/error.h"
 
@@ -14,6 +15,9 @@ struct Kind {
   const char* name;
   const char* advice;  // FILE stands for the path
 };
+
+constexpr const char* kOfPickles =
+    "write its texts as JSON lines with a \"text\" each, in the program that made it";
 
 constexpr Kind kKinds[] = {
     {"\x1f\x8b"sv, "a gzip file", "gunzip -k FILE"},
@@ -30,6 +34,13 @@ constexpr Kind kKinds[] = {
     {"ARROW1"sv, "an Arrow file",
      "python3 -c 'import pandas; pandas.read_feather(\"FILE\").to_json(\"FILE.jsonl\", orient=\"records\", "
      "lines=True)'"},
+    {"\xff\xff\xff\xff"sv, "an Arrow stream, as Hugging Face's datasets keep it",
+     "python3 -c 'import datasets; datasets.Dataset.from_file(\"FILE\").to_json(\"FILE.jsonl\")'"},
+    {"\x89HDF"sv, "an HDF5 file", "write its texts as JSON lines with a \"text\" each"},
+    {"\x80\x02"sv, "a pickle", kOfPickles},
+    {"\x80\x03"sv, "a pickle", kOfPickles},
+    {"\x80\x04"sv, "a pickle", kOfPickles},
+    {"\x80\x05"sv, "a pickle", kOfPickles},
     {"\xff\xfe\x00\x00"sv, "UTF-32 text", "iconv -f UTF-32 -t UTF-8 FILE > FILE.utf8.txt"},
     {"\x00\x00\xfe\xff"sv, "UTF-32 text", "iconv -f UTF-32 -t UTF-8 FILE > FILE.utf8.txt"},
     {"\xff\xfe"sv, "UTF-16 text", "iconv -f UTF-16 -t UTF-8 FILE > FILE.utf8.txt"},
@@ -54,13 +65,32 @@ std::string with_path(std::string_view advice, const std::string& path) {
   return out;
 }
 
-// Without a byte order mark: letters of Latin scripts with a zero byte each.
-bool looks_like_utf16(std::string_view bytes) {
+// Tables are text, and nothing in them says more than their name.
+const char* separator_of_table(const std::filesystem::path& path) {
+  const std::string extension = lower_extension(path);
+  return extension == ".csv" ? "," : extension == ".tsv" ? "\\t" : nullptr;
+}
+
+// Without a byte order mark: letters of Latin scripts with a zero byte each, all before them or all behind.
+const char* name_of_utf16(std::string_view bytes) {
   const std::string_view begin = bytes.substr(0, std::min<std::size_t>(bytes.size(), 4096));
-  return begin.size() >= 2 && std::count(begin.begin(), begin.end(), '\0') * 4 > std::ssize(begin);
+  std::array<std::size_t, 2> zeros{};  // at even places and at odd ones
+  for (std::size_t i = 0; i < begin.size(); ++i) zeros[i % 2] += begin[i] == '\0' ? 1 : 0;
+  for (const std::size_t side : {0, 1}) {
+    if (zeros[side] * 4 > begin.size() && zeros[1 - side] * 16 < zeros[side])
+      return side == 0 ? "UTF-16BE" : "UTF-16LE";
+  }
+  return nullptr;
 }
 
 }  // namespace
+
+std::string lower_extension(const std::filesystem::path& path) {
+  std::string out = path.extension().string();
+  std::transform(out.begin(), out.end(), out.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+  return out;
+}
 
 void refuse_other_kinds(std::string_view bytes, const std::filesystem::path& path) {
   for (const Kind& kind : kKinds) {
@@ -69,8 +99,21 @@ void refuse_other_kinds(std::string_view bytes, const std::filesystem::path& pat
          "; --data takes text, JSON lines or a JSON array. Unpack or convert it first: ",
          with_path(kind.advice, path.string()));
   }
-  if (looks_like_utf16(bytes)) {
-    const char* order = bytes[0] == '\0' ? "UTF-16BE" : "UTF-16LE";
+  constexpr std::size_t kTarMagic = 257;
+  if (bytes.size() > kTarMagic && bytes.substr(kTarMagic).starts_with("ustar")) {
+    fail(path.string(),
+         ": a tar archive; --data takes text, JSON lines or a JSON array. Unpack it first: tar -xf ",
+         path.string());
+  }
+  if (const char* separator = separator_of_table(path)) {
+    fail(path.string(),
+         ": a table of values with separators (CSV, TSV); --data takes text, JSON lines or a JSON array. ",
+         "Convert it first: ",
+         with_path(concat("python3 -c 'import pandas; pandas.read_csv(\"FILE\", sep=\"", separator,
+                          "\").to_json(\"FILE.jsonl\", orient=\"records\", lines=True)'"),
+                   path.string()));
+  }
+  if (const char* order = name_of_utf16(bytes)) {
     fail(path.string(), ": UTF-16 text without a byte order mark, it seems; convert it first: iconv -f ",
          order, " -t UTF-8 ", path.string(), " > ", path.string(), ".utf8.txt");
   }

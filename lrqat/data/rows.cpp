@@ -5,6 +5,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/json.h"
+#include "lrqat/data/file_kind.h"
 #include "lrqat/data/lines.h"
 
 namespace lrqat::data {
@@ -226,13 +227,6 @@ class ArrayMembers {
   std::int64_t line_of_member_ = 1;
   bool first_ = true;
 };
-
-std::string lower_extension(const fs::path& path) {
-  std::string out = path.extension().string();
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; });
-  return out;
-}
 
 bool is_json_name(const fs::path& path) {
   const std::string extension = lower_extension(path);

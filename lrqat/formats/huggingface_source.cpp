@@ -137,8 +137,12 @@ void refuse_quantized(const Json& config, const std::string& where) {
   const auto quantization = config.find("quantization_config");
   const bool has_any = quantization != config.end() && !quantization->is_null();
   const bool has_method = has_any && quantization->is_object() && quantization->contains("quant_method");
-  if (const auto mlx = config.find("quantization"); mlx != config.end() && mlx->is_object() && !has_method) {
-    fail(where, ": the weights were quantized by MLX (", json_excerpt(*mlx, 60),
+  // MLX says how it quantized under either name, and never by which method.
+  const auto own = config.find("quantization");
+  const bool mlx = own != config.end() && own->is_object();
+  if (!has_method &&
+      (mlx || (has_any && quantization->contains("bits") && quantization->contains("group_size")))) {
+    fail(where, ": the weights were quantized by MLX (", json_excerpt(mlx ? *own : *quantization, 60),
          "), whose layout is not read here", kInstead);
   }
   if (!has_any) return;

@@ -312,6 +312,12 @@ def nothing_to_score_is_an_error(folder):
     _, stderr = lrqat(*arguments, "--data", folder / "text.txt", "--eval-data", folder / "short.txt", "--out", folder / "run", expect=1)
     assert "short.txt" in stderr and "--eval-context" in stderr, stderr
     assert not (folder / "run").exists()
+    rows = [{"instruction": "Say it. " * 40, "output": "it"}, {"instruction": "", "output": "it. " * 4}]
+    (folder / "few.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    few = [*arguments, "--data", folder / "few.jsonl", "--batch-size", 1, "--held-out", 0, "--seed", 1]
+    _, stderr = lrqat(*few, "--steps", 1, "--out", folder / "one", expect=1)  # one sequence of ten has an answer in it
+    assert "so nothing was learned" in stderr and "--sequence-length" in stderr, stderr
+    assert lrqat_json(*few, "--steps", 20, "--out", folder / "twenty")["scored_tokens"] > 0
 
 
 def what_a_run_says_at_its_end(folder):

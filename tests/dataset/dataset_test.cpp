@@ -144,6 +144,7 @@ TEST_F(TextFiles, AByteOrderMarkIsNoText) {
 
 TEST_F(TextFiles, OtherKindsOfFileAreNamedWithWhatToDo) {
   using std::string_view_literals::operator""sv;
+  const std::string tar = "rows.jsonl" + std::string(247, '\0') + "ustar";
   const struct {
     std::string_view bytes;
     const char* name;
@@ -156,6 +157,11 @@ TEST_F(TextFiles, OtherKindsOfFileAreNamedWithWhatToDo) {
       {"\x28\xb5\x2f\xfd\x24"sv, "Zstandard", "unzstd"},
       {"\xff\xfeh\0i\0"sv, "UTF-16", "iconv -f UTF-16"},
       {"\xfe\xff\0h\0i"sv, "UTF-16", "iconv"},
+      {"\xff\xff\xff\xff\x10\x01\0\0"sv, "Arrow", "from_file"},
+      {"\x80\x04\x95\x10"sv, "pickle", "JSON lines"},
+      {"\x89HDF\r\n\x1a\n"sv, "HDF5", "JSON lines"},
+      {"rows.txt\0\0\0\xb1\x02\0ustar"sv, "a binary file", "JSON lines"},
+      {tar, "tar archive", "tar -xf"},
       {"h\0e\0l\0l\0o\0"sv, "UTF-16", "iconv -f UTF-16LE"},
       {"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"sv, "git-lfs", "git lfs pull"},
   };
@@ -165,6 +171,14 @@ TEST_F(TextFiles, OtherKindsOfFileAreNamedWithWhatToDo) {
       EXPECT_NE(error.find(kind.name), std::string::npos) << error;
       EXPECT_NE(error.find(kind.advice), std::string::npos) << error;
     }
+  }
+}
+
+TEST_F(TextFiles, TablesAreNoText) {
+  for (const char* name : {"a.csv", "a.TSV"}) {
+    const std::string error = error_of(name, "instruction,output\nSay it,it\n");
+    EXPECT_NE(error.find("a table"), std::string::npos) << error;
+    EXPECT_NE(error.find("read_csv"), std::string::npos) << error;
   }
 }
 

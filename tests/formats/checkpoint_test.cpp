@@ -126,9 +126,16 @@ TEST_F(SavedFolder, QuantizedLeftoversAreNamed) {
 }
 
 TEST_F(SavedFolder, MlxIsNamed) {
-  config_["quantization"] = config_["quantization_config"] = {{"group_size", 64}, {"bits", 4}};
-  write(same);
-  expect_failure({"config.json", "quantized by MLX", "name the float model"});
+  const Json how{{"group_size", 64}, {"bits", 4}};
+  const std::vector<std::vector<const char*>> written = {
+      {"quantization", "quantization_config"}, {"quantization"}, {"quantization_config"}};
+  for (const auto& keys : written) {
+    config_.erase("quantization");
+    config_.erase("quantization_config");
+    for (const char* key : keys) config_[key] = how;
+    write(same);
+    expect_failure({"config.json", "quantized by MLX", "name the float model"});
+  }
 }
 
 TEST_F(SavedFolder, OtherMethodsAreNamed) {
