@@ -108,7 +108,7 @@ def table(report: dict) -> str:
 
 def summary(report: dict) -> str:
     p, kl = report["perplexity"], report["kl_to_float"]
-    closed = (p["rtn_channel"] - p["lr_qat"]) / (p["rtn_channel"] - p["float"])
+    closed = (p["rtn"] - p["lr_qat"]) / (p["rtn"] - p["float"])
     e = report["exports"][0]
     return f"""# {report['model']}: what LR-QAT gains over rounding and GPTQ
 
@@ -116,9 +116,9 @@ Text: {report['text']} ({report['tokens']} tokens scored), a text of another kin
 
 {table(report)}
 
-The quantized rows have 4 bits and the same size: a block of 32 weights stores a scale in any case. Plain rounding with one scale
-a channel opens a perplexity gap of which LR-QAT closes {closed:.0%}; its KL divergence to the float model is {kl['lr_qat'] / kl['rtn']:.2f} of
-rounding's with the same groups and {kl['lr_qat'] / kl['gptq']:.2f} of GPTQ's, whose integers it starts from.
+The quantized rows have 4 bits and the same size: a block of 32 weights stores a scale in any case. Of the perplexity that
+rounding in groups of 32 costs, LR-QAT takes back {closed:.0%}; its KL divergence to the float model is {kl['lr_qat'] / kl['rtn']:.2f} of
+rounding's in the same groups and {kl['lr_qat'] / kl['gptq']:.2f} of GPTQ's, whose integers it starts from.
 
 - trained in {report['seconds']['train']:.0f} s at {report['tokens_per_second']:.0f} tokens/s, peak memory {report['peak_memory_bytes'] / 2**20:.0f} MiB
 - {Path(e['path']).name}: {e['bit_exact_tensors']} of {e['tensors']} tensors bit-exact with the trained integers and scales

@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "lrqat/base/error.h"
+
 #ifdef __GLIBC__  // known once a header of the library has been read
 #include <malloc.h>
 #endif
@@ -90,7 +92,7 @@ std::optional<std::int64_t> left_in_control_groups(const fs::path& root) {
     const std::size_t first = line.find(':');
     const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
     if (second == std::string::npos) continue;
-    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    const std::string controllers = concat(",", line.substr(first + 1, second - first - 1), ",");
     const std::string path = line.substr(second + 1);
     if (controllers == ",,") least = smaller(least, left_in_groups(mount, path, kVersion2));
     if (controllers.find(",memory,") != std::string::npos)

@@ -75,6 +75,7 @@ int parse_and_act(int argc, char** argv) {
   app.allow_extras();
   app.set_version_flag("--version", "lrqat " LRQAT_VERSION);
   CommonOptions options;
+  if (argc > 0) options.program = argv[0];
   std::vector<std::pair<CLI::App*, Action>> actions;
   for (const Subcommand& row : subcommands()) {
     CLI::App* command = app.add_subcommand(row.name, row.help);

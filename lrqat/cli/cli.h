@@ -17,6 +17,7 @@ namespace lrqat::cli {
 
 // What every subcommand takes: --json, --threads, --seed, --device. Threads are set before the action runs.
 struct CommonOptions {
+  std::string program = "lrqat";  // as it was called
   bool json = false;
   int threads = 0;  // 0: all cores
   std::uint64_t seed = 0;

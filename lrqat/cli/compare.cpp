@@ -7,6 +7,7 @@
 
 #include "lrqat/base/memory.h"
 #include "lrqat/cli/cli.h"
+#include "lrqat/cli/text_output.h"
 #include "lrqat/cli/window_flags.h"
 #include "lrqat/data/dataset.h"
 #include "lrqat/eval/divergence.h"
@@ -58,15 +59,15 @@ Json describe(const eval::DivergenceResult& result, const data::EvaluationText& 
 
 void print_text(const Json& json) {
   const auto line = [&](const char* label, const char* key, const char* unit = "") {
-    std::cout << label << json[key] << " ± " << json[std::string(key) + "_stderr"] << unit << "\n";
+    std::cout << label << with_error(json[key], json[std::string(key) + "_stderr"]) << unit << "\n";
   };
-  std::cout << "perplexity of A     " << json["perplexity"]["a"] << "\n"
-            << "perplexity of B     " << json["perplexity"]["b"] << "\n";
+  std::cout << "perplexity of A     " << rounded(json["perplexity"]["a"], 3) << "\n"
+            << "perplexity of B     " << rounded(json["perplexity"]["b"], 3) << "\n";
   line("ratio B / A         ", "perplexity_ratio");
   line("log of the ratio    ", "log_perplexity_ratio");
   line("KL(A || B)          ", "kl", " nats a token");
-  std::cout << "  median, 99 %, max " << json["kl_median"] << ", " << json["kl_99"] << ", " << json["kl_max"]
-            << "\n";
+  std::cout << "  median, 99 %, max " << rounded(json["kl_median"], 4) << ", " << rounded(json["kl_99"], 4)
+            << ", " << rounded(json["kl_max"], 4) << "\n";
   line("same first token    ", "top1_agreement");
   std::cout << "tokens              " << windows_line(json) << "\n"
             << json["verdict"].get<std::string>() << "\n";

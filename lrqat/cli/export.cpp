@@ -5,6 +5,7 @@
 
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/flags.h"
+#include "lrqat/cli/text_output.h"
 #include "lrqat/export/exporter.h"
 #include "lrqat/formats/ggml_codes.h"
 
@@ -39,7 +40,7 @@ void run_export(const ExportFlags& flags, Context& context) {
   for (const std::string& warning : report.warnings) context.progress.message("warning: " + warning);
   if (context.options.json) return context.print_json(exporting::to_json(report));
   std::cout << report.path.string() << ": " << report.bit_exact_tensors << " of " << report.tensors
-            << " tensors bit-exact, " << report.bytes << " bytes, " << report.bits_per_weight
+            << " tensors bit-exact, " << mebibytes(report.bytes) << ", " << rounded(report.bits_per_weight, 2)
             << " bits a weight\n";
 }
 

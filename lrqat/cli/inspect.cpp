@@ -17,6 +17,7 @@
 #include "lrqat/base/sha256.h"
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/inspect_compare.h"
+#include "lrqat/cli/text_output.h"
 #include "lrqat/formats/checkpoint.h"
 #include "lrqat/formats/ggml_integers.h"
 #include "lrqat/model/activations.h"
@@ -326,7 +327,7 @@ void print_text(const Inspection& inspection, const Json& json) {
               << row.sha256.substr(0, 12) << integers_text(row) << "\n";
   }
   std::cout << inspection.kind << ", " << inspection.rows.size() << " tensors, " << json["weights"]
-            << " weights, " << json["bits_per_weight"] << " bits a weight\n";
+            << " weights, " << rounded(json["bits_per_weight"], 2) << " bits a weight\n";
   if (const auto& options = inspection.activations.options; options.any()) {
     std::cout << "activations " << quant::activation_setting_name(options) << ", "
               << quant::activation_range_name(options.range) << " ranges\n";

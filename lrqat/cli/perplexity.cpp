@@ -8,6 +8,7 @@
 #include "lrqat/base/memory.h"
 #include "lrqat/base/user_text.h"
 #include "lrqat/cli/cli.h"
+#include "lrqat/cli/text_output.h"
 #include "lrqat/cli/window_flags.h"
 #include "lrqat/data/dataset.h"
 #include "lrqat/eval/divergence.h"
@@ -38,14 +39,14 @@ Json describe(const eval::PerplexityResult& result, const data::EvaluationText& 
 }
 
 void print_text(const Json& json) {
-  std::cout << "perplexity        " << json["perplexity"] << "\n"
-            << "nll               " << json["nll"] << " nats a token\n"
+  std::cout << "perplexity        " << rounded(json["perplexity"], 3) << "\n"
+            << "nll               " << rounded(json["nll"], 4) << " nats a token\n"
             << "tokens            " << windows_line(json) << (json["bos"].get<bool>() ? " (with BOS)" : "")
             << "\n";
   if (json.contains("kl_to_reference")) {
-    std::cout << "reference         " << json["reference_perplexity"] << "\n"
-              << "KL to reference   " << json["kl_to_reference"] << " nats a token\n"
-              << "same first token  " << json["top1_agreement"] << "\n";
+    std::cout << "reference         " << rounded(json["reference_perplexity"], 3) << "\n"
+              << "KL to reference   " << rounded(json["kl_to_reference"], 4) << " nats a token\n"
+              << "same first token  " << rounded(json["top1_agreement"], 4) << "\n";
   }
 }
 

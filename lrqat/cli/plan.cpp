@@ -13,6 +13,7 @@
 #include "lrqat/base/memory.h"
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/recipe_flags.h"
+#include "lrqat/cli/text_output.h"
 #include "lrqat/formats/weight_source.h"
 #include "lrqat/model/load.h"
 #include "lrqat/train/layer_recipe.h"
@@ -128,7 +129,7 @@ Json to_json(const train::StepEstimate& step) {
 
 void print_text(const Json& json, const train::Recipe& recipe) {
   const auto line = [](const std::string& label, const auto&... values) {
-    std::cout << std::left << std::setw(20) << label;
+    std::cout << std::left << std::setw(24) << label;
     (std::cout << ... << values) << "\n";
   };
   for (const auto& [name, bytes] : json["parts"].items())
@@ -136,17 +137,17 @@ void print_text(const Json& json, const train::Recipe& recipe) {
   line("peak memory", json["peak_memory_bytes"].get<std::int64_t>() / (1 << 20), " MiB (estimated)");
   line("setting", json["setting"].get<std::string>());
   line("granularity", json["granularity"].get<std::string>());
-  line("KV cache", json["kv_cache_bytes_per_token"].get<double>(), " bytes a token at inference");
+  line("KV cache", rounded(json["kv_cache_bytes_per_token"], 0), " bytes a token at inference");
   if (json["prepare_seconds"].is_null()) {
     line("preparing", "not estimated: it starts from calibration text");
   } else {
-    line("preparing", json["prepare_seconds"].get<double>(), " s (estimated)");
+    line("preparing", rounded(json["prepare_seconds"], 1), " s (estimated)");
   }
   if (!train::find_method(recipe.method).trains)
     return line("training", "none: --method ", recipe.method, " only rounds");
-  line("a step", json["seconds_per_step"].get<double>(), " s, ", json["tokens_per_second"].get<double>(),
+  line("a step", rounded(json["seconds_per_step"], 2), " s, ", rounded(json["tokens_per_second"], 0),
        " tokens/s (estimated)");
-  line("all steps", json["seconds"].get<double>() / 60, " min");
+  line("all steps", rounded(json["seconds"].get<double>() / 60, 1), " min");
 }
 
 void add_time(Json& json, const train::Recipe& recipe, model::Decoder& decoder,

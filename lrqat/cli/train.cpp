@@ -19,6 +19,7 @@
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/flags.h"
 #include "lrqat/cli/recipe_flags.h"
+#include "lrqat/cli/text_output.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/quality.h"
 #include "lrqat/train/run.h"
@@ -107,37 +108,22 @@ void add_quality(Json& json, const train::TrainResult& result, const train::Run&
   json["measured_tokens"] = quality.tokens;
 }
 
-// For a shell.
-std::string shell_word(const std::string& path) {
-  const auto plain = [](unsigned char c) {
-    return std::isalnum(c) != 0 || std::strchr("/._-+=:,@%", c) != nullptr;
-  };
-  if (std::all_of(path.begin(), path.end(), plain)) return path;
-  std::string out = "'";
-  for (const char c : path) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
-}
-
-// What to do with the run, as commands.
-std::vector<std::string> next_commands(const train::Recipe& recipe, const std::string& run) {
+// What to do with the run, as commands of the program as it was called.
+std::vector<std::string> next_commands(const train::Recipe& recipe, const std::string& run,
+                                       const std::string& called) {
+  const std::string program = shell_word(called);
   const train::Method& method = train::find_method(recipe.method);
   if (method.adapters_stay) {
-    return {
-        concat("lrqat export --model ", shell_word(run), " --format peft --out ", shell_word(run + "-peft"))};
+    return {concat(program, " export --model ", shell_word(run), " --format peft --out ",
+                   shell_word(run + "-peft"))};
   }
   const std::string converted = run + "-converted";
   const std::string convert =
-      concat("lrqat convert --run ", shell_word(run), " --out ", shell_word(converted));
+      concat(program, " convert --run ", shell_word(run), " --out ", shell_word(converted));
   if (recipe.activations.any()) return {convert};  // no export format holds our grids of activations
   const std::string file = run + (recipe.target == "gguf" ? ".gguf" : "-" + recipe.target);
-  return {convert, concat("lrqat export --model ", shell_word(converted), " --format ", recipe.target,
+  return {convert, concat(program, " export --model ", shell_word(converted), " --format ", recipe.target,
                           " --out ", shell_word(file))};
-}
-
-std::string rounded(double value, int digits) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.*f", digits, value);
-  return text;
 }
 
 // Why which checkpoint is kept.
@@ -184,7 +170,7 @@ void print_text(const Json& json, const train::Recipe& recipe) {
   print_quality(json, recipe);
   if (train::find_method(recipe.method).trains)
     std::cout << "tokens per second  " << std::llround(json["tokens_per_second"].get<double>()) << "\n";
-  std::cout << "peak memory        " << json["peak_memory_bytes"].get<std::int64_t>() / (1 << 20) << " MiB\n";
+  std::cout << "peak memory        " << mebibytes(json["peak_memory_bytes"]) << "\n";
   for (const Json& command : json["next"])
     std::cout << "next               " << command.get<std::string>() << "\n";
 }
@@ -232,7 +218,7 @@ void run_train(const TrainFlags& flags, Context& context) {
   }
   Json json = describe(result, recipe, flags.out);
   add_quality(json, result, *result.run, context.options, context.progress);
-  json["next"] = next_commands(recipe, flags.out);
+  json["next"] = next_commands(recipe, flags.out, context.options.program);
   result.run->save_result(json);
   context.options.json ? context.print_json(json) : print_text(json, recipe);
 }
