@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <vector>
 
 #include "lrqat/base/cpu.h"
@@ -70,9 +69,11 @@ void decide_compute(Recipe& recipe, bool decided, ProgressReporter& progress) {
 std::optional<data::PackedDataset> open_evaluation(const Recipe& recipe, const text::Tokenizer& tokenizer) {
   if (recipe.eval_data.empty()) return std::nullopt;
   auto text = data::PackedDataset::for_evaluation(recipe.eval_data, tokenizer, recipe.eval_context);
-  if (recipe.eval_windows == 0 || recipe.eval_windows >= text.size()) return text;
-  std::vector<std::int64_t> first(static_cast<std::size_t>(recipe.eval_windows));
-  std::iota(first.begin(), first.end(), std::int64_t{0});
+  std::vector<std::int64_t> first;  // windows within a prompt tell nothing
+  for (std::int64_t i = 0; i < text.size(); ++i) {
+    const bool enough = recipe.eval_windows > 0 && std::ssize(first) == recipe.eval_windows;
+    if (!enough && text.scored(i) > 0) first.push_back(i);
+  }
   return text.subset(first);
 }
 

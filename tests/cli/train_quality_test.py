@@ -318,6 +318,10 @@ def nothing_to_score_is_an_error(folder):
     _, stderr = lrqat(*few, "--steps", 1, "--out", folder / "one", expect=1)  # one sequence of ten has an answer in it
     assert "so nothing was learned" in stderr and "--sequence-length" in stderr, stderr
     assert lrqat_json(*few, "--steps", 20, "--out", folder / "twenty")["scored_tokens"] > 0
+    # The first windows of the evaluation text lie within a prompt: the first that hold answers are measured.
+    document = lrqat_json(*arguments, "--data", folder / "text.txt", "--eval-data", folder / "few.jsonl", "--eval-context", 64,
+                          "--eval-windows", 1, "--out", folder / "measured")
+    assert 0 < document["measured_tokens"] <= 4 and document["perplexity"]["trained"] > 0, document
 
 
 def what_a_run_says_at_its_end(folder):
