@@ -1,6 +1,7 @@
 #include "lrqat/model/output.h"
 
 #include <algorithm>
+#include <string_view>
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
@@ -90,6 +91,15 @@ bool is_peft(const fs::path& folder) {
   return fs::is_regular_file(folder / "adapter_model.safetensors") && has_export_mark(folder / "base");
 }
 
+// model.safetensors, model-00001-of-00002.safetensors or their index, and nothing that merely begins so.
+bool is_tensor_file(std::string_view name) {
+  constexpr std::string_view kShard = "model-00000-of-00000.safetensors";  // 0: any digit
+  if (name == "model.safetensors" || name == "model.safetensors.index.json") return true;
+  return name.size() == kShard.size() &&
+         std::equal(name.begin(), name.end(), kShard.begin(),
+                    [](char c, char p) { return p == '0' ? c >= '0' && c <= '9' : c == p; });
+}
+
 // The first thing in the folder that lrqat does not write; empty: there is none.
 std::string foreign_entry(const fs::path& folder, bool peft) {
   for (const auto& entry : fs::directory_iterator(folder)) {
@@ -98,9 +108,8 @@ std::string foreign_entry(const fs::path& folder, bool peft) {
     const std::string inside = base ? foreign_entry(entry.path(), false) : "";
     if (!inside.empty()) return (fs::path(name) / inside).string();
     if (base || (peft && (name == "adapter_config.json" || name == "adapter_model.safetensors"))) continue;
-    const bool tensors = name.starts_with("model") &&
-                         (name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json"));
-    if (entry.is_directory() || (!tensors && name != "config.json" && !is_carried_file(name))) return name;
+    if (entry.is_directory() || (!is_tensor_file(name) && name != "config.json" && !is_carried_file(name)))
+      return name;
   }
   return {};
 }

@@ -98,6 +98,13 @@ def what_lrqat_wrote_is_replaced(folder):
     changed[at:at + 6] = b"outpux"
     (folder / "gguf").write_bytes(changed)
     export(converted, "gguf", folder / "gguf", 1)
+    for name in ("model_backup.safetensors", "model-00001-of-00002.safetensors.bak", "model2.safetensors", "model-1-of-2.safetensors"):
+        own = folder / "gptq" / name
+        own.write_bytes(b"mine")
+        _, stderr = lrqat("export", "--model", converted, "--format", "gptq", "--out", folder / "gptq", "--force", expect=1)
+        assert "replaced" in stderr and own.read_bytes() == b"mine", stderr
+        own.unlink()
+    export(converted, "gptq", folder / "gptq", 0)
     empty = folder / "empty"
     empty.mkdir()
     export(converted, "hf", empty, 0)
