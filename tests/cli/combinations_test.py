@@ -38,7 +38,7 @@ def every_pair(folder):
                 seen.add(check(folder, model, text, phi, bits, GRANULARITY[(i + j) % len(GRANULARITY)]))
     # Different settings give different integers, but for those that round alike (int4 and integer start from the same
     # codes, float types from nearly the same values).
-    assert len(seen) > 30, len(seen)
+    assert len(seen) > 20, len(seen)
 
 
 def int4_refuses_8_bits(folder):
