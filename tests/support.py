@@ -1,5 +1,6 @@
 """What the Python tests share: the binary, a tiny model with a tokenizer, texts, and the program's frame."""
 
+import atexit
 import functools
 import json
 import os
@@ -24,6 +25,7 @@ class Server:
     def __init__(self):
         self.folder = tempfile.TemporaryDirectory()
         self.process = subprocess.Popen([SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        atexit.register(self.process.communicate)  # ends it
 
     def run(self, arguments, stdin=""):
         files = {name: Path(self.folder.name) / name for name in ("stdin", "stdout", "stderr")}

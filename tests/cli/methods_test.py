@@ -39,8 +39,10 @@ ROUNDING = ["--init", "range", "--compute-dtype", "float32", "--threads", 1]  # 
 
 def base(folder, flags):
     words = {str(flag) for flag in flags}
-    steps = [*ROUNDING, *(["--sequence-length", 32] if any(word.endswith(("gptq", "awq")) for word in words) else [])]
-    return ["--model", tiny_model(folder), "--data", text_file(folder), *(steps if "rtn" in words else STEPS), *flags]
+    calibrated = any(word.endswith(("gptq", "awq")) for word in words) and "lora" not in words
+    few = ["--calibration-tokens", 2048] if calibrated and "--calibration-tokens" not in words else []
+    rounding = [*ROUNDING, *(["--sequence-length", 32] if calibrated else [])]
+    return ["--model", tiny_model(folder), "--data", text_file(folder), *(rounding if "rtn" in words else STEPS), *few, *flags]
 
 
 def check_run(folder, name, flags):
