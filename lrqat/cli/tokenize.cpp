@@ -1,7 +1,11 @@
 // lrqat tokenize: lines of text to ids and back.
 #include <CLI/CLI.hpp>
+#include <charconv>
+#include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <sstream>
 
 #include "lrqat/base/error.h"
@@ -9,6 +13,7 @@
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/standard_output.h"
 #include "lrqat/model/tokenizer_files.h"
+#include "lrqat/train/run.h"
 
 namespace lrqat::cli {
 namespace {
@@ -27,28 +32,32 @@ text::Tokenizer load(const TokenizeFlags& flags) {
     throw UsageError(
         "give either --model (a model with its tokenizer) or --tokenizer (a tokenizer's file or folder)");
   }
-  return model::load_model_tokenizer(flags.model.empty() ? flags.tokenizer : flags.model);
+  return model::load_model_tokenizer(flags.model.empty() ? std::filesystem::path(flags.tokenizer)
+                                                         : train::base_model(flags.model));
 }
 
-Ids parse_ids(const std::string& line, bool json, const std::string& where) {
+std::optional<std::int64_t> read_id(const std::string& word) {
+  std::int64_t id = 0;
+  const auto [end, fault] = std::from_chars(word.data(), word.data() + word.size(), id);
+  return fault == std::errc{} && end == word.data() + word.size() ? std::optional(id) : std::nullopt;
+}
+
+Ids parse_ids(const std::string& line, bool json, std::int64_t vocabulary, const std::string& where) {
+  Ids ids;
+  const auto add = [&](std::optional<std::int64_t> id, const std::string& word) {
+    if (!id || *id < 0 || *id >= vocabulary) {
+      fail(where, ": ", quote(word), " is no token id: expected whole numbers from 0 to ", vocabulary - 1);
+    }
+    ids.push_back(static_cast<std::int32_t>(*id));
+  };
   if (json) {
     const Json list = parse_json(line, where);
     if (!list.is_array()) fail(where, ": expected a JSON list of ids");
-    return json_get<Ids>({{"ids", list}}, "ids", where);
+    for (const Json& member : list) add(detail::whole_number<std::int64_t>(member), json_excerpt(member));
+    return ids;
   }
-  Ids ids;
   std::istringstream words(line);
-  for (std::string word; words >> word;) {
-    std::size_t used = 0;
-    int id = -1;
-    try {
-      id = std::stoi(word, &used);
-    } catch (const std::exception&) {
-      used = 0;
-    }
-    if (used != word.size()) fail(where, ": ", quote(word), " is no token id");
-    ids.push_back(id);
-  }
+  for (std::string word; words >> word;) add(read_id(word), word);
   return ids;
 }
 
@@ -61,7 +70,8 @@ void print_ids(const Ids& ids) {
 void tokenize_line(const TokenizeFlags& flags, const text::Tokenizer& tokenizer, const std::string& line,
                    const std::string& where, bool json) {
   if (flags.decode) {
-    const std::string text = tokenizer.decode(parse_ids(line, json, where), flags.no_special);
+    const std::string text =
+        tokenizer.decode(parse_ids(line, json, tokenizer.vocab_size(), where), flags.no_special);
     std::cout << (json ? json_text(Json(text)) : text) << "\n";
     return;
   }
@@ -84,7 +94,8 @@ void tokenize_line(const TokenizeFlags& flags, const text::Tokenizer& tokenizer,
 
 Action declare_tokenize(CLI::App& command) {
   auto flags = std::make_shared<TokenizeFlags>();
-  command.add_option("--model", flags->model, "a model: Hugging Face folder, GGUF file, converted folder");
+  command.add_option("--model", flags->model,
+                     "a model: Hugging Face folder, GGUF file, run or converted folder");
   command.add_option("--tokenizer", flags->tokenizer,
                      "tokenizer.json, tokenizer.model, a GGUF file, … or a folder with one");
   command.add_flag("--decode", flags->decode, "lines of ids in, text out");
@@ -97,6 +108,7 @@ Action declare_tokenize(CLI::App& command) {
       tokenize_line(*flags, tokenizer, line, concat("line ", ++number), context.options.json);
       check_standard_output();
     }
+    if (std::cin.bad() || std::ferror(stdin) != 0) fail("standard input cannot be read to its end");
   };
 }
 

@@ -46,6 +46,17 @@ model::SharedSource open_teacher(const Recipe& recipe, const model::SharedSource
     fail("--teacher ", recipe.teacher, " caps its logits ", cap(theirs.final_logit_softcapping), ", ",
          recipe.model, " ", cap(ours.final_logit_softcapping), ": give a teacher of the same family");
   }
+  const bool teaches = recipe.distill_weight.value_or(0.0) > 0.0;
+  if (teaches && recipe.sequence_length > theirs.max_position_embeddings) {
+    throw UsageError(concat("--teacher ", recipe.teacher, " has ", theirs.max_position_embeddings,
+                            " positions (max_position_embeddings), fewer than --sequence-length ",
+                            recipe.sequence_length, ": give a smaller --sequence-length or another teacher"));
+  }
+  if (!recipe.eval_data.empty() && recipe.eval_context > theirs.max_position_embeddings) {
+    throw UsageError(concat("--teacher ", recipe.teacher, " has ", theirs.max_position_embeddings,
+                            " positions (max_position_embeddings), fewer than --eval-context ",
+                            recipe.eval_context, ": give a smaller --eval-context or another teacher"));
+  }
   return teacher;
 }
 

@@ -45,6 +45,19 @@ def only_the_same_cap_of_logits_teaches(folder):
     assert "--teacher" in stderr and "logits" in stderr, stderr
 
 
+def it_has_positions_for_the_sequences(folder):
+    student, text = model(folder / "student"), text_file(folder)
+    short = edit(model(folder / "short"), max_position_embeddings=32)
+    arguments = ["--data", text, "--model", student, "--teacher", short, *FLAGS]
+    for command in (["train", *arguments, "--out", folder / "run"], ["plan", *arguments]):
+        _, stderr = lrqat(*command, expect=2)
+        assert "--teacher" in stderr and "32 positions" in stderr and "--sequence-length 64" in stderr, stderr
+        _, stderr = lrqat(*command, "--sequence-length", 32, "--eval-data", text, "--eval-context", 64, expect=2)
+        assert "--teacher" in stderr and "--eval-context 64" in stderr, stderr
+    assert not (folder / "run").exists()
+    lrqat("train", *arguments, "--sequence-length", 32, "--out", folder / "run")
+
+
 def its_time_is_planned(folder):
     """A step's part of the teacher is that of the teacher's own blocks and head, not of the student's."""
     student = model(folder / "student", hidden=128, inner=256)
@@ -59,4 +72,5 @@ def its_time_is_planned(folder):
 
 
 if __name__ == "__main__":
-    main([only_the_same_vocabulary_teaches, only_the_same_cap_of_logits_teaches, its_time_is_planned])
+    main([only_the_same_vocabulary_teaches, only_the_same_cap_of_logits_teaches, it_has_positions_for_the_sequences,
+          its_time_is_planned])

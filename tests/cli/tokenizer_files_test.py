@@ -2,8 +2,10 @@
 any name. On the tiny model, so that also its GGUF export must hold the tokens."""
 
 import json
+import os
+import subprocess
 
-from tests.support import byte_tokenizer, lrqat, main, tiny_model
+from tests.support import LRQAT, byte_tokenizer, lrqat, main, tiny_model
 
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 TEXT = "<|im_start|>user 12 the thing<|im_end|>"
@@ -91,6 +93,29 @@ def files_of_any_name(folder):
     assert "Parquet" in stderr and "read_parquet" in stderr and "not UTF-8" not in stderr, stderr
 
 
+def decode_takes_ids_and_nothing_else(folder):
+    model = tiny_model(folder)
+    for text in (TEXT, "", "a"):
+        assert json.loads(lrqat("tokenize", "--model", model, "--decode", "--json", stdin=json.dumps(ids(model, text)) + "\n")[0]) == text
+    plain = [f"1 {word}" for word in ("-1", "256", "99999999999", "1.5", "0x10", "4294967360", "9" * 309, "x")]
+    listed = [f"[1, {value}]" for value in ("-1", "256", "99999999999", "1.5", "4294967360", "1e30", '"1"', "null", "[1]")]
+    for lines, flags in ((plain, []), (listed, ["--json"])):
+        for line in lines:
+            stdout, stderr = lrqat("tokenize", "--model", model, "--decode", *flags, stdin=line + "\n", expect=1)
+            assert "no token id" in stderr and "0 to 255" in stderr and "line 1" in stderr and not stdout, (line, stderr)
+            assert len(stderr) < 300, stderr
+    descriptor = os.open(folder, os.O_RDONLY)  # cannot be read as a text
+    result = subprocess.run([LRQAT, "tokenize", "--model", model], stdin=descriptor, capture_output=True, text=True)
+    os.close(descriptor)
+    assert result.returncode == 1 and "standard input" in result.stderr, result
+
+
+def a_run_has_its_models_tokenizer(folder):
+    model = tiny_model(folder)
+    lrqat("train", "--model", model, "--method", "rtn", "--out", folder / "run")
+    assert ids(folder / "run", flag="--model") == ids(model, flag="--model")
+
+
 if __name__ == "__main__":
-    main([without_tokenizer_json, unknown_classes_are_named, a_family_alone_refuses_nothing, tokens_beside_tokenizer_json,
+    main([decode_takes_ids_and_nothing_else, a_run_has_its_models_tokenizer, without_tokenizer_json, unknown_classes_are_named, a_family_alone_refuses_nothing, tokens_beside_tokenizer_json,
           files_of_any_name])
