@@ -45,13 +45,13 @@ def server():
     return Server() if current else None
 
 
-def run_lrqat(arguments, stdin=None, environment=None):
+def run_lrqat(arguments, stdin=None, environment=None, timeout=None):
     """Runs the program as subprocess.run does. The server stands in the folder where the tests began, with their environment."""
     arguments = [str(argument) for argument in arguments]
-    if environment is None and server() is not None:
+    if environment is None and timeout is None and server() is not None:
         return server().run(arguments, stdin or "")
     return subprocess.run([LRQAT, *arguments], input=stdin, capture_output=True, text=True, errors="replace",
-                          env={**os.environ, **(environment or {})})
+                          env={**os.environ, **(environment or {})}, timeout=timeout)
 
 
 def lrqat(*arguments, expect=0, stdin=None, environment=None):
