@@ -20,7 +20,7 @@ int main(int argc, char** argv) try {
   lrqat::eval::WindowOptions windows;
   if (argc > 3) windows.context = std::atoll(argv[3]);
   lrqat::SilentProgress progress;
-  const auto result = lrqat::eval::perplexity(*model.decoder, tokens, windows, progress);
+  const auto result = lrqat::eval::perplexity(*model.decoder, {tokens}, windows, progress);
   std::cout << model.kind << " model, " << tokens.size() << " tokens, " << result.windows << " windows of "
             << result.context << "\nperplexity " << result.perplexity << "\n";
 } catch (const lrqat::Error& error) {

@@ -43,7 +43,7 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 // Numbers of a word as long as no number is that means something.
 std::string without_long_numbers(std::string_view word) {
-  constexpr std::size_t kDigits = 40, kShown = 10;
+  constexpr std::size_t kDigits = 40, kShown = 20;
   std::string out;
   while (!word.empty()) {
     const bool digits = is_digit(word.front());

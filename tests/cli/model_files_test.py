@@ -270,12 +270,12 @@ def scales_that_float16_cannot_hold(folder):
 
     edit_tensors(small, change)
     assert abs(nll(small, text) - nll(model, text)) < 1e-5
-    start = ("train", "--model", small, "--data", text, "--bits", 4, "--granularity", "group:32", "--sequence-length", 32,
-             "--batch-size", 1)
+    start = ("train", "--model", small, "--data", text, "--bits", 4, "--granularity", "group:32")
+    short = ("--sequence-length", 32)
     for command in ((*start, "--method", "rtn", "--init", "range", "--steps", 0, "--out", folder / "refused"),
-                    (*start, "--method", "rtn", "--init", "gptq", "--calibration-tokens", 256, "--steps", 0, "--out",
+                    (*start, *short, "--method", "rtn", "--init", "gptq", "--calibration-tokens", 256, "--steps", 0, "--out",
                      folder / "refused"),
-                    (*start, "--init", "range", "--steps", 2, "--out", folder / "refused")):
+                    (*start, *short, "--batch-size", 1, "--init", "range", "--steps", 2, "--out", folder / "refused")):
         said = lrqat(*command, expect=1)[1]
         assert "model.layers.1.mlp.gate_proj" in said and "--scale-type float32 --scale-domain log" in said, said
     held = rounded(folder, small, text, "--scale-type", "float32", "--scale-domain", "log")
