@@ -73,10 +73,12 @@ install_file() {
   cmp -s "$file" "$stamp" && return
   say "installing $file into .venv$(sed -n 's/^# Download: /, a download of /p' "$file")${2:+ ($2)}"
   if [ "$file" = requirements-gptqmodel.txt ]; then  # beside the others, and only where it installs
+    local log=.venv/gptqmodel.log
     rm -rf .venv/gptqmodel
-    if ! "${install[@]}" --no-build-isolation --target .venv/gptqmodel -r "$file"; then
-      say "gptqmodel does not install here: tests/outsiders/gptqmodel_test.py is skipped"
-      return
+    if ! "${install[@]}" --no-build-isolation --target .venv/gptqmodel -r "$file" > $log 2>&1; then
+      say "gptqmodel does not install here ($log says why; pypcre may need python3-dev), so" \
+          "tests/outsiders/gptqmodel_test.py is skipped; to try again: rm $stamp"
+      rm -rf .venv/gptqmodel
     fi
   else
     local what=(-r "$file")

@@ -129,6 +129,20 @@ def a_failed_download_is_tried_again(folder):
     assert pip(setup(clone)) == ["-r requirements.txt"]
 
 
+def gptqmodel_is_tried_once(folder):
+    clone = machine(folder)
+    works = (clone / ".venv" / "bin" / "python").read_text()
+    fails = works.replace("if [ ", '[[ "$*" != *gptqmodel* ]] || { echo "no headers"; exit 1; }\nif [ ', 1)
+    script(clone / ".venv" / "bin" / "python", fails)
+    lines = setup(clone, "--tests")
+    assert pip(lines) == ["-r requirements.txt", "-r requirements-test.txt"], lines
+    assert "gptqmodel_test.py is skipped" in lines[-1] and "no headers" not in "".join(lines), lines
+    assert (clone / ".venv" / "gptqmodel.log").read_text() == "no headers\n"
+    assert setup(clone, "--tests") == [], "a machine without network goes on"
+    (clone / lines[-1].split("rm ")[-1]).unlink()
+    assert "gptqmodel_test.py is skipped" in setup(clone, "--tests")[-1], "tried again as it was told"
+
+
 def failed_wheel_check_names_the_step(folder):
     """tools/check_wheels.sh in a clone whose Makefile plays the project: what it says of a step that fails."""
     clone = folder / "clone"
@@ -179,6 +193,6 @@ if __name__ == "__main__":
     on_gpu_machine = os.path.exists("/dev/nvidia0")  # there the machines without one cannot be played
     anywhere = [gpu_needs_everything, the_wheel_can_be_chosen, old_python_is_named, without_sudo_the_packages_are_named,
                 refused_by_sudo_the_packages_are_named, a_failed_download_is_tried_again,
-                failed_wheel_check_names_the_step, pins_are_complete]
+                gptqmodel_is_tried_once, failed_wheel_check_names_the_step, pins_are_complete]
     main(anywhere if on_gpu_machine else [*anywhere, cpu_wheel_needs_nothing_of_nvidia, cuda_wheel_needs_the_runtime,
                                           gpu_with_the_cpu_wheel_is_told])
