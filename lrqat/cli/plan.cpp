@@ -89,7 +89,7 @@ Json memory_parts(const train::Recipe& recipe, const Shapes& shapes, const model
                                    : 0.0;
   const auto bytes = [](double value) { return static_cast<std::int64_t>(value); };
   constexpr double kLossChunks = 2 * 32.0 * (1 << 20);  // logits of student and teacher (nn::LossOptions)
-  constexpr double kProgram = 250e6;                    // LibTorch itself and its threads
+  constexpr double kProgram = 300e6;                    // LibTorch itself and its threads
   Json parts{{"phi_0", bytes(shapes.frozen)},
              {"weights", bytes(4 * shapes.trained_weights)},
              {"adapters", bytes(4 * shapes.adapters)},
