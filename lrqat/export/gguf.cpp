@@ -12,6 +12,7 @@
 #include "lrqat/export/gguf_read_back.h"
 #include "lrqat/export/gguf_tensors.h"
 #include "lrqat/formats/gguf_names.h"
+#include "lrqat/formats/gguf_obstacle.h"
 #include "lrqat/model/general_metadata.h"
 #include "lrqat/model/output.h"
 #include "lrqat/model/tokenizer_files.h"
@@ -166,47 +167,9 @@ void check_target(const fs::path& out) {
     fail(out.string(), ": there is no folder ", parent.string(), " to write it to");
 }
 
-// What llama.cpp has fixed in its code for Gemma 2 and 3.
-void check_gemma(const formats::ModelConfig& config, const std::string& held) {
-  const formats::ModelFamily& family = formats::family_of(config);
-  if (family.window_period == 0) return;
-  if (!config.sliding_window ||
-      config.sliding_layers != formats::rope_layers_every(config, family.window_period)) {
-    fail("layers with a sliding window other than all but each ", family.window_period,
-         "th are not written to GGUF for model_type \"", config.model_type, "\"", held);
-  }
-  const double scalar =
-      config.query_pre_attn_scalar == 0 ? static_cast<double>(config.head_dim) : config.query_pre_attn_scalar;
-  if (scalar != formats::gguf_query_scalar(config)) {
-    fail("query_pre_attn_scalar ", scalar, " is not written to GGUF: llama.cpp divides by the root of ",
-         formats::gguf_query_scalar(config), held);
-  }
-  const bool second = family.model_type == "gemma2";
-  if (second != (config.attn_logit_softcapping > 0) || (second && config.final_logit_softcapping == 0)) {
-    fail("llama.cpp caps attention scores in gemma2 alone, and always there", held);
-  }
-}
-
-// What a file of llama.cpp's kind has no keys or tensors for.
 void check_model(const formats::ModelConfig& config) {
-  const formats::ModelFamily& family = formats::family_of(config);
-  const formats::RopeScaling& scaling = config.rope_scaling;
-  const std::string held = "; compressed-tensors, gptq, awq and hf hold this model";
-  if (scaling.rope_type == "yarn" && !scaling.truncate) {
-    fail("yarn with truncate false is not written to GGUF", held);
-  }
-  if (family.tied && !config.tie_word_embeddings) {
-    fail("a head of its own is not written to GGUF for model_type \"", config.model_type, "\"", held);
-  }
-  check_gemma(config, held);
-  if (!config.rope_layers.empty() && config.rope_layers != formats::rope_layers_every(config, 4)) {
-    fail("layers without a rotary embedding other than each fourth one are not written to GGUF", held);
-  }
-  // llama.cpp ends with an assertion for the other families.
-  if (config.partial_rotary_factor != 1.0 && !family.fused_projections) {
-    fail("a rotary embedding of a part of each head is not written to GGUF for model_type \"",
-         config.model_type, "\"", held);
-  }
+  const std::string obstacle = formats::gguf_obstacle(config);
+  if (!obstacle.empty()) fail(obstacle);
 }
 
 // What llama.cpp does otherwise than the model.

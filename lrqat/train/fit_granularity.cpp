@@ -7,6 +7,7 @@
 #include <set>
 
 #include "lrqat/base/error.h"
+#include "lrqat/formats/gguf_obstacle.h"
 #include "lrqat/model/source_weight.h"
 #include "lrqat/quant/on_grid.h"
 #include "lrqat/train/layer_recipe.h"
@@ -186,6 +187,21 @@ void warn_of(const Target& target, const Layers& named, const model::Decoder& de
   }
 }
 
+// What no granularity changes: the model as a whole, and what a method leaves.
+void check_target(const Target& target, const Method& method, const model::Decoder& decoder,
+                  ProgressReporter& progress) {
+  if (target.name == "peft" && !method.adapters_stay) {
+    throw UsageError(
+        concat("--for peft is for adapters that stay beside the integers, of --method qlora and lora; the "
+               "adapters of --method ",
+               method.name, " go into the integers: use --for gguf or another of ", known_targets()));
+  }
+  if (target.name != "gguf") return;
+  const std::string obstacle = formats::gguf_obstacle(decoder.config());
+  if (!obstacle.empty())
+    progress.message(concat("warning: --for gguf, but ", obstacle, ": name one of them with --for"));
+}
+
 // ---- the choice, written into the recipe
 
 struct Chosen {
@@ -247,6 +263,7 @@ void fit_granularity(Recipe& recipe, const model::Decoder& decoder, ProgressRepo
     return;
   }
   const Target& target = find_target(recipe.target);
+  check_target(target, find_method(recipe.method), decoder, progress);
   Layers open, named;  // without and with a granularity of their own
   for (Layer& layer : layers_of(recipe, decoder))
     (layer.own.granularity ? named : open).push_back(std::move(layer));

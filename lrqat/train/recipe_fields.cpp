@@ -191,7 +191,7 @@ std::vector<RecipeField> method_fields() {
       word_field("phi", &Recipe::phi, quant::parse_downcast, quant::downcast_name,
                  "how the frozen term is stored: float32, bfloat16, float16, fixed_point8, int4 or integer"),
       integer_field("rank", &Recipe::rank, 1, "rank of the adapters"),
-      optional_real_field("lora-alpha", &Recipe::lora_alpha, 0.0, INFINITY,
+      optional_real_field("lora-alpha", &Recipe::lora_alpha, 0.0, 1e6,
                           "adapters are scaled by lora-alpha / rank; auto: by 1"),
       word_field(
           "range", &Recipe::range, quant::RangeEstimator::parse,

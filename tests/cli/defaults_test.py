@@ -1,6 +1,7 @@
 """What a user gets who names no recipe: scales as the target's format stores them, so that nothing is given away at equal
 bytes; integers that a model has already are kept as they are."""
 
+import json
 import tomllib
 
 from tests.support import lrqat, lrqat_json, main, text_file, tiny_model
@@ -39,10 +40,16 @@ def said_and_refused_before_training(folder):
     _, stderr = lrqat(*base, "--for", "compressed-tensors", "--out", folder / "said")
     assert "128 does not divide in_features 64 of model.layers.*" in stderr and "group:64 there" in stderr, stderr
     for flags, code, words in [(["--for", "awq", "--bits", 3], 1, ["--for awq", "3-bit", "down_proj", "--overrides"]),
+                               (["--for", "peft"], 2, ["--for peft", "qlora and lora", "gguf"]),
                                (["--for", "onnx"], 2, ["--for \"onnx\"", "compressed-tensors"]),
                                (["--for", "gptq", "--overrides", "*.down_proj bits=8"], 1, ["--for gptq", "down_proj"])]:
         _, stderr = lrqat(*base, *flags, "--out", folder / "x", expect=code)
         assert all(word in stderr for word in words) and not (folder / "x").exists(), stderr
+    config = folder / "tiny" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "partial_rotary_factor": 0.5}))
+    for flags, said in (([], True), (["--for", "hf"], False)):
+        _, stderr = lrqat("plan", *base[1:], *flags)
+        assert ("a rotary embedding of a part of each head is not written to GGUF" in stderr) == said, stderr
     plan = lrqat_json("plan", *base[1:], "--bits", 2)
     assert plan["granularity"] == "group:64", plan
 

@@ -150,6 +150,7 @@ TEST(RecipeFields, RefuseWhatIsNoSetting) {
   const std::vector<std::pair<std::string, std::vector<std::string>>> cases = {
       {"clip-norm", {"inf", "nan", "-1", "1e999"}},
       {"lr", {"inf", "nan", "-1e-3"}},
+      {"lora-alpha", {"1e308", "inf", "-1"}},
       {"warmup", {"1e30", "inf", "-0.1"}},
       {"memory-budget", {"-1", "-1GB", "nanGB", "infGB", "1e30GB", "9223372036854775808", "1e5"}},
       {"gradient-accumulation", {"9223372036854775807", "0", "-1", "1.5"}},
