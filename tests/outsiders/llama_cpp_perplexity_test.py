@@ -16,7 +16,7 @@ np, _, _ = support.require("numpy", "safetensors.numpy", "xllamacpp")
 from llama_cpp_test import LlamaCpp, export, our_log_probabilities  # noqa: E402
 import tests.support  # noqa: E402
 
-CONTEXT = 32
+CONTEXT = 16
 VOCABULARY = 49152
 # A float32 log-probability differs by about 1e-5 (tests/model), and a log-perplexity is a mean of such.
 FLOAT32 = 5e-5
