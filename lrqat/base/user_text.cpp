@@ -87,8 +87,8 @@ std::string readable(std::string_view message) {
   std::string out;
   while (!message.empty()) {
     const std::size_t size = std::min(message.find_first_of(" \n"), message.size());
-    const std::string_view word = message.substr(0, size);
-    out += escaped(word.size() <= kWord ? without_long_numbers(word) : without_middle(word, 60, 20), true);
+    const std::string word = without_long_numbers(message.substr(0, size));
+    out += escaped(word.size() <= kWord ? word : without_middle(word, 60, 20), true);
     message.remove_prefix(size);
     if (message.empty()) break;
     out.push_back(message.front());
