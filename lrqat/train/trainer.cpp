@@ -337,7 +337,8 @@ TrainResult train(const Recipe& given, const TrainOptions& options, ProgressRepo
   if (options.resume) {
     run = Run::open_to_train(options.run);
   } else {
-    if (std::filesystem::exists(options.run))
+    std::error_code ignored;  // of a name that cannot be, which check_creatable tells
+    if (std::filesystem::exists(options.run, ignored))
       fail(options.run.string(), " exists: give another --out, or continue a run there with --resume");
     check_creatable(options.run);
   }
