@@ -1,7 +1,7 @@
 """The main job on a real model, as `make demo` runs it: SmolLM2-135M-Instruct in, a trained 4-bit model out.
 
-Rounds the model to 4 bits, plainly with one scale a channel and with one for 32 weights and by GPTQ (the baselines), trains
-GPTQ's integers further by LR-QAT, exports a GGUF file, compares it with the trained integers, measures all of them against
+Rounds the model to 4 bits, plainly with one scale a channel and with one for 32 weights (the baselines), trains GPTQ's
+integers further by LR-QAT (they are the third baseline: the run's first checkpoint), exports a GGUF file, compares it with the trained integers, measures all of them against
 the float model on a text of another kind than the training text, and prints one table. Everything is done by build/lrqat; this program only calls it and writes the report.
 
     python -m tools.demo [--steps N] [--windows N] [--out build/demo] [--fresh]
@@ -35,11 +35,12 @@ def model_file() -> Path:
     return files[0]
 
 
-def lrqat(*arguments, allow_interrupt=False) -> dict:
+def lrqat(*arguments, allow_interrupt=False, meanwhile=lambda process: None) -> dict:
     """Runs the program with --json; its progress goes to the terminal."""
     command = [str(LRQAT), *map(str, arguments), "--json"]
     try:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        meanwhile(process)
         output, _ = process.communicate()
     except KeyboardInterrupt:  # the child got the same signal: it finishes its step and saves
         process.communicate()
@@ -50,10 +51,25 @@ def lrqat(*arguments, allow_interrupt=False) -> dict:
     return json.loads(output)
 
 
-def train(model: Path, out: Path, options: argparse.Namespace) -> dict:
-    """LR-QAT: the recipe is recipes/demo.toml, chosen by measurement (docs/results.md)."""
+def keep_start(run: Path, kept: Path):
+    """Copies the run as it appears, with its first checkpoint: the integers that training starts from."""
+    def watch(process: subprocess.Popen) -> None:
+        while not run.exists() and process.poll() is None:
+            time.sleep(0.2)
+        if run.exists():
+            shutil.rmtree(part := kept.with_suffix(".part"), ignore_errors=True)
+            shutil.copytree(run, part)
+            part.rename(kept)
+    return watch
+
+
+def train(model: Path, out: Path, start: Path, options: argparse.Namespace) -> dict:
+    """LR-QAT: the recipe is recipes/demo.toml, chosen by measurement (docs/results.md). Leaves its start in `start`."""
     run = out / "run"
     finished = out / "train.json"
+    if run.exists() and not start.exists():  # stopped in the instant between the two, or of an older demo
+        shutil.rmtree(run)
+        finished.unlink(missing_ok=True)
     if finished.exists() and run.exists():
         return json.loads(finished.read_text())
     if run.exists():
@@ -63,17 +79,17 @@ def train(model: Path, out: Path, options: argparse.Namespace) -> dict:
                      "--data", ROOT / "data" / "encyclopedia.txt", "--out", run]
         if options.steps is not None:
             arguments += ["--steps", options.steps]
-        result = lrqat("train", *arguments, allow_interrupt=True)
+        result = lrqat("train", *arguments, allow_interrupt=True, meanwhile=keep_start(run, start))
     finished.write_text(json.dumps(result))
     return result
 
 
-def without_training(model: Path, out: Path, init: str, granularity: str) -> Path:
-    """A baseline on the same range: rounded to nearest (init range), or by GPTQ on the same text (gptq)."""
-    run = out / f"{init}-{granularity.replace(':', '')}"
+def rounded(model: Path, out: Path, granularity: str) -> Path:
+    """A baseline on the same range, rounded to nearest."""
+    run = out / f"rounded-{granularity.replace(':', '')}"
     if not run.exists():
         lrqat("train", "--config", ROOT / "recipes" / "demo.toml", "--model", model, "--data",
-              ROOT / "data" / "encyclopedia.txt", "--method", "rtn", "--init", init, "--granularity", granularity,
+              ROOT / "data" / "encyclopedia.txt", "--method", "rtn", "--init", "range", "--granularity", granularity,
               "--steps", 0, "--out", run)
     return run
 
@@ -150,10 +166,10 @@ def main() -> None:
         seconds[name] = round(time.monotonic() - begin, 1)
         return result
 
-    models = {"rtn_channel": timed("round to nearest, channels", without_training, model, out, "range", "channel"),
-              "rtn": timed("round to nearest, groups", without_training, model, out, "range", "group:32"),
-              "gptq": timed("GPTQ", without_training, model, out, "gptq", "group:32")}
-    trained = timed("train", train, model, out, options)
+    models = {"rtn_channel": timed("round to nearest, channels", rounded, model, out, "channel"),
+              "rtn": timed("round to nearest, groups", rounded, model, out, "group:32"),
+              "gptq": out / "gptq"}
+    trained = timed("GPTQ and training", train, model, out, models["gptq"], options)
     converted = out / "converted"
     timed("convert", lambda: lrqat("convert", "--run", out / "run", "--out", converted, "--force"))
     exported = timed("export", export, converted, out)
