@@ -36,7 +36,8 @@ class Temporary {
   int descriptor_ = -1;
 };
 
-// Error where nothing of this name could be made: its folder is none, or may not be written to. Leaves nothing.
+// Error where nothing of this name could be made: its folder is none, or may not be written to. Leaves
+// nothing.
 void check_creatable(const std::filesystem::path& target);
 
 // For file systems that do not exchange names: moves `target` aside to TARGET.lrqat-old-<16 hex digits>,

@@ -27,8 +27,9 @@ class GgufMark {
 
 enum class OutputKind { file, folder };
 
-// Error, naming what is there, unless `out` is free (and can be made) or, with `replace`, something of this kind that lrqat
-// wrote. Whatever stands there, it must not be one of `inputs`, lie in one or hold one; links are followed.
+// Error, naming what is there, unless `out` is free (and can be made) or, with `replace`, something of this
+// kind that lrqat wrote. Whatever stands there, it must not be one of `inputs`, lie in one or hold one; links
+// are followed.
 void check_output(const std::filesystem::path& out, OutputKind kind, bool replace,
                   const std::vector<std::filesystem::path>& inputs);
 
