@@ -57,7 +57,8 @@ def keep_start(run: Path, kept: Path):
         while not run.exists() and process.poll() is None:
             time.sleep(0.2)
         if run.exists():
-            shutil.rmtree(part := kept.with_suffix(".part"), ignore_errors=True)
+            part = kept.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
             shutil.copytree(run, part)
             part.rename(kept)
     return watch

@@ -76,12 +76,9 @@ int plain_rename(const fs::path& from, const fs::path& to) {
   return ::rename(from.c_str(), to.c_str()) == 0 ? 0 : errno;
 }
 
-// "out/" and "out/." are the folder "out"; a link is what it leads to.
-fs::path named_target(fs::path target) {
-  while (target.has_parent_path() && (!target.has_filename() || target.filename() == ".")) {
-    if (target == target.parent_path()) break;
-    target = target.parent_path();
-  }
+// A link is what it leads to.
+fs::path named_target(fs::path path) {
+  const fs::path target = without_slash(std::move(path));
   std::error_code code;
   if (!fs::is_symlink(target, code)) return target;
   const fs::path followed = fs::canonical(target, code);
@@ -89,6 +86,13 @@ fs::path named_target(fs::path target) {
 }
 
 }  // namespace
+
+fs::path without_slash(fs::path path) {
+  while ((!path.has_filename() || path.filename() == ".") && path.has_relative_path() &&
+         path.has_parent_path())
+    path = path.parent_path();
+  return path;
+}
 
 void recover_target(const fs::path& target) {
   const std::string name = target.filename().string();

@@ -36,6 +36,9 @@ class Temporary {
   int descriptor_ = -1;
 };
 
+// "out/" and "out/." are the folder "out".
+std::filesystem::path without_slash(std::filesystem::path path);
+
 // Error where nothing of this name could be made: its folder is none, or may not be written to. Leaves
 // nothing.
 void check_creatable(const std::filesystem::path& target);

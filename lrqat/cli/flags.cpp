@@ -1,9 +1,9 @@
 #include "lrqat/cli/flags.h"
 
 #include <algorithm>
-#include <filesystem>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/temporary.h"
 #include "lrqat/base/user_text.h"
 
 namespace lrqat::cli {
@@ -19,11 +19,7 @@ CLI::Option* add_real(CLI::App& command, const std::string& name, double& value,
 CLI::Option* add_out(CLI::App& command, std::string& value, const std::string& help) {
   const auto read = [&value](const std::string& text) {
     if (text.empty()) throw UsageError("--out is empty: give the name of what is to be written");
-    std::filesystem::path path = text;
-    while ((!path.has_filename() || path.filename() == ".") && path.has_relative_path() &&
-           path.has_parent_path())
-      path = path.parent_path();
-    value = path.string();
+    value = without_slash(text).string();
   };
   return command.add_option_function<std::string>("--out", read, help)->required();
 }

@@ -213,8 +213,7 @@ void run_train(const TrainFlags& flags, Context& context) {
   if (result.tokens > 0 && result.scored == 0 && result.loss == 0.0) {  // older runs did not count
     fail(flags.out, ": none of the ", result.tokens,
          " tokens that were trained on is scored (they are of prompts), so nothing was learned; start a new "
-         "run "
-         "with more --steps or a larger --sequence-length");
+         "run with more --steps or a larger --sequence-length");
   }
   Json json = describe(result, recipe, flags.out);
   add_quality(json, result, *result.run, context.options, context.progress);
