@@ -2,6 +2,7 @@
 when it goes on, runs as models."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -32,6 +33,11 @@ def wait_until(condition, process):
     while not condition():
         assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
         time.sleep(0.002)
+
+
+def holds(path, name):
+    """Whether there is a file of this name under `path`, which may be renamed meanwhile (Path.rglob fails then)."""
+    return any(name in files for _, _, files in os.walk(path))
 
 
 def steps_logged(run):
@@ -133,7 +139,7 @@ def a_kill_at_any_moment_locks_nobody_out(folder):
         if moment == "folder beside":
             wait_until(lambda: beside() or process.poll() is not None, process)
         else:
-            wait_until(lambda: any(list(path.rglob(moment)) for path in beside()) or process.poll() is not None, process)
+            wait_until(lambda: any(holds(path, moment) for path in beside()) or process.poll() is not None, process)
         stop(process, signal.SIGKILL)
         if run.exists():
             lrqat("train", "--resume", "--out", run, "--threads", 1)
