@@ -20,10 +20,10 @@
 
 #include "lrqat/base/cpu.h"
 #include "lrqat/base/error.h"
-#include "lrqat/model/tensor_pool.h"
+#include "lrqat/methods/lr_qat_weight.h"
 #include "lrqat/nn/linear.h"
-#include "lrqat/quant/block_product.h"
-#include "lrqat/quant/lr_qat_weight.h"
+#include "lrqat/ops/block_product.h"
+#include "lrqat/ops/tensor_pool.h"
 
 namespace lrqat {
 namespace {
@@ -35,7 +35,7 @@ struct Case {
   quant::Downcast downcast;
   std::int64_t group_size;  // 0: one scale a channel
   bool learned_scale;
-  quant::ComputeType compute;
+  ops::ComputeType compute;
 };
 
 std::string granularity_name(const Case& c) {
@@ -49,7 +49,7 @@ double seconds(const std::function<void()>& work) {
 }
 
 // lora_a <- noise of the size at which the wanted share of the weights is clipped.
-double clip_share(const quant::LrQatWeight& weight, double wanted) {
+double clip_share(const methods::LrQatWeight& weight, double wanted) {
   at::Tensor lora_a = weight.parameters()[0].value.detach();
   const at::Tensor noise = at::randn_like(lora_a);
   double low = 0.0, high = 1e4, share = 0.0;
@@ -65,23 +65,23 @@ double clip_share(const quant::LrQatWeight& weight, double wanted) {
 std::string name_of(const Case& c) {
   return concat(c.out_features, "x", c.in_features, " T=", c.tokens, " ", quant::downcast_name(c.downcast),
                 " ", granularity_name(c), c.learned_scale ? " learned " : " frozen ",
-                c.compute == quant::ComputeType::float32 ? "float32" : "bfloat16");
+                c.compute == ops::ComputeType::float32 ? "float32" : "bfloat16");
 }
 
 nlohmann::json measure(const Case& c, int repeats) {
-  quant::LrQatOptions options;
+  methods::LrQatOptions options;
   options.grid = quant::Grid::signed_symmetric(4);
   options.granularity = quant::Granularity::parse(granularity_name(c));
   options.downcast = c.downcast;
   options.lora_alpha = 32;
   options.scale.learn = c.learned_scale;
   const auto weight =
-      quant::LrQatWeight::prepare("bench", at::randn({c.out_features, c.in_features}), options, {}, 1);
+      methods::LrQatWeight::prepare("bench", at::randn({c.out_features, c.in_features}), options, {}, 1);
   const double clipped = clip_share(*weight, kClippedShare);
   const nn::Linear linear("bench", weight, {}, c.compute);
   at::Tensor x = at::randn({c.tokens, c.in_features}).set_requires_grad(true);
   const at::Tensor grad = at::randn({c.tokens, c.out_features});
-  const auto type = c.compute == quant::ComputeType::bfloat16 ? at::kBFloat16 : at::kFloat;
+  const auto type = c.compute == ops::ComputeType::bfloat16 ? at::kBFloat16 : at::kFloat;
   const at::Tensor plain_x = x.detach().to(type), plain_grad = grad.to(type);
   const at::Tensor plain_w = at::randn({c.out_features, c.in_features}).to(type);
   double ours = 1e30, limit = 1e30;
@@ -101,7 +101,7 @@ nlohmann::json measure(const Case& c, int repeats) {
           {"phi", quant::downcast_name(c.downcast)},
           {"granularity", granularity_name(c)},
           {"learned_scale", c.learned_scale},
-          {"compute_dtype", c.compute == quant::ComputeType::float32 ? "float32" : "bfloat16"},
+          {"compute_dtype", c.compute == ops::ComputeType::float32 ? "float32" : "bfloat16"},
           {"clipped_share", clipped},
           {"milliseconds", ours * 1e3},
           {"two_gemm_milliseconds", limit * 1e3},
@@ -109,7 +109,7 @@ nlohmann::json measure(const Case& c, int repeats) {
 }
 
 std::vector<Case> cases(bool quick) {
-  using quant::ComputeType;
+  using ops::ComputeType;
   using quant::Downcast;
   std::vector<Case> out;
   const std::vector<Downcast> every{Downcast::fixed_point8, Downcast::int4,    Downcast::bfloat16,
@@ -137,24 +137,23 @@ std::vector<Case> cases(bool quick) {
 
 // dx and the gradients of A, B and s without dL/dŴ, and with dL/dŴ in blocks, at growing shares of clipped
 // weights.
-nlohmann::json crossover(std::int64_t out_features, std::int64_t in_features, quant::ComputeType compute,
+nlohmann::json crossover(std::int64_t out_features, std::int64_t in_features, ops::ComputeType compute,
                          int repeats) {
   constexpr std::int64_t kTokens = 1024;
-  quant::LrQatOptions options;
+  methods::LrQatOptions options;
   options.grid = quant::Grid::signed_symmetric(4);
   options.downcast = quant::Downcast::fixed_point8;
   options.lora_alpha = 32;
   const auto weight =
-      quant::LrQatWeight::prepare("bench", at::randn({out_features, in_features}), options, {}, 1);
-  const bool narrow = compute == quant::ComputeType::bfloat16;
+      methods::LrQatWeight::prepare("bench", at::randn({out_features, in_features}), options, {}, 1);
+  const bool narrow = compute == ops::ComputeType::bfloat16;
   const auto type = narrow ? at::kBFloat16 : at::kFloat;
   const at::Tensor x = at::randn({kTokens, in_features}), grad = at::randn({kTokens, out_features});
   nlohmann::json rows = nlohmann::json::array();
   for (const double share : {0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16}) {
     const double clipped_share = clip_share(*weight, share);
     const auto source = weight->operand_source(compute);
-    const at::Tensor y =
-        at::mm(x, weight->make_tile(0, out_features, quant::ComputeType::float32).values.t());
+    const at::Tensor y = at::mm(x, weight->make_tile(0, out_features, ops::ComputeType::float32).values.t());
     const at::Tensor operand = narrow ? (grad * source->row_scale).to(type) : grad;
     std::vector<at::Tensor> grads;
     for (const auto& parameter : weight->parameters()) grads.push_back(at::zeros_like(parameter.value));
@@ -162,12 +161,12 @@ nlohmann::json crossover(std::int64_t out_features, std::int64_t in_features, qu
     double low_rank = 1e30, blocks = 1e30;
     for (int i = 0; i < repeats; ++i) {
       low_rank = std::min(low_rank, seconds([&] {
-                            quant::ClippedLists clipped;
-                            quant::block_multiply_transposed(operand, *source, &clipped);
+                            ops::ClippedLists clipped;
+                            ops::block_multiply_transposed(operand, *source, &clipped);
                             weight->add_low_rank_gradient({input, grad, operand, y, &clipped}, grads, 1.0);
                           }));
       blocks = std::min(blocks, seconds([&] {
-                          quant::block_multiply_transposed(operand, *source, nullptr);
+                          ops::block_multiply_transposed(operand, *source, nullptr);
                           weight->add_blockwise_gradient({input, grad, operand, y}, grads);
                         }));
     }
@@ -186,8 +185,8 @@ nlohmann::json crossover(std::int64_t out_features, std::int64_t in_features, qu
 
 nlohmann::json crossovers(int repeats) {
   nlohmann::json rows = nlohmann::json::array();
-  for (const auto compute : {quant::ComputeType::float32, quant::ComputeType::bfloat16}) {
-    if (!quant::block_products(compute)) continue;
+  for (const auto compute : {ops::ComputeType::float32, ops::ComputeType::bfloat16}) {
+    if (!ops::block_products(compute)) continue;
     for (const auto& [n, k] : {std::pair<std::int64_t, std::int64_t>{576, 1536}, {2048, 2048}}) {
       for (auto& row : crossover(n, k, compute, repeats)) rows.push_back(row);
     }
@@ -196,7 +195,7 @@ nlohmann::json crossovers(int repeats) {
 }
 
 int run(int argc, char** argv) {
-  model::pool_large_tensors();  // as the program does; at::mm's results too
+  ops::pool_large_tensors();  // as the program does; at::mm's results too
   bool quick = false, crosses = false;
   int repeats = 5;
   std::string out, only;

@@ -25,12 +25,12 @@
 #include "lrqat/base/cpu.h"
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
+#include "lrqat/methods/lr_qat_weight.h"
 #include "lrqat/model/build.h"
 #include "lrqat/model/device.h"
-#include "lrqat/model/tensor_pool.h"
-#include "lrqat/quant/block_product.h"
+#include "lrqat/ops/block_product.h"
+#include "lrqat/ops/tensor_pool.h"
 #include "lrqat/quant/float_weight.h"
-#include "lrqat/quant/lr_qat_weight.h"
 #include "lrqat/train/optimizer.h"
 #include "lrqat/train/train_step.h"
 
@@ -133,23 +133,24 @@ nlohmann::json parts_of(const Profile& profile, double step_seconds, double opti
 }
 
 // Floating-point operations a second of block products with a float weight, the best of a few.
-double product_speed(quant::ComputeType compute) {
-  const auto type = compute == quant::ComputeType::bfloat16 ? at::kBFloat16 : at::kFloat;
+double product_speed(ops::ComputeType compute) {
+  const auto type = compute == ops::ComputeType::bfloat16 ? at::kBFloat16 : at::kFloat;
   const quant::FloatWeight weight(at::randn({2048, 2048}).to(type));
   const auto source = weight.operand_source(compute);
-  if (!source || !quant::block_products(compute)) return 0.0;
+  if (!source || !ops::block_products(compute)) return 0.0;
   const at::Tensor x = at::randn({1024, 2048}).to(type);
   double best = 0.0;
   for (int i = 0; i < 10; ++i) {
     const double start = now();
-    quant::block_multiply(x, *source);
+    ops::block_multiply(x, *source);
     best = std::max(best, 2.0 * 1024 * 2048 * 2048 / (now() - start));
   }
   return best;
 }
 
-std::unique_ptr<model::Decoder> build(const formats::ModelConfig& config, const quant::LrQatOptions& options,
-                                      quant::ComputeType compute, at::Device device) {
+std::unique_ptr<model::Decoder> build(const formats::ModelConfig& config,
+                                      const methods::LrQatOptions& options, ops::ComputeType compute,
+                                      at::Device device) {
   std::map<std::string, std::vector<std::int64_t>> shapes;
   for (const auto& tensor : formats::expected_tensors(config)) shapes[tensor.name] = tensor.shape;
   const double deviation = 0.02;
@@ -161,7 +162,7 @@ std::unique_ptr<model::Decoder> build(const formats::ModelConfig& config, const 
       return std::make_shared<quant::FloatWeight>(
           at::empty(shape, at::TensorOptions(device).dtype(at::kBFloat16)).normal_(0.0, deviation));
     const at::Tensor weight = at::empty(shape, device).normal_(0.0, deviation);
-    auto prepared = quant::LrQatWeight::prepare(module, weight, options, {}, 1);
+    auto prepared = methods::LrQatWeight::prepare(module, weight, options, {}, 1);
     release_free_memory();
     return prepared;
   };
@@ -174,12 +175,11 @@ int run(int argc, char** argv) {
   formats::ModelConfig config = geometry(name);
   config.num_hidden_layers = arguments.number("--layers", config.num_hidden_layers);
   const std::string compute_name = arguments.text("--compute", has_fast_bfloat16() ? "bfloat16" : "float32");
-  const auto compute =
-      compute_name == "bfloat16" ? quant::ComputeType::bfloat16 : quant::ComputeType::float32;
+  const auto compute = compute_name == "bfloat16" ? ops::ComputeType::bfloat16 : ops::ComputeType::float32;
   const std::int64_t batch = arguments.number("--batch", 4), sequence = arguments.number("--sequence", 512);
   const std::int64_t steps = arguments.number("--steps", 3);
   const at::Device device = model::open_device(arguments.text("--device", "cpu"));
-  quant::LrQatOptions options;
+  methods::LrQatOptions options;
   options.grid = quant::Grid::signed_symmetric(4);
   options.granularity = quant::Granularity::parse(arguments.text("--granularity", "channel"));
   options.downcast = quant::parse_downcast(arguments.text("--phi", "fixed_point8"));
@@ -187,7 +187,7 @@ int run(int argc, char** argv) {
   options.lora_alpha = static_cast<double>(options.rank);
   options.scale.type = quant::ScaleType::float32;
 
-  model::pool_large_tensors();  // as the program does
+  ops::pool_large_tensors();  // as the program does
   at::manual_seed(0);
   const double begin = now();
   const auto student = build(config, options, compute, device);

@@ -6,8 +6,8 @@
 #include <cmath>
 #include <iostream>
 
+#include "lrqat/methods/lr_qat_weight.h"
 #include "lrqat/nn/linear.h"
-#include "lrqat/quant/lr_qat_weight.h"
 
 namespace {
 
@@ -27,14 +27,14 @@ int main() {
   const at::Tensor x = at::mm(at::randn({256, 12}), at::randn({12, 64})) / std::sqrt(12.0);
   const at::Tensor target = at::mm(x, weight.t());
 
-  lrqat::quant::LrQatOptions options;
+  lrqat::methods::LrQatOptions options;
   options.grid = lrqat::quant::Grid::signed_symmetric(3);
   options.granularity = lrqat::quant::Granularity::parse("group:32");
   options.rank = 8;
   options.lora_alpha = 8.0;  // γ = lora_alpha / rank = 1
-  const auto quantized = lrqat::quant::LrQatWeight::prepare(
+  const auto quantized = lrqat::methods::LrQatWeight::prepare(
       "example", weight, options, lrqat::quant::RangeEstimator::parse("minmax"), /*seed=*/1);
-  const lrqat::nn::Linear linear("example", quantized, {}, lrqat::quant::ComputeType::float32);
+  const lrqat::nn::Linear linear("example", quantized, {}, lrqat::ops::ComputeType::float32);
 
   std::cout << "error after rounding: " << mean_square_error(linear.forward(x), target) << "\n";
   for (int step = 0; step < kSteps; ++step) {

@@ -38,7 +38,7 @@ using Action = std::function<void(Context&)>;
 // Declares its flags on `command` (storage in a shared_ptr that the action holds) and returns the action.
 using Declare = Action (*)(CLI::App& command);
 
-quant::ComputeType parse_compute_type(const std::string& name);  // --compute-dtype: auto, float32, bfloat16
+ops::ComputeType parse_compute_type(const std::string& name);  // --compute-dtype: auto, float32, bfloat16
 
 Action declare_tokenize(CLI::App& command);
 Action declare_perplexity(CLI::App& command);

@@ -81,10 +81,10 @@ void run_perplexity(const PerplexityFlags& flags, Context& context) {
 
 }  // namespace
 
-quant::ComputeType parse_compute_type(const std::string& name) {
-  if (name == "float32") return quant::ComputeType::float32;
-  if (name == "bfloat16" || (name == "auto" && has_fast_bfloat16())) return quant::ComputeType::bfloat16;
-  if (name == "auto") return quant::ComputeType::float32;
+ops::ComputeType parse_compute_type(const std::string& name) {
+  if (name == "float32") return ops::ComputeType::float32;
+  if (name == "bfloat16" || (name == "auto" && has_fast_bfloat16())) return ops::ComputeType::bfloat16;
+  if (name == "auto") return ops::ComputeType::float32;
   throw UsageError(concat("--compute-dtype ", quote(name), ": expected auto, float32 or bfloat16"));
 }
 

@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 using WeightPtr = std::shared_ptr<quant::WeightParametrization>;
 
 at::Tensor values_of_rows(const quant::WeightParametrization& weight, std::int64_t begin, std::int64_t end) {
-  const quant::WeightTile tile = weight.make_tile(begin, end, quant::ComputeType::float32);
+  const quant::WeightTile tile = weight.make_tile(begin, end, ops::ComputeType::float32);
   return (tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1) : tile.values)
       .cpu()
       .contiguous();

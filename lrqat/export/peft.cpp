@@ -10,15 +10,15 @@
 #include "lrqat/base/user_text.h"
 #include "lrqat/export/exporter.h"
 #include "lrqat/formats/safetensors.h"
+#include "lrqat/methods/lora_weight.h"
 #include "lrqat/model/converted_format.h"
-#include "lrqat/quant/lora_weight.h"
 
 namespace lrqat::exporting {
 namespace {
 
 namespace fs = std::filesystem;
 using WeightPtr = std::shared_ptr<quant::WeightParametrization>;
-using Adapters = std::vector<std::pair<nn::Linear*, std::shared_ptr<const quant::LoraWeight>>>;
+using Adapters = std::vector<std::pair<nn::Linear*, std::shared_ptr<const methods::LoraWeight>>>;
 
 constexpr const char* kAdapterFile = "adapter_model.safetensors";
 constexpr const char* kBaseFolder = "base";
@@ -26,7 +26,7 @@ constexpr const char* kBaseFolder = "base";
 Adapters adapters_of(model::Decoder& decoder) {
   Adapters adapters;
   for (nn::Linear* linear : decoder.linears()) {
-    auto lora = std::dynamic_pointer_cast<const quant::LoraWeight>(linear->weight());
+    auto lora = std::dynamic_pointer_cast<const methods::LoraWeight>(linear->weight());
     if (lora) adapters.emplace_back(linear, std::move(lora));
   }
   if (adapters.empty()) {
@@ -62,7 +62,7 @@ std::string base_path(const fs::path& out) {
 }
 
 Json config_of(const Adapters& adapters, const fs::path& out) {
-  const quant::LoraOptions& common = adapters.front().second->options();
+  const methods::LoraOptions& common = adapters.front().second->options();
   Json modules = Json::array(), ranks = Json::object(), alphas = Json::object();
   for (const auto& [linear, lora] : adapters) {
     modules.push_back(linear->name());

@@ -29,20 +29,20 @@ std::int64_t StackedWeight::out_features() const {
 }
 
 quant::WeightTile StackedWeight::make_tile(std::int64_t row_begin, std::int64_t row_end,
-                                           quant::ComputeType compute) const {
+                                           ops::ComputeType compute) const {
   std::vector<at::Tensor> tiles;
   std::int64_t first = 0;
   for (const auto& part : parts_) {
     const std::int64_t begin = std::max(row_begin, first) - first;
     const std::int64_t end = std::min(row_end, first + part->out_features()) - first;
     if (begin < end) {
-      const quant::WeightTile tile = part->make_tile(begin, end, quant::ComputeType::float32);
+      const quant::WeightTile tile = part->make_tile(begin, end, ops::ComputeType::float32);
       tiles.push_back(tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1) : tile.values);
     }
     first += part->out_features();
   }
   const at::Tensor values = at::cat(tiles);
-  return {compute == quant::ComputeType::bfloat16 ? values.to(at::kBFloat16) : values, {}};
+  return {compute == ops::ComputeType::bfloat16 ? values.to(at::kBFloat16) : values, {}};
 }
 
 quant::QuantizedWeight StackedWeight::convert() const {

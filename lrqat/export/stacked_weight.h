@@ -17,7 +17,7 @@ class StackedWeight final : public quant::WeightParametrization {
   std::int64_t in_features() const override { return parts_.front()->in_features(); }
   at::Device device() const override { return parts_.front()->device(); }
   quant::WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end,
-                              quant::ComputeType compute) const override;
+                              ops::ComputeType compute) const override;
   bool is_quantized() const override { return parts_.front()->is_quantized(); }
   quant::QuantizedWeight convert() const override;
   std::int64_t resident_bytes() const override { return 0; }  // the parts' own

@@ -9,7 +9,7 @@ namespace {
 
 class Builder {
  public:
-  Builder(const formats::ModelConfig& config, const WeightProvider& provider, quant::ComputeType compute)
+  Builder(const formats::ModelConfig& config, const WeightProvider& provider, ops::ComputeType compute)
       : config_(config), provider_(provider), compute_(compute) {
     for (const auto& tensor : formats::expected_tensors(config)) expected_.insert(tensor.name);
   }
@@ -71,14 +71,14 @@ class Builder {
 
   const formats::ModelConfig& config_;
   const WeightProvider& provider_;
-  quant::ComputeType compute_;
+  ops::ComputeType compute_;
   std::unordered_set<std::string> expected_;
 };
 
 }  // namespace
 
 std::unique_ptr<Decoder> build_decoder(const formats::ModelConfig& config, const WeightProvider& provider,
-                                       quant::ComputeType compute) {
+                                       ops::ComputeType compute) {
   const Builder builder(config, provider, compute);
   auto embedding = provider.weight("model.embed_tokens");
   auto head = config.tie_word_embeddings ? embedding : provider.weight("lm_head");

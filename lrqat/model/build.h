@@ -21,6 +21,6 @@ struct WeightProvider {
 
 // Error where the config asks for something that this decoder does not do.
 std::unique_ptr<Decoder> build_decoder(const formats::ModelConfig& config, const WeightProvider& provider,
-                                       quant::ComputeType compute);
+                                       ops::ComputeType compute);
 
 }  // namespace lrqat::model

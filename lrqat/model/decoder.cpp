@@ -321,7 +321,7 @@ at::Tensor Decoder::float_tensor(const std::string& name) {
   return quant::values_of(name == kEmbedding ? *embedding_.weight() : *lm_head_.weight()).clone();
 }
 
-void Decoder::set_compute(quant::ComputeType compute) {
+void Decoder::set_compute(ops::ComputeType compute) {
   for (nn::Linear* linear : linears()) linear->set_compute(compute);
   lm_head_.set_compute(compute);
 }

@@ -155,7 +155,7 @@ class Decoder {
   std::vector<std::shared_ptr<quant::ActivationQuantizer>> activation_quantizers() const;  // in model order
 
   // Of all linears, the head included.
-  void set_compute(quant::ComputeType compute);
+  void set_compute(ops::ComputeType compute);
   // What the weights keep in memory; file-mapped ones count as nothing.
   std::int64_t resident_bytes() const;
 

@@ -10,7 +10,7 @@
 namespace lrqat::model {
 
 struct LoadOptions {
-  quant::ComputeType compute = quant::ComputeType::float32;
+  ops::ComputeType compute = ops::ComputeType::float32;
   at::Device device = at::kCPU;
 };
 

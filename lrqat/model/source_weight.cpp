@@ -55,9 +55,9 @@ SourceWeight::SourceWeight(SharedSource source, std::string name)
 }
 
 quant::WeightTile SourceWeight::make_tile(std::int64_t row_begin, std::int64_t row_end,
-                                          quant::ComputeType compute) const {
+                                          ops::ComputeType compute) const {
   at::Tensor values = read_rows(*source_, name_, row_begin, row_end);
-  if (compute == quant::ComputeType::bfloat16) values = values.to(at::kBFloat16);
+  if (compute == ops::ComputeType::bfloat16) values = values.to(at::kBFloat16);
   return {values, {}};
 }
 

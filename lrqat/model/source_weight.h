@@ -24,7 +24,7 @@ class SourceWeight final : public quant::WeightParametrization {
   std::int64_t in_features() const override { return cols_; }
   at::Device device() const override { return at::kCPU; }
   quant::WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end,
-                              quant::ComputeType compute) const override;
+                              ops::ComputeType compute) const override;
   std::int64_t resident_bytes() const override { return 0; }
 
   // The integers that the file holds, where it holds some as blocks.

@@ -13,7 +13,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/kernels/token_sums.h"
 #include "lrqat/nn/softmax_rows.h"
-#include "lrqat/quant/block_product.h"
+#include "lrqat/ops/block_product.h"
 
 namespace lrqat::nn {
 namespace {
@@ -119,7 +119,7 @@ class HeadKeys {
 
 void product(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda, const float* b,
              std::int64_t ldb, float* c, std::int64_t ldc, bool add) {
-  quant::small_block_product(m, n, k, a, lda, b, ldb, c, ldc, add);
+  ops::small_block_product(m, n, k, a, lda, b, ldb, c, ldc, add);
 }
 
 // One block of queries of one head: rows of out, [rows, D] with row stride out_stride, and log Σ exp of them.
@@ -336,7 +336,7 @@ class BlockAttentionFunction : public torch::autograd::Function<BlockAttentionFu
 bool has_block_attention(const at::Tensor& q) {
   constexpr std::int64_t kFewQueries = 8;
   return q.is_cpu() && q.scalar_type() == at::kFloat && q.size(2) > kFewQueries &&
-         quant::block_products(quant::ComputeType::float32);
+         ops::block_products(ops::ComputeType::float32);
 }
 
 at::Tensor block_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t window,

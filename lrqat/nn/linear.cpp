@@ -10,13 +10,13 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/kernels/token_sums.h"
-#include "lrqat/quant/block_product.h"
+#include "lrqat/ops/block_product.h"
 #include "lrqat/quant/float_weight.h"
 
 namespace lrqat::nn {
 namespace {
 
-using quant::ComputeType;
+using ops::ComputeType;
 using quant::WeightParametrization;
 using quant::WeightTile;
 using torch::autograd::AutogradContext;
@@ -26,8 +26,8 @@ at::ScalarType scalar_type(ComputeType compute) {
   return compute == ComputeType::bfloat16 ? at::kBFloat16 : at::kFloat;
 }
 
-std::optional<quant::OperandSource> operand_source(const WeightParametrization& weight, ComputeType compute) {
-  if (!quant::block_products(compute)) return std::nullopt;
+std::optional<ops::OperandSource> operand_source(const WeightParametrization& weight, ComputeType compute) {
+  if (!ops::block_products(compute)) return std::nullopt;
   return weight.operand_source(compute);
 }
 
@@ -36,7 +36,7 @@ std::optional<quant::OperandSource> operand_source(const WeightParametrization& 
 void multiply_tile(const at::Tensor& x, const WeightTile& tile, ComputeType compute, at::Tensor out) {
   const quant::FloatWeight values(tile.values.contiguous());
   if (const auto source = operand_source(values, compute)) {
-    quant::block_multiply_out(x, *source, out);
+    ops::block_multiply_out(x, *source, out);
   } else if (compute == ComputeType::float32) {
     at::mm_out(out, x, tile.values.t());
   } else {
@@ -63,7 +63,7 @@ void multiply_tile_transposed(const at::Tensor& grad, const WeightTile& tile, Co
   scaled = scaled.to(tile.values.scalar_type());
   const quant::FloatWeight values(tile.values.contiguous());
   if (const auto source = operand_source(values, compute)) {
-    quant::block_multiply_transposed_out(scaled, *source, grad_x, !first, nullptr);
+    ops::block_multiply_transposed_out(scaled, *source, grad_x, !first, nullptr);
   } else if (compute == ComputeType::float32 && first) {
     at::mm_out(grad_x, scaled, tile.values);
   } else if (compute == ComputeType::float32) {
@@ -92,7 +92,7 @@ at::Tensor empty_grad_x(const WeightParametrization& weight, const at::Tensor& g
 }
 
 // dL/dy as the left operand of dL/dy · Ŵ: bfloat16 takes the scale of codes along.
-at::Tensor gradient_operand(const at::Tensor& grad, const std::optional<quant::OperandSource>& source,
+at::Tensor gradient_operand(const at::Tensor& grad, const std::optional<ops::OperandSource>& source,
                             ComputeType compute) {
   if (compute == ComputeType::float32) return grad;
   if (!source || !source->row_scale.defined()) return grad.to(at::kBFloat16);
@@ -106,7 +106,7 @@ at::Tensor gradient_operand(const at::Tensor& grad, const std::optional<quant::O
 
 at::Tensor multiply(const WeightParametrization& weight, const at::Tensor& x, ComputeType compute) {
   const auto source = operand_source(weight, compute);
-  return source ? quant::block_multiply(x.contiguous(), *source)
+  return source ? ops::block_multiply(x.contiguous(), *source)
                 : multiply_all(weight, x.contiguous(), compute);
 }
 
@@ -154,7 +154,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
         c10::static_intrusive_pointer_cast<WeightHolder>(context->saved_data["weights"].toCapsule());
     const variable_list saved = context->get_saved_variables();
     const bool trains = !saved.empty(), passes_on = context->needs_input_grad(0);
-    std::optional<quant::OperandForms> forms;
+    std::optional<ops::OperandForms> forms;
     if (trains) forms.emplace(saved[0]);
     variable_list result(1);
     for (std::size_t i = 0; i < holder->entries.size(); ++i) {
@@ -162,7 +162,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
       const at::Tensor grad = grad_outputs[i].contiguous();
       const auto source = operand_source(weight, holder->compute);
       const at::Tensor operand = gradient_operand(grad, source, holder->compute);
-      quant::ClippedLists clipped{source ? source->most_clipped : 0};
+      ops::ClippedLists clipped{source ? source->most_clipped : 0};
       const bool lists = clipped.most > 0 && trains && passes_on;
       if (passes_on)
         add_grad_x(weight, source, grad, operand, lists ? &clipped : nullptr, holder->compute, result[0]);
@@ -182,15 +182,14 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
   }
 
  private:
-  static void add_grad_x(const WeightParametrization& weight,
-                         const std::optional<quant::OperandSource>& source, const at::Tensor& grad,
-                         const at::Tensor& operand, quant::ClippedLists* clipped, ComputeType compute,
-                         at::Tensor& grad_x) {
+  static void add_grad_x(const WeightParametrization& weight, const std::optional<ops::OperandSource>& source,
+                         const at::Tensor& grad, const at::Tensor& operand, ops::ClippedLists* clipped,
+                         ComputeType compute, at::Tensor& grad_x) {
     RECORD_USER_SCOPE("linear: dx");
     const bool add = grad_x.defined();
     if (!add) grad_x = empty_grad_x(weight, grad);
     if (source) {
-      quant::block_multiply_transposed_out(operand, *source, grad_x, add, clipped);
+      ops::block_multiply_transposed_out(operand, *source, grad_x, add, clipped);
     } else {
       multiply_all_transposed(weight, grad, compute, grad_x, add);
     }
@@ -201,9 +200,9 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
                                       const quant::LinearGradient& linear, bool scaled_operand,
                                       at::TensorList grads) {
     if (weight.add_gradient_from_activations(linear, grads)) return;
-    std::optional<quant::GradientRows> products;
+    std::optional<ops::GradientRows> products;
     at::Tensor x;
-    if (linear.x.is_cpu() && quant::block_products(quant::compute_of(linear.x))) {
+    if (linear.x.is_cpu() && ops::block_products(ops::compute_of(linear.x))) {
       products.emplace(scaled_operand ? linear.grad_output.to(linear.x.scalar_type()) : linear.operand,
                        linear.forms->rows());
     } else {
@@ -223,7 +222,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
 }  // namespace
 
 Linear::Linear(std::string name, std::shared_ptr<quant::WeightParametrization> weight, at::Tensor bias,
-               quant::ComputeType compute)
+               ops::ComputeType compute)
     : name_(std::move(name)), weight_(std::move(weight)), bias_(std::move(bias)), compute_(compute) {
   LRQAT_CHECK(weight_ != nullptr, name_);
   LRQAT_CHECK(!bias_.defined() || (bias_.dim() == 1 && bias_.size(0) == weight_->out_features()), name_);
@@ -274,7 +273,7 @@ std::vector<at::Tensor> Linear::forward_all(std::initializer_list<const Linear*>
   return outputs;
 }
 
-std::optional<quant::OperandSource> Linear::operand_source() const {
+std::optional<ops::OperandSource> Linear::operand_source() const {
   return nn::operand_source(*weight_, compute_);
 }
 
@@ -289,8 +288,8 @@ at::Tensor Linear::multiply_transposed(const at::Tensor& grad) const {
     multiply_all_transposed(*weight_, grad, compute_, grad_x, /*add=*/false);
     return grad_x;
   }
-  return quant::block_multiply_transposed(gradient_operand(grad.contiguous(), source, compute_), *source,
-                                          nullptr);
+  return ops::block_multiply_transposed(gradient_operand(grad.contiguous(), source, compute_), *source,
+                                        nullptr);
 }
 
 }  // namespace lrqat::nn

@@ -24,7 +24,7 @@ class Linear {
   // `name` is the Hugging Face module name (model.layers.0.self_attn.q_proj). bias: [N] float32 or undefined,
   // frozen.
   Linear(std::string name, std::shared_ptr<quant::WeightParametrization> weight, at::Tensor bias,
-         quant::ComputeType compute);
+         ops::ComputeType compute);
 
   // x [..., K] float32 -> [..., N] float32; differentiable in x and in the parametrisation's parameters.
   // product: for layers that run twice (checkpoint.h). The run without a graph leaves x Ŵᵀ there, the run
@@ -40,15 +40,15 @@ class Linear {
   at::Tensor multiply_transposed(const at::Tensor& grad) const;  // grad Ŵ, float32 [T, K]
 
   // Ŵ for block products in this layer's compute type, where there are any (quant/block_product.h).
-  std::optional<quant::OperandSource> operand_source() const;
+  std::optional<ops::OperandSource> operand_source() const;
 
   const std::string& name() const { return name_; }
   const at::Tensor& bias() const { return bias_; }
   const std::shared_ptr<quant::WeightParametrization>& weight() const { return weight_; }
   // Replaces the weight by another parametrisation of the same shape (prepare, convert).
   void set_weight(std::shared_ptr<quant::WeightParametrization> weight);
-  quant::ComputeType compute() const { return compute_; }
-  void set_compute(quant::ComputeType compute) { compute_ = compute; }
+  ops::ComputeType compute() const { return compute_; }
+  void set_compute(ops::ComputeType compute) { compute_ = compute; }
   void set_input_observer(InputObserver observer) { observer_ = std::move(observer); }  // {}: none
   std::int64_t out_features() const { return weight_->out_features(); }
   std::int64_t in_features() const { return weight_->in_features(); }
@@ -60,7 +60,7 @@ class Linear {
   std::string name_;
   std::shared_ptr<quant::WeightParametrization> weight_;
   at::Tensor bias_;
-  quant::ComputeType compute_;
+  ops::ComputeType compute_;
   InputObserver observer_;
 };
 

@@ -11,13 +11,13 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/nn/softmax_rows.h"
-#include "lrqat/quant/block_product.h"
+#include "lrqat/ops/block_product.h"
 #include "lrqat/quant/float_weight.h"
 
 namespace lrqat::nn {
 namespace {
 
-using quant::ComputeType;
+using ops::ComputeType;
 using quant::WeightTile;
 
 // Columns of a tile, of the vocabulary: on a CPU 4·1024 bytes a token stay in cache.
@@ -77,7 +77,7 @@ class Chunk {
 
   // A tile of the head: for block products where the head has them, else as a matrix operand.
   struct HeadTile {
-    std::optional<quant::OperandSource> source;
+    std::optional<ops::OperandSource> source;
     WeightTile operand;
   };
 
@@ -105,7 +105,7 @@ class Chunk {
     for_each_tile(head, [&](std::int64_t begin, std::int64_t end, const HeadTile& tile) {
       at::Tensor part = logits.slice(1, begin, end);
       if (tile.source) {
-        quant::block_multiply_out(operand, *tile.source, part);
+        ops::block_multiply_out(operand, *tile.source, part);
       } else {
         multiply(operand, tile.operand, part);
       }
@@ -214,13 +214,13 @@ class Chunk {
     }
   }
 
-  void multiply_back(at::Tensor part, const quant::OperandSource& tile, at::Tensor& grad_hidden,
+  void multiply_back(at::Tensor part, const ops::OperandSource& tile, at::Tensor& grad_hidden,
                      bool first) const {
     if (in_.head->compute() == ComputeType::bfloat16) {
       if (tile.row_scale.defined()) part.mul_(tile.row_scale);
       part = part.to(at::kBFloat16);
     }
-    quant::block_multiply_transposed_out(part, tile, grad_hidden, !first, nullptr);
+    ops::block_multiply_transposed_out(part, tile, grad_hidden, !first, nullptr);
   }
 
   void multiply_back(at::Tensor part, const WeightTile& tile, at::Tensor& grad_hidden, bool first) const {

@@ -16,8 +16,8 @@ class FloatWeight final : public WeightParametrization {
   std::int64_t in_features() const override { return weight_.size(1); }
   at::Device device() const override { return weight_.device(); }
   // A view where the storage has the compute type already, otherwise a converted copy of the rows.
-  WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const override;
-  std::optional<OperandSource> operand_source(ComputeType compute) const override;
+  WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end, ops::ComputeType compute) const override;
+  std::optional<ops::OperandSource> operand_source(ops::ComputeType compute) const override;
   std::int64_t resident_bytes() const override { return static_cast<std::int64_t>(weight_.nbytes()); }
   const at::Tensor& weight() const { return weight_; }
 

@@ -45,7 +45,8 @@ IntegerWeight::IntegerWeight(const std::string& name, const QuantizedWeight& wei
              per_scale(name, "offset", weight.offset, weight.scale)},
       clipped_fraction_(weight.clipped_fraction) {}
 
-WeightTile IntegerWeight::make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const {
+WeightTile IntegerWeight::make_tile(std::int64_t row_begin, std::int64_t row_end,
+                                    ops::ComputeType compute) const {
   const at::Tensor scale = scale_rows(scale_, row_begin, row_end);
   if (!shift_.defined()) return quantized_tile(phi_0_, {}, grid_, scale, row_begin, row_end, compute);
   return tile_of_codes(phi_0_.decode(row_begin, row_end), scale, shift_.rows(row_begin, row_end), compute);
@@ -61,7 +62,7 @@ std::vector<std::pair<std::string, at::Tensor>> IntegerWeight::buffers() const {
   return buffers;
 }
 
-std::optional<OperandSource> IntegerWeight::operand_source(ComputeType compute) const {
+std::optional<ops::OperandSource> IntegerWeight::operand_source(ops::ComputeType compute) const {
   if (shift_.offset.defined()) return std::nullopt;
   return low_rank_operand(phi_0_, {}, grid_, scale_, compute, shift_.zero_point);
 }

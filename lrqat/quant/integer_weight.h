@@ -21,9 +21,9 @@ class IntegerWeight final : public WeightParametrization {
   std::int64_t out_features() const override { return phi_0_.out_features(); }
   std::int64_t in_features() const override { return phi_0_.in_features(); }
   at::Device device() const override { return phi_0_.tensor().device(); }
-  WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const override;
+  WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end, ops::ComputeType compute) const override;
   std::vector<std::pair<std::string, at::Tensor>> buffers() const override;
-  std::optional<OperandSource> operand_source(ComputeType compute) const override;
+  std::optional<ops::OperandSource> operand_source(ops::ComputeType compute) const override;
   bool is_quantized() const override { return true; }
   QuantizedWeight convert() const override;
   std::int64_t resident_bytes() const override;

@@ -111,11 +111,11 @@ TileTensors low_rank_tile_aten(const Phi0& phi_0, const LowRankTerm& term, const
 
 WeightTile quantized_tile(const Phi0& phi_0, const LowRankTerm& term, const Grid& grid,
                           const at::Tensor& scale, std::int64_t row_begin, std::int64_t row_end,
-                          ComputeType compute) {
-  if (compute == ComputeType::float32 || scale.size(1) > 1) {
+                          ops::ComputeType compute) {
+  if (compute == ops::ComputeType::float32 || scale.size(1) > 1) {
     const at::Tensor values =
         low_rank_tile(phi_0, term, grid, scale, row_begin, row_end, {.values = true}).values;
-    return {compute == ComputeType::float32 ? values : values.to(at::kBFloat16), {}};
+    return {compute == ops::ComputeType::float32 ? values : values.to(at::kBFloat16), {}};
   }
   const TileTensors tile =
       low_rank_tile(phi_0, term, grid, scale, row_begin, row_end, {.bfloat16_codes = true});
@@ -123,13 +123,13 @@ WeightTile quantized_tile(const Phi0& phi_0, const LowRankTerm& term, const Grid
           scale.size(0) == 1 ? scale.view({1}).expand({row_end - row_begin}) : scale.squeeze(1)};
 }
 
-std::optional<OperandSource> low_rank_operand(const Phi0& phi_0, const LowRankTerm& term, const Grid& grid,
-                                              const at::Tensor& scale, ComputeType compute,
-                                              const at::Tensor& zero_point) {
+std::optional<ops::OperandSource> low_rank_operand(const Phi0& phi_0, const LowRankTerm& term,
+                                                   const Grid& grid, const at::Tensor& scale,
+                                                   ops::ComputeType compute, const at::Tensor& zero_point) {
   const std::int64_t n = phi_0.out_features(), k = phi_0.in_features();
   if (!phi_0.tensor().is_cpu()) return std::nullopt;
-  if (compute == ComputeType::bfloat16 && (n % 2 != 0 || k % 2 != 0)) return std::nullopt;
-  OperandSource source;
+  if (compute == ops::ComputeType::bfloat16 && (n % 2 != 0 || k % 2 != 0)) return std::nullopt;
+  ops::OperandSource source;
   source.weight = kernel_input(phi_0, term, grid, 0, n);
   source.scale = scale_view(scale, 0, k);
   source.storage = {phi_0.tensor(), scale, term.lora_a, term.lora_b};

@@ -49,13 +49,14 @@ TileTensors low_rank_tile_aten(const Phi0& phi_0, const LowRankTerm& term, const
 // otherwise s·q in float32, rounded to bfloat16 when that is the compute type.
 WeightTile quantized_tile(const Phi0& phi_0, const LowRankTerm& term, const Grid& grid,
                           const at::Tensor& scale, std::int64_t row_begin, std::int64_t row_end,
-                          ComputeType compute);
+                          ops::ComputeType compute);
 
 // The whole weight, with all its scales, for block products, s·(q - zero_point) where that is defined (int8,
 // shaped like the scale); nothing where phi_0 is not on the CPU or, for bfloat16, a side is odd.
-std::optional<OperandSource> low_rank_operand(const Phi0& phi_0, const LowRankTerm& term, const Grid& grid,
-                                              const at::Tensor& scale, ComputeType compute,
-                                              const at::Tensor& zero_point = {});
+std::optional<ops::OperandSource> low_rank_operand(const Phi0& phi_0, const LowRankTerm& term,
+                                                   const Grid& grid, const at::Tensor& scale,
+                                                   ops::ComputeType compute,
+                                                   const at::Tensor& zero_point = {});
 
 // grad_weight [rows, K] becomes dZ = G·s·mask in place; returns ds of these rows, [rows, G].
 at::Tensor low_rank_tile_gradient(const TileTensors& tile, const at::Tensor& scale,

@@ -79,10 +79,10 @@ GridShift GridShift::rows(std::int64_t row_begin, std::int64_t row_end) const {
 }
 
 WeightTile tile_of_codes(const at::Tensor& codes, const at::Tensor& scale, const GridShift& shift,
-                         ComputeType compute) {
+                         ops::ComputeType compute) {
   at::Tensor values = grouped(codes, scale).to(at::kFloat);
   if (shift.zero_point.defined()) values = values - rows_of(shift.zero_point);
-  const bool half = compute == ComputeType::bfloat16;
+  const bool half = compute == ops::ComputeType::bfloat16;
   const at::Tensor s = rows_of(scale);
   if (half && scale.size(1) == 1 && !shift.offset.defined()) {
     return {values.view(codes.sizes()).to(at::kBFloat16), s.reshape({-1}).expand({codes.size(0)})};
@@ -94,7 +94,7 @@ WeightTile tile_of_codes(const at::Tensor& codes, const at::Tensor& scale, const
 }
 
 at::Tensor values_of(const WeightParametrization& weight) {
-  const WeightTile tile = weight.make_tile(0, weight.out_features(), ComputeType::float32);
+  const WeightTile tile = weight.make_tile(0, weight.out_features(), ops::ComputeType::float32);
   return tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1) : tile.values;
 }
 

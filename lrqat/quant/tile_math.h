@@ -46,7 +46,7 @@ struct GridShift {
 // with the scale apart where the product runs in bfloat16 and each row has one scale and no offset (exact),
 // otherwise float32 values, rounded to bfloat16 where that is the compute type.
 WeightTile tile_of_codes(const at::Tensor& codes, const at::Tensor& scale, const GridShift& shift,
-                         ComputeType compute);
+                         ops::ComputeType compute);
 
 // Ŵ as a whole, float32 [N, K]: for preparing, one layer at a time, and for tests.
 at::Tensor values_of(const WeightParametrization& weight);

@@ -18,7 +18,9 @@ bool WeightParametrization::add_gradient_from_activations(const LinearGradient&,
   return false;
 }
 
-std::optional<OperandSource> WeightParametrization::operand_source(ComputeType) const { return std::nullopt; }
+std::optional<ops::OperandSource> WeightParametrization::operand_source(ops::ComputeType) const {
+  return std::nullopt;
+}
 
 QuantizedWeight WeightParametrization::convert() const {
   LRQAT_CHECK(false, "convert() of a weight that is not quantized");

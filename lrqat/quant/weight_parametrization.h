@@ -10,15 +10,15 @@
 #include <string>
 #include <vector>
 
+#include "lrqat/ops/compute_type.h"
+#include "lrqat/ops/operand_source.h"
 #include "lrqat/quant/grid.h"
-#include "lrqat/quant/operand_source.h"
+
+namespace lrqat::ops {
+class OperandForms;
+}
 
 namespace lrqat::quant {
-
-// The type that the big matrix products run in. bfloat16 multiplies codes, which it holds exactly, and
-// applies the scale afterwards in float32; a parametrisation that has no exact bfloat16 form rounds its tile
-// to bfloat16.
-enum class ComputeType { float32, bfloat16 };
 
 // Rows [row_begin, row_end) of Ŵ as an operand: Ŵ = row_scale ⊙ values, or values alone where row_scale is
 // not defined. values [rows, K] of the compute type, row_scale [rows] float32. May be a view of the
@@ -51,16 +51,14 @@ struct QuantizedWeight {
   at::Tensor offset{};      // float32, shaped like scale; undefined: 0. No integer format holds another one.
 };
 
-class OperandForms;
-
 // What the backward pass of a linear layer y = x Ŵᵀ has.
 struct LinearGradient {
   at::Tensor x;            // [T, K], of the compute type
   at::Tensor grad_output;  // dL/dy, float32 [T, N]
   at::Tensor operand;  // dL/dy of the compute type; in bfloat16 multiplied by the operand source's row_scale
   at::Tensor output;   // y without bias, float32 [T, N]
-  const ClippedLists* clipped = nullptr;  // the clipped entries of Ŵ, where they are known already
-  OperandForms* forms = nullptr;          // of x, where other linears read it too
+  const ops::ClippedLists* clipped = nullptr;  // the clipped entries of Ŵ, where they are known already
+  ops::OperandForms* forms = nullptr;          // of x, where other linears read it too
 };
 
 class WeightParametrization {
@@ -72,7 +70,8 @@ class WeightParametrization {
   virtual at::Device device() const = 0;
 
   // Ŵ[row_begin:row_end, :].
-  virtual WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const = 0;
+  virtual WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end,
+                               ops::ComputeType compute) const = 0;
 
   // Trainables in a fixed order; empty for frozen weights. The tensors are shared, so optimisers update in
   // place.
@@ -93,7 +92,7 @@ class WeightParametrization {
 
   // Ŵ for block products (block_product.h); nothing where the parametrisation has no such form or is not on
   // the CPU.
-  virtual std::optional<OperandSource> operand_source(ComputeType compute) const;
+  virtual std::optional<ops::OperandSource> operand_source(ops::ComputeType compute) const;
 
   // True where convert() has an answer.
   virtual bool is_quantized() const { return false; }

@@ -4,16 +4,16 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/user_text.h"
+#include "lrqat/methods/l4q_weight.h"
+#include "lrqat/methods/lora_weight.h"
+#include "lrqat/methods/lr_qat_start.h"
+#include "lrqat/methods/lsq_weight.h"
+#include "lrqat/methods/peqa_weight.h"
 #include "lrqat/model/prepare.h"
 #include "lrqat/quant/float_weight.h"
 #include "lrqat/quant/integer_weight.h"
-#include "lrqat/quant/l4q_weight.h"
-#include "lrqat/quant/lora_weight.h"
 #include "lrqat/quant/low_rank_approximation.h"
-#include "lrqat/quant/lr_qat_start.h"
-#include "lrqat/quant/lsq_weight.h"
 #include "lrqat/quant/on_grid.h"
-#include "lrqat/quant/peqa_weight.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/scale_range.h"
 
@@ -62,18 +62,18 @@ double lr_qat_bytes(const Recipe& recipe) {
 }
 
 WeightPtr prepare_lr_qat(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
-  const quant::LrQatOptions options = recipe.lr_qat_options();
+  const methods::LrQatOptions options = recipe.lr_qat_options();
   const std::uint64_t seed = layer_seed(recipe.seed, layer);
-  const quant::LrQatStart start{recipe.symmetric, recipe.faithful_downcast,
-                                recipe.init == "svd" ? recipe.svd_steps : 0};
+  const methods::LrQatStart start{recipe.symmetric, recipe.faithful_downcast,
+                                  recipe.init == "svd" ? recipe.svd_steps : 0};
   if (start.symmetric && !start.faithful && start.svd_steps == 0) {
-    return quant::LrQatWeight::prepare(layer, weight, options, recipe.range, seed);
+    return methods::LrQatWeight::prepare(layer, weight, options, recipe.range, seed);
   }
-  return quant::start_lr_qat(layer, weight, options, start, recipe.range, seed);
+  return methods::start_lr_qat(layer, weight, options, start, recipe.range, seed);
 }
 
 WeightPtr start_lr_qat(const Recipe& recipe, const std::string& layer, const quant::RoundedStart& start) {
-  return quant::start_lr_qat(layer, start, recipe.lr_qat_options(), layer_seed(recipe.seed, layer));
+  return methods::start_lr_qat(layer, start, recipe.lr_qat_options(), layer_seed(recipe.seed, layer));
 }
 
 // Older runs do not hold it.
@@ -84,8 +84,8 @@ std::optional<double> clipped_at_start(const SavedLayer& saved) {
 }
 
 WeightPtr restore_lr_qat(const Recipe& recipe, const SavedLayer& saved) {
-  const quant::LrQatOptions options = recipe.lr_qat_options();
-  return std::make_shared<quant::LrQatWeight>(
+  const methods::LrQatOptions options = recipe.lr_qat_options();
+  return std::make_shared<methods::LrQatWeight>(
       options, quant::Phi0(saved.at("phi_0"), saved.in_features, options.downcast, options.grid, saved.name),
       scale_of(options.scale, saved), saved.at("lora_a"), saved.at("lora_b"),
       recipe.symmetric ? at::Tensor() : saved.at("zero_point"), clipped_at_start(saved));
@@ -93,8 +93,8 @@ WeightPtr restore_lr_qat(const Recipe& recipe, const SavedLayer& saved) {
 
 // --- l4q
 
-quant::L4qOptions l4q_options(const Recipe& recipe) {
-  quant::L4qOptions options;
+methods::L4qOptions l4q_options(const Recipe& recipe) {
+  methods::L4qOptions options;
   options.grid = grid_of(recipe);
   options.granularity = recipe.grid_granularity();
   options.storage = recipe.weight_dtype;
@@ -108,8 +108,8 @@ quant::L4qOptions l4q_options(const Recipe& recipe) {
 }
 
 WeightPtr prepare_l4q(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
-  return quant::L4qWeight::prepare(layer, weight, l4q_options(recipe), recipe.range,
-                                   layer_seed(recipe.seed, layer));
+  return methods::L4qWeight::prepare(layer, weight, l4q_options(recipe), recipe.range,
+                                     layer_seed(recipe.seed, layer));
 }
 
 WeightPtr start_l4q(const Recipe& recipe, const std::string& layer, const quant::RoundedStart& start) {
@@ -118,10 +118,10 @@ WeightPtr start_l4q(const Recipe& recipe, const std::string& layer, const quant:
 }
 
 WeightPtr restore_l4q(const Recipe& recipe, const SavedLayer& saved) {
-  const quant::L4qOptions options = l4q_options(recipe);
+  const methods::L4qOptions options = l4q_options(recipe);
   const at::Tensor offset = options.learn_offset ? saved.at("offset") : at::Tensor();
-  return std::make_shared<quant::L4qWeight>(options, saved.at("weight"), scale_of(options.scale, saved),
-                                            offset, saved.at("lora_a"), saved.at("lora_b"));
+  return std::make_shared<methods::L4qWeight>(options, saved.at("weight"), scale_of(options.scale, saved),
+                                              offset, saved.at("lora_a"), saved.at("lora_b"));
 }
 
 double l4q_bytes(const Recipe& recipe) { return static_cast<double>(at::elementSize(recipe.weight_dtype)); }
@@ -135,8 +135,8 @@ void l4q_defaults(Recipe& recipe) {
 
 // --- lsq
 
-quant::LsqOptions lsq_options(const Recipe& recipe) {
-  quant::LsqOptions options;
+methods::LsqOptions lsq_options(const Recipe& recipe) {
+  methods::LsqOptions options;
   options.grid = grid_of(recipe);
   options.granularity = recipe.grid_granularity();
   options.scale = recipe.scale_options();
@@ -146,7 +146,7 @@ quant::LsqOptions lsq_options(const Recipe& recipe) {
 }
 
 WeightPtr prepare_lsq(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
-  return quant::LsqWeight::prepare(layer, weight, lsq_options(recipe), recipe.range);
+  return methods::LsqWeight::prepare(layer, weight, lsq_options(recipe), recipe.range);
 }
 
 WeightPtr start_lsq(const Recipe& recipe, const std::string& layer, const quant::RoundedStart& start) {
@@ -154,10 +154,10 @@ WeightPtr start_lsq(const Recipe& recipe, const std::string& layer, const quant:
 }
 
 WeightPtr restore_lsq(const Recipe& recipe, const SavedLayer& saved) {
-  const quant::LsqOptions options = lsq_options(recipe);
+  const methods::LsqOptions options = lsq_options(recipe);
   const at::Tensor zero = options.symmetric ? at::Tensor() : saved.at("zero_float");
-  return std::make_shared<quant::LsqWeight>(options, saved.at("weight"), scale_of(options.scale, saved),
-                                            zero);
+  return std::make_shared<methods::LsqWeight>(options, saved.at("weight"), scale_of(options.scale, saved),
+                                              zero);
 }
 
 void lsq_defaults(Recipe& recipe) {
@@ -167,13 +167,14 @@ void lsq_defaults(Recipe& recipe) {
 
 // --- peqa
 
-quant::PeqaOptions peqa_options(const Recipe& recipe) {
+methods::PeqaOptions peqa_options(const Recipe& recipe) {
   return {grid_of(recipe), recipe.grid_granularity(), recipe.scale_options(), recipe.symmetric};
 }
 
-std::shared_ptr<quant::PeqaWeight> restore_codes(const quant::PeqaOptions& options, const SavedLayer& saved) {
+std::shared_ptr<methods::PeqaWeight> restore_codes(const methods::PeqaOptions& options,
+                                                   const SavedLayer& saved) {
   const at::Tensor zero = options.symmetric ? at::Tensor() : saved.at("zero_point");
-  return std::make_shared<quant::PeqaWeight>(
+  return std::make_shared<methods::PeqaWeight>(
       options,
       quant::Phi0(saved.at("codes"), saved.in_features, quant::Downcast::integer, options.grid, saved.name),
       scale_of(options.scale, saved), zero, clipped_at_start(saved));
@@ -182,13 +183,13 @@ std::shared_ptr<quant::PeqaWeight> restore_codes(const quant::PeqaOptions& optio
 WeightPtr prepare_peqa(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
   if (!recipe.learn_scale)
     throw UsageError("--method peqa trains the scales alone: --learn-scale must be true");
-  return quant::PeqaWeight::prepare(layer, weight, peqa_options(recipe), recipe.range);
+  return methods::PeqaWeight::prepare(layer, weight, peqa_options(recipe), recipe.range);
 }
 
-std::shared_ptr<quant::PeqaWeight> codes_of(const quant::RoundedStart& start,
-                                            const quant::PeqaOptions& options) {
+std::shared_ptr<methods::PeqaWeight> codes_of(const quant::RoundedStart& start,
+                                              const methods::PeqaOptions& options) {
   const quant::QuantizedWeight& rounded = start.rounded;
-  return std::make_shared<quant::PeqaWeight>(
+  return std::make_shared<methods::PeqaWeight>(
       options, quant::Phi0::store(rounded.weight_int.to(at::kFloat), quant::Downcast::integer, options.grid),
       quant::ScaleParameter(rounded.scale, options.scale), rounded.zero_point, rounded.clipped_fraction);
 }
@@ -210,56 +211,56 @@ double integer_bytes(const Recipe& recipe) { return recipe.bits <= 4 ? 0.5 : 1; 
 
 // --- qlora and lora
 
-quant::PeqaOptions frozen_base(const Recipe& recipe) {
-  quant::PeqaOptions options = peqa_options(recipe);
+methods::PeqaOptions frozen_base(const Recipe& recipe) {
+  methods::PeqaOptions options = peqa_options(recipe);
   options.scale.learn = false;
   return options;
 }
 
-quant::LoraOptions lora_options(const Recipe& recipe) { return {recipe.rank, recipe.alpha()}; }
+methods::LoraOptions lora_options(const Recipe& recipe) { return {recipe.rank, recipe.alpha()}; }
 
 // LoftQ: integers and adapters that together start near to the weight.
 WeightPtr prepare_loftq(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
-  const quant::PeqaOptions options = frozen_base(recipe);
+  const methods::PeqaOptions options = frozen_base(recipe);
   const auto prepare = [&](const at::Tensor& from) {
-    return quant::PeqaWeight::prepare(layer, from, options, recipe.range);
+    return methods::PeqaWeight::prepare(layer, from, options, recipe.range);
   };
   const auto round = [&](const at::Tensor& from) { return quant::values_of(*prepare(from)); };
   if (recipe.alpha() <= 0.0) throw UsageError("--init svd needs a --lora-alpha above 0");
   const quant::ResidueStart start = quant::approximate_residue(
       weight, round, recipe.rank, recipe.alpha() / static_cast<double>(recipe.rank), recipe.svd_steps,
       layer_seed(recipe.seed, layer));
-  return std::make_shared<quant::LoraWeight>(prepare(start.rounded_from), lora_options(recipe),
-                                             start.factors.left.contiguous(),
-                                             start.factors.right.contiguous());
+  return std::make_shared<methods::LoraWeight>(prepare(start.rounded_from), lora_options(recipe),
+                                               start.factors.left.contiguous(),
+                                               start.factors.right.contiguous());
 }
 
 WeightPtr prepare_qlora(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
   if (recipe.init == "svd") return prepare_loftq(recipe, layer, weight);
-  return quant::LoraWeight::around(
-      quant::PeqaWeight::prepare(layer, weight, frozen_base(recipe), recipe.range), lora_options(recipe),
+  return methods::LoraWeight::around(
+      methods::PeqaWeight::prepare(layer, weight, frozen_base(recipe), recipe.range), lora_options(recipe),
       layer_seed(recipe.seed, layer));
 }
 
 WeightPtr start_qlora(const Recipe& recipe, const std::string& layer, const quant::RoundedStart& start) {
-  return quant::LoraWeight::around(codes_of(start, frozen_base(recipe)), lora_options(recipe),
-                                   layer_seed(recipe.seed, layer));
+  return methods::LoraWeight::around(codes_of(start, frozen_base(recipe)), lora_options(recipe),
+                                     layer_seed(recipe.seed, layer));
 }
 
 WeightPtr restore_qlora(const Recipe& recipe, const SavedLayer& saved) {
-  return std::make_shared<quant::LoraWeight>(restore_codes(frozen_base(recipe), saved), lora_options(recipe),
-                                             saved.at("lora_a"), saved.at("lora_b"));
+  return std::make_shared<methods::LoraWeight>(restore_codes(frozen_base(recipe), saved),
+                                               lora_options(recipe), saved.at("lora_a"), saved.at("lora_b"));
 }
 
 WeightPtr prepare_lora(const Recipe& recipe, const std::string& layer, const at::Tensor& weight) {
   quant::check_finite(layer, weight);
-  return quant::LoraWeight::around(std::make_shared<quant::FloatWeight>(weight.to(recipe.weight_dtype)),
-                                   lora_options(recipe), layer_seed(recipe.seed, layer));
+  return methods::LoraWeight::around(std::make_shared<quant::FloatWeight>(weight.to(recipe.weight_dtype)),
+                                     lora_options(recipe), layer_seed(recipe.seed, layer));
 }
 
 WeightPtr restore_lora(const Recipe& recipe, const SavedLayer& saved) {
-  return std::make_shared<quant::LoraWeight>(std::make_shared<quant::FloatWeight>(saved.at("weight")),
-                                             lora_options(recipe), saved.at("lora_a"), saved.at("lora_b"));
+  return std::make_shared<methods::LoraWeight>(std::make_shared<quant::FloatWeight>(saved.at("weight")),
+                                               lora_options(recipe), saved.at("lora_a"), saved.at("lora_b"));
 }
 
 // Adapters that stay in float are for fitting a text. In bfloat16 the sum of a weight and a small adapter is

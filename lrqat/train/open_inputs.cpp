@@ -55,7 +55,7 @@ void check_rank(const Recipe& recipe, const model::Decoder& decoder) {
 // The type of the products is part of a run: another machine keeps it, whatever is fast there.
 void decide_compute(Recipe& recipe, bool decided, ProgressReporter& progress) {
   const bool open = recipe.compute_dtype == "auto";
-  recipe.compute_dtype = recipe.compute() == quant::ComputeType::bfloat16 ? "bfloat16" : "float32";
+  recipe.compute_dtype = recipe.compute() == ops::ComputeType::bfloat16 ? "bfloat16" : "float32";
   if (decided && open) {  // of version 1
     progress.message("the run does not say whether it multiplied in float32 or bfloat16; it goes on in " +
                      recipe.compute_dtype);

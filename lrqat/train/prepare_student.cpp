@@ -9,13 +9,13 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
 #include "lrqat/data/sampler.h"
-#include "lrqat/model/calibrate.h"
-#include "lrqat/model/channel_scales.h"
 #include "lrqat/model/source_weight.h"
 #include "lrqat/quant/awq.h"
 #include "lrqat/quant/gptq.h"
 #include "lrqat/quant/integer_weight.h"
 #include "lrqat/quant/tile_math.h"
+#include "lrqat/start/calibrate.h"
+#include "lrqat/start/channel_scales.h"
 #include "lrqat/train/activation_ranges.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
@@ -81,10 +81,10 @@ class LayerPreparation {
   LayerPreparation(const Recipe& recipe, const formats::WeightSource& source, model::Decoder& student)
       : recipe_(recipe), method_(find_method(recipe.method)), source_(source), student_(student) {}
 
-  void prepare(std::int64_t index, const model::LayerInputs& inputs) const {
+  void prepare(std::int64_t index, const start::LayerInputs& inputs) const {
     model::DecoderLayer& layer = student_.layer(index);
     const auto linears = layer.linears();
-    model::LayerWeights weights;
+    start::LayerWeights weights;
     const nn::RmsNorm &input = layer.input_layernorm(), &feed_forward = layer.feed_forward_norm();
     weights.input_norm = input.weight + input.offset;
     weights.feed_forward_norm = feed_forward.weight + feed_forward.offset;
@@ -122,8 +122,8 @@ class LayerPreparation {
     return !producer->bias().defined() && takes_part(std::array{producer, consumer});
   }
 
-  void fold_all(model::DecoderLayer& layer, const model::LayerInputs& inputs,
-                model::LayerWeights& weights) const {
+  void fold_all(model::DecoderLayer& layer, const start::LayerInputs& inputs,
+                start::LayerWeights& weights) const {
     const auto linears = layer.linears();
     const std::span<nn::Linear* const> all(linears);
     auto& m = weights.matrices;
@@ -136,7 +136,7 @@ class LayerPreparation {
     if (takes_part(all.subspan(0, 3))) fold({.qkv = search(0, 3, inputs.qkv)}, attention, weights);
     if (divisible(all[2], all[3])) {
       quant::InputStatistics shared = inputs.o;
-      shared.mean_abs = model::shared_by_value_heads(shared.mean_abs, attention);
+      shared.mean_abs = start::shared_by_value_heads(shared.mean_abs, attention);
       fold({.o = search(3, 1, shared)}, attention, weights);
     }
     if (takes_part(all.subspan(4, 2))) fold({.gate_up = search(4, 2, inputs.gate_up)}, attention, weights);
@@ -199,12 +199,12 @@ void prepare_weights(const Recipe& recipe, model::Decoder& student, const format
   const auto batches = calibration_batches(recipe, *text);
   if (uses_value(recipe, "init", "awq")) {
     const LayerPreparation layers(recipe, source, student);
-    model::calibrate_layers(
+    start::calibrate_layers(
         student, batches, [&](std::int64_t i, const auto& inputs) { layers.prepare(i, inputs); }, progress);
     return;
   }
   const GroupPreparation groups(recipe, source);
-  model::calibrate(student, batches,
+  start::calibrate(student, batches,
                    {[&](const auto& linears) { return groups.wants_input(linears); },
                     [&](const auto& linears, const auto& hessian) { groups.prepare(linears, hessian); }},
                    progress);

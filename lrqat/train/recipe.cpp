@@ -23,9 +23,9 @@ const quant::Granularity& Recipe::grid_granularity() const {
   return *granularity;
 }
 
-quant::ComputeType Recipe::compute() const {
+ops::ComputeType Recipe::compute() const {
   const bool half = compute_dtype == "bfloat16" || (compute_dtype == "auto" && has_fast_bfloat16());
-  return half ? quant::ComputeType::bfloat16 : quant::ComputeType::float32;
+  return half ? ops::ComputeType::bfloat16 : ops::ComputeType::float32;
 }
 
 quant::ScaleOptions Recipe::scale_options() const {
@@ -36,8 +36,8 @@ quant::ScaleOptions Recipe::scale_options() const {
   return options;
 }
 
-quant::LrQatOptions Recipe::lr_qat_options() const {
-  quant::LrQatOptions options;
+methods::LrQatOptions Recipe::lr_qat_options() const {
+  methods::LrQatOptions options;
   options.grid = quant::Grid::signed_symmetric(bits);
   options.granularity = grid_granularity();
   options.downcast = phi;

@@ -13,11 +13,11 @@
 #include <string>
 #include <vector>
 
+#include "lrqat/methods/lr_qat_weight.h"
 #include "lrqat/nn/linear.h"
 #include "lrqat/quant/activation_options.h"
 #include "lrqat/quant/downcast.h"
 #include "lrqat/quant/grid.h"
-#include "lrqat/quant/lr_qat_weight.h"
 #include "lrqat/quant/range_estimator.h"
 #include "lrqat/train/schedule.h"
 
@@ -94,9 +94,9 @@ struct Recipe {
   double alpha() const { return lora_alpha.value_or(static_cast<double>(rank)); }  // lora_alpha as a number
   std::int64_t warmup_steps() const;
   const quant::Granularity& grid_granularity() const;  // of a recipe that was fitted to its model
-  quant::ComputeType compute() const;                  // what "auto" means on this machine
+  ops::ComputeType compute() const;                    // what "auto" means on this machine
   quant::ScaleOptions scale_options() const;
-  quant::LrQatOptions lr_qat_options() const;
+  methods::LrQatOptions lr_qat_options() const;
 };
 
 struct RecipeField {

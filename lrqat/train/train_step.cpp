@@ -125,7 +125,7 @@ std::int64_t kept_bytes_per_token(const model::Decoder& decoder) {
   std::int64_t elements = config.hidden_size + heads + kv_heads;  // residual; queries and keys, rotated
   for (const nn::Linear* linear : linears) elements += linear->out_features();
   // Linears that read the same input keep it once; in bfloat16 it is a copy, and attention keeps its output.
-  const bool copies = linears[0]->compute() == quant::ComputeType::bfloat16;
+  const bool copies = linears[0]->compute() == ops::ComputeType::bfloat16;
   if (copies) elements += heads;
   std::int64_t inputs = 0;
   for (const std::size_t i : {0, 3, 4, 6}) inputs += (copies ? 2 : 4) * linears[i]->in_features();

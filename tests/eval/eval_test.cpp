@@ -144,8 +144,7 @@ class CountedWeight final : public quant::WeightParametrization {
   std::int64_t out_features() const override { return weight_->out_features(); }
   std::int64_t in_features() const override { return weight_->in_features(); }
   at::Device device() const override { return weight_->device(); }
-  quant::WeightTile make_tile(std::int64_t begin, std::int64_t end,
-                              quant::ComputeType compute) const override {
+  quant::WeightTile make_tile(std::int64_t begin, std::int64_t end, ops::ComputeType compute) const override {
     ++uses;
     return weight_->make_tile(begin, end, compute);
   }

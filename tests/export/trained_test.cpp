@@ -5,8 +5,8 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/export/exporter.h"
+#include "lrqat/methods/lr_qat_weight.h"
 #include "lrqat/model/converted.h"
-#include "lrqat/quant/lr_qat_weight.h"
 #include "tests/model/fixtures.h"
 #include "tests/model/random_model.h"
 #include "tests/quant/expect_error.h"
@@ -20,12 +20,12 @@ using quant::Downcast;
 class TrainedExport : public ::testing::Test {
  protected:
   // The float model with LR-QAT weights; `move` is the size of random changes to the parameters.
-  model::OpenedModel in_training(const quant::LrQatOptions& options, double move) {
+  model::OpenedModel in_training(const methods::LrQatOptions& options, double move) {
     model::OpenedModel model = model::open_model(source_);
     const auto estimator = quant::RangeEstimator::parse("minmax");
     at::manual_seed(4);
     model::prepare(*model.decoder, *model.source, [&](const std::string& name, const at::Tensor& weight) {
-      auto made = quant::LrQatWeight::prepare(name, weight, options, estimator, 1);
+      auto made = methods::LrQatWeight::prepare(name, weight, options, estimator, 1);
       for (const quant::Parameter& parameter : made->parameters()) {
         const bool is_scale = parameter.kind == quant::ParameterKind::scale;
         const at::Tensor noise = at::randn_like(parameter.value) * move;
@@ -81,7 +81,7 @@ TEST_F(TrainedExport, HoldsEveryDowncastWidthAndGranularity) {
 
 // The control for "moved codes": the parameters do change what is exported.
 TEST_F(TrainedExport, DependsOnTheParameters) {
-  const quant::LrQatOptions options{.rank = 4, .lora_alpha = 4};
+  const methods::LrQatOptions options{.rank = 4, .lora_alpha = 4};
   const auto still = in_training(options, 0.0), moved = in_training(options, 0.5);
   EXPECT_NE(model::summarize(*still.decoder).sha256, model::summarize(*moved.decoder).sha256);
   export_model(find_exporter("gguf"), moved, out_, {.rest_type = "keep"}, progress_);
@@ -93,7 +93,7 @@ TEST_F(TrainedExport, DependsOnTheParameters) {
 
 TEST_F(TrainedExport, RefusesScalesTrainedInAnotherType) {
   for (const auto type : {quant::ScaleType::float32, quant::ScaleType::bfloat16}) {
-    quant::LrQatOptions options{.rank = 4};
+    methods::LrQatOptions options{.rank = 4};
     options.scale.type = type;
     const auto model = in_training(options, 0.5);
     // bfloat16 numbers of the size of these scales lie between float16 ones only where they are subnormal.

@@ -4,7 +4,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "lrqat/quant/lr_qat_weight.h"
+#include "lrqat/methods/lr_qat_weight.h"
 #include "tests/golden/comparer.h"
 #include "tests/golden/golden_data.h"
 
@@ -12,7 +12,7 @@ namespace lrqat::golden {
 namespace {
 
 struct Drawn {
-  quant::LrQatOptions options;
+  methods::LrQatOptions options;
   at::Tensor u, a, b, scale, x, dy;  // [N, K], [N, R], [R, K], [N, G], [T, K], [T, N]
 
   double scaling() const { return options.lora_alpha / static_cast<double>(options.rank); }
@@ -67,15 +67,15 @@ TEST(GoldenExactLowRankBackward, EveryStoredCaseDrawnAgain) {
     const Drawn d = draw(entry);
     const std::string name = concat("group size ", entry.at("group_size"), " seed ", entry.at("seed"),
                                     " clipped ", entry.at("fraction_clipped"));
-    const quant::LrQatWeight weight(d.options, quant::Phi0::store(d.u, d.options.downcast, d.options.grid),
-                                    quant::ScaleParameter::from_value(d.scale.clone(), d.options.scale),
-                                    d.a.clone(), d.b.clone());
+    const methods::LrQatWeight weight(d.options, quant::Phi0::store(d.u, d.options.downcast, d.options.grid),
+                                      quant::ScaleParameter::from_value(d.scale.clone(), d.options.scale),
+                                      d.a.clone(), d.b.clone());
     const auto converted = weight.convert();
     EXPECT_NEAR(converted.clipped_fraction, entry.at("fraction_clipped").get<double>(), 1e-9) << name;
     const at::Tensor z = d.u + d.scaling() * at::mm(d.a, d.b);
     const at::Tensor mask = z.round().eq(z.round().clamp(-8, 7)).to(at::kDouble);
     const std::vector<at::Tensor> grads{at::zeros_like(d.a), at::zeros_like(d.b), at::zeros_like(d.scale)};
-    const at::Tensor values = weight.make_tile(0, z.size(0), quant::ComputeType::float32).values;
+    const at::Tensor values = weight.make_tile(0, z.size(0), ops::ComputeType::float32).values;
     const bool low_rank =
         weight.add_low_rank_gradient({d.x, d.dy, d.dy, at::mm(d.x, values.t())}, grads, 1.0);
     EXPECT_EQ(low_rank, entry.at("group_size") == 0) << name;

@@ -1,10 +1,10 @@
-// nn::Linear over quant::L4qWeight against the equations of the paper, case by case: codes, y and every
+// nn::Linear over methods::L4qWeight against the equations of the paper, case by case: codes, y and every
 // gradient; L4Q_init; and wrong rules, which must be noticed. T tokens, N out_features, K in_features, R
 // rank.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "lrqat/quant/l4q_weight.h"
+#include "lrqat/methods/l4q_weight.h"
 #include "tests/golden/comparer.h"
 #include "tests/golden/golden_data.h"
 #include "tests/golden/linear_run.h"
@@ -12,8 +12,8 @@
 namespace lrqat::golden {
 namespace {
 
-using quant::L4qOptions;
-using quant::L4qWeight;
+using methods::L4qOptions;
+using methods::L4qWeight;
 
 struct L4qCase {
   L4qCase(const GoldenFile& golden, const Json& json) : file(&golden), entry(json), name(describe(json)) {

@@ -20,8 +20,7 @@ class TiledForm final : public quant::WeightParametrization {
   std::int64_t out_features() const override { return weight_->out_features(); }
   std::int64_t in_features() const override { return weight_->in_features(); }
   at::Device device() const override { return weight_->device(); }
-  quant::WeightTile make_tile(std::int64_t begin, std::int64_t end,
-                              quant::ComputeType compute) const override {
+  quant::WeightTile make_tile(std::int64_t begin, std::int64_t end, ops::ComputeType compute) const override {
     return weight_->make_tile(begin, end, compute);
   }
   std::vector<quant::Parameter> parameters() const override { return weight_->parameters(); }
@@ -43,7 +42,7 @@ struct LinearRun {
 
 inline LinearRun run_linear(const std::shared_ptr<quant::WeightParametrization>& weight, const at::Tensor& x,
                             const at::Tensor& grad_y) {
-  const nn::Linear linear("golden", weight, {}, quant::ComputeType::float32);
+  const nn::Linear linear("golden", weight, {}, ops::ComputeType::float32);
   const at::Tensor input = x.clone().requires_grad_();
   const auto parameters = weight->parameters();
   std::vector<at::Tensor> inputs{input};

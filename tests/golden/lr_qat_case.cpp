@@ -16,8 +16,8 @@ quant::Downcast downcast_of(const std::string& phi) {
   return table.at(phi);
 }
 
-quant::LrQatOptions options_of(const Json& entry) {
-  quant::LrQatOptions options;
+methods::LrQatOptions options_of(const Json& entry) {
+  methods::LrQatOptions options;
   options.grid = {entry.at("num_bits"), entry.at("quant_min"), entry.at("quant_max")};
   const std::string granularity = entry.at("granularity");
   options.granularity = granularity == "group"
@@ -56,10 +56,10 @@ LrQatCase::LrQatCase(const GoldenFile& golden, const Json& json)
   if (has("bias")) bias = stored("bias");
 }
 
-std::shared_ptr<quant::LrQatWeight> LrQatCase::weight() const {
-  return std::make_shared<quant::LrQatWeight>(options, phi_0,
-                                              quant::ScaleParameter::from_value(delta.clone(), options.scale),
-                                              lora_a.clone(), lora_b.clone());
+std::shared_ptr<methods::LrQatWeight> LrQatCase::weight() const {
+  return std::make_shared<methods::LrQatWeight>(
+      options, phi_0, quant::ScaleParameter::from_value(delta.clone(), options.scale), lora_a.clone(),
+      lora_b.clone());
 }
 
 quant::LowRankTerm LrQatCase::term() const {

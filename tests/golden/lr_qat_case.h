@@ -6,7 +6,7 @@
 
 #include <memory>
 
-#include "lrqat/quant/lr_qat_weight.h"
+#include "lrqat/methods/lr_qat_weight.h"
 #include "tests/golden/golden_data.h"
 
 namespace lrqat::golden {
@@ -14,7 +14,7 @@ namespace lrqat::golden {
 struct LrQatCase {
   LrQatCase(const GoldenFile& file, const Json& entry);
 
-  std::shared_ptr<quant::LrQatWeight> weight() const;  // a new one, over copies of the parameters
+  std::shared_ptr<methods::LrQatWeight> weight() const;  // a new one, over copies of the parameters
   quant::LowRankTerm term() const;
   bool asymmetric() const { return entry.at("quantizer") == "asymmetric"; }
   at::Tensor stored(const std::string& name) const { return file->tensor(entry, name); }
@@ -23,7 +23,7 @@ struct LrQatCase {
   const GoldenFile* file;
   Json entry;
   std::string name;
-  quant::LrQatOptions options;
+  methods::LrQatOptions options;
   at::Tensor u;  // W / s0 [N, K]
   quant::Phi0 phi_0;
   at::Tensor lora_a;  // [N, R] float32

@@ -1,19 +1,19 @@
-// nn::Linear over quant::LrQatWeight against the reference's modules, case by case: Φ0, codes, Ŵ, y and every
-// gradient, in each form that the gradient has.
+// nn::Linear over methods::LrQatWeight against the reference's modules, case by case: Φ0, codes, Ŵ, y and
+// every gradient, in each form that the gradient has.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include "lrqat/nn/linear.h"
-#include "lrqat/quant/block_product.h"
+#include "lrqat/ops/block_product.h"
 #include "tests/golden/comparer.h"
 #include "tests/golden/lr_qat_case.h"
 
 namespace lrqat::golden {
 namespace {
 
-using quant::ComputeType;
-using quant::LrQatWeight;
+using methods::LrQatWeight;
+using ops::ComputeType;
 
 // LR-QAT with the form of its gradient prescribed, where the layer would choose by the share of clipped
 // weights.
@@ -38,7 +38,7 @@ class PrescribedForm final : public quant::WeightParametrization {
     if (form_ == Form::low_rank) return weight_->add_low_rank_gradient(linear, grads, 1.0);
     return form_ == Form::blocks && weight_->add_blockwise_gradient(linear, grads);
   }
-  std::optional<quant::OperandSource> operand_source(ComputeType compute) const override {
+  std::optional<ops::OperandSource> operand_source(ComputeType compute) const override {
     return form_ == Form::tiles ? std::nullopt : weight_->operand_source(compute);
   }
   std::int64_t resident_bytes() const override { return weight_->resident_bytes(); }
@@ -152,7 +152,7 @@ TEST(GoldenLrQatLinear, OutputAndTiledGradient) {
 }
 
 TEST(GoldenLrQatLinear, OutputAndBlockwiseGradient) {
-  if (!quant::block_products(ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
+  if (!ops::block_products(ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
   Comparer comparer;
   for_each_case([&](const LrQatCase& c) {
     compare_outcome(comparer, c, run_linear(c, std::make_shared<PrescribedForm>(c.weight(), Form::blocks)));
@@ -237,15 +237,15 @@ TEST(GoldenLrQatLinear, AsymmetricCasesIgnoreTheZeroPoint) {
   for (const Json& entry : file.cases()) {
     const LrQatCase c(file, entry);
     if (!c.asymmetric()) continue;
-    quant::LrQatOptions options = c.options;
+    methods::LrQatOptions options = c.options;
     options.grid = quant::Grid::signed_symmetric(c.options.grid.num_bits);
     const auto range =
         quant::RangeEstimator{}.estimate_asymmetric(c.stored("W"), options.grid, options.granularity);
     const at::Tensor zero_point = range.zero_point(options.grid);
     const at::Tensor u = c.u + zero_point;
-    const quant::LrQatWeight weight(options, quant::Phi0::store(u, options.downcast, options.grid),
-                                    quant::ScaleParameter::from_value(c.delta.clone(), options.scale),
-                                    c.lora_a.clone(), c.lora_b.clone(), zero_point);
+    const methods::LrQatWeight weight(options, quant::Phi0::store(u, options.downcast, options.grid),
+                                      quant::ScaleParameter::from_value(c.delta.clone(), options.scale),
+                                      c.lora_a.clone(), c.lora_b.clone(), zero_point);
     const at::Tensor ours = weight.make_tile(0, u.size(0), ComputeType::float32).values;
     const at::Tensor exact = weight.scale().effective() *
                              (c.u + c.options.lora_alpha / c.options.rank * at::mm(c.lora_a, c.lora_b));

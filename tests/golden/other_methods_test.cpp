@@ -3,13 +3,13 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "lrqat/methods/l4q_weight.h"
+#include "lrqat/methods/lora_weight.h"
+#include "lrqat/methods/lr_qat_start.h"
+#include "lrqat/methods/lsq_weight.h"
+#include "lrqat/methods/peqa_weight.h"
 #include "lrqat/quant/integer_weight.h"
-#include "lrqat/quant/l4q_weight.h"
-#include "lrqat/quant/lora_weight.h"
 #include "lrqat/quant/low_rank_approximation.h"
-#include "lrqat/quant/lr_qat_start.h"
-#include "lrqat/quant/lsq_weight.h"
-#include "lrqat/quant/peqa_weight.h"
 #include "tests/golden/comparer.h"
 #include "tests/golden/golden_data.h"
 #include "tests/golden/linear_run.h"
@@ -17,7 +17,7 @@
 namespace lrqat::golden {
 namespace {
 
-using quant::ComputeType;
+using ops::ComputeType;
 using quant::WeightParametrization;
 using WeightPtr = std::shared_ptr<WeightParametrization>;
 
@@ -86,10 +86,10 @@ void compare_forward(Comparer& comparer, const MethodCase& c, const WeightParame
 
 // --- LSQ
 
-std::shared_ptr<quant::LsqWeight> lsq_weight(const MethodCase& c, bool gradient_scaling) {
-  const quant::LsqOptions options{c.grid, c.granularity, c.scale, c.symmetric(), gradient_scaling};
-  return std::make_shared<quant::LsqWeight>(options, c.stored("W"), c.scale_parameter(),
-                                            c.symmetric() ? at::Tensor() : c.per_scale("zero_float"));
+std::shared_ptr<methods::LsqWeight> lsq_weight(const MethodCase& c, bool gradient_scaling) {
+  const methods::LsqOptions options{c.grid, c.granularity, c.scale, c.symmetric(), gradient_scaling};
+  return std::make_shared<methods::LsqWeight>(options, c.stored("W"), c.scale_parameter(),
+                                              c.symmetric() ? at::Tensor() : c.per_scale("zero_float"));
 }
 
 // The reference's codes of an asymmetric grid start at 0.
@@ -147,11 +147,11 @@ TEST(GoldenOtherMethods, LsqWithoutGradientScalingIsNoticed) {
 
 // --- PEQA
 
-std::shared_ptr<quant::PeqaWeight> codes_at_start(const MethodCase& c, bool learn_scale) {
-  quant::PeqaOptions options{c.grid, c.granularity, c.scale, true};
+std::shared_ptr<methods::PeqaWeight> codes_at_start(const MethodCase& c, bool learn_scale) {
+  methods::PeqaOptions options{c.grid, c.granularity, c.scale, true};
   options.scale.learn = learn_scale;
   const at::Tensor u = quant::divide_by_scale(c.stored("W"), c.per_scale("scale0"));
-  return std::make_shared<quant::PeqaWeight>(
+  return std::make_shared<methods::PeqaWeight>(
       options, quant::Phi0::store(u, quant::Downcast::integer, options.grid),
       quant::ScaleParameter::from_value(c.per_scale("delta"), options.scale), at::Tensor());
 }
@@ -176,16 +176,16 @@ TEST(GoldenOtherMethods, Peqa) {
 
 // --- adapters outside of the quantizer
 
-std::shared_ptr<quant::LoraWeight> lora_weight(const MethodCase& c) {
+std::shared_ptr<methods::LoraWeight> lora_weight(const MethodCase& c) {
   WeightPtr base;
   if (c.entry.at("frozen_int")) {
     base = codes_at_start(c, true);
   } else {
-    quant::LsqOptions options{c.grid, c.granularity, c.scale, true, false, false};
-    base = std::make_shared<quant::LsqWeight>(options, c.stored("W"), c.scale_parameter(), at::Tensor());
+    methods::LsqOptions options{c.grid, c.granularity, c.scale, true, false, false};
+    base = std::make_shared<methods::LsqWeight>(options, c.stored("W"), c.scale_parameter(), at::Tensor());
   }
-  const quant::LoraOptions options{c.entry.at("rank"), c.entry.at("lora_alpha")};
-  return std::make_shared<quant::LoraWeight>(base, options, c.stored("A"), c.stored("B"));
+  const methods::LoraOptions options{c.entry.at("rank"), c.entry.at("lora_alpha")};
+  return std::make_shared<methods::LoraWeight>(base, options, c.stored("A"), c.stored("B"));
 }
 
 TEST(GoldenOtherMethods, AdaptersOutside) {
@@ -210,9 +210,9 @@ TEST(GoldenOtherMethods, AdaptersOutsideOfFrozenCodes) {
   Comparer comparer;
   for_each_case("qlora", [&](const MethodCase& c) {
     if (!c.entry.at("frozen_int")) return;
-    const quant::LoraOptions options{c.entry.at("rank"), c.entry.at("lora_alpha")};
-    const auto weight =
-        std::make_shared<quant::LoraWeight>(codes_at_start(c, false), options, c.stored("A"), c.stored("B"));
+    const methods::LoraOptions options{c.entry.at("rank"), c.entry.at("lora_alpha")};
+    const auto weight = std::make_shared<methods::LoraWeight>(codes_at_start(c, false), options,
+                                                              c.stored("A"), c.stored("B"));
     EXPECT_EQ(weight->parameters().size(), 2U);
     for (const WeightPtr& form : {WeightPtr(weight), WeightPtr(std::make_shared<TiledForm>(weight))}) {
       const LinearRun run = run_linear(form, c.stored("X"), c.stored("dY"));
@@ -233,7 +233,7 @@ TEST(GoldenOtherMethods, MergingByRoundingUsesTheTrainedScale) {
     if (!c.has("merged_codes")) return;
     ++cases;
     const auto weight = lora_weight(c);
-    const WeightPtr merged = quant::merged_by_rounding("golden", weight);
+    const WeightPtr merged = methods::merged_by_rounding("golden", weight);
     ASSERT_TRUE(merged->is_quantized());
     const at::Tensor codes = merged->convert().weight_int, theirs = c.stored("merged_codes");
     const at::Tensor u = quant::divide_by_scale(values_of(*weight), c.per_scale("scale"));
@@ -254,10 +254,10 @@ TEST(GoldenOtherMethods, MergingUnderALiveQuantizerIsTheForwardOfL4q) {
   for_each_case("qlora", [&](const MethodCase& c) {
     if (c.entry.at("frozen_int")) return;
     ++live;
-    quant::L4qOptions options{c.grid, c.granularity, at::kFloat, c.entry.at("rank"), c.entry.at("lora_alpha"),
-                              c.scale};
-    const quant::L4qWeight merged(options, c.stored("W"), c.scale_parameter(), {}, c.stored("A"),
-                                  c.stored("B"));
+    methods::L4qOptions options{
+        c.grid, c.granularity, at::kFloat, c.entry.at("rank"), c.entry.at("lora_alpha"), c.scale};
+    const methods::L4qWeight merged(options, c.stored("W"), c.scale_parameter(), {}, c.stored("A"),
+                                    c.stored("B"));
     const at::Tensor x = c.stored("X").flatten(0, -2);
     const auto output = [&](const WeightParametrization& weight) { return at::mm(x, values_of(weight).t()); };
     const at::Tensor theirs = c.stored("merged_Y").flatten(0, -2);
@@ -297,8 +297,8 @@ TEST(GoldenOtherMethods, SvdStart) {
 
 // s·(Φ0 + γAB) of LR-QAT on integers, before rounding: how near to W the start is.
 at::Tensor unrounded_start(const MethodCase& c, std::int64_t rank, double alpha) {
-  const quant::LrQatOptions options{c.grid, c.granularity, quant::Downcast::int4, rank, alpha, c.scale};
-  const auto weight = quant::start_lr_qat("golden", c.stored("W"), options, {true, false, 1}, {}, 1);
+  const methods::LrQatOptions options{c.grid, c.granularity, quant::Downcast::int4, rank, alpha, c.scale};
+  const auto weight = methods::start_lr_qat("golden", c.stored("W"), options, {true, false, 1}, {}, 1);
   const quant::Phi0 phi(weight->buffers()[0].second, weight->in_features(), options.downcast, c.grid,
                         "phi_0");
   const auto parameters = weight->parameters();
@@ -309,14 +309,14 @@ at::Tensor unrounded_start(const MethodCase& c, std::int64_t rank, double alpha)
 
 // The same outside of the quantizer: integers of W and adapters from what they leave (LoftQ).
 at::Tensor outside_start(const MethodCase& c, std::int64_t rank, double alpha) {
-  const quant::PeqaOptions options{c.grid, c.granularity, c.scale, true};
+  const methods::PeqaOptions options{c.grid, c.granularity, c.scale, true};
   const auto base = [&](const at::Tensor& from) {
-    return quant::PeqaWeight::prepare("golden", from, options, {});
+    return methods::PeqaWeight::prepare("golden", from, options, {});
   };
   const auto round = [&](const at::Tensor& from) { return values_of(*base(from)); };
   const auto start = quant::approximate_residue(c.stored("W"), round, rank, c.entry.at("lora_scaling"), 1, 1);
-  return values_of(quant::LoraWeight(base(start.rounded_from), {rank, alpha}, start.factors.left.contiguous(),
-                                     start.factors.right.contiguous()));
+  return values_of(methods::LoraWeight(base(start.rounded_from), {rank, alpha},
+                                       start.factors.left.contiguous(), start.factors.right.contiguous()));
 }
 
 // The reference quantizes twice at its start by decomposition, the second time with a range estimated on W -

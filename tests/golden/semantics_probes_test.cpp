@@ -5,8 +5,8 @@
 #include <cmath>
 
 #include "lrqat/base/error.h"
-#include "lrqat/quant/lr_qat_start.h"
-#include "lrqat/quant/lr_qat_weight.h"
+#include "lrqat/methods/lr_qat_start.h"
+#include "lrqat/methods/lr_qat_weight.h"
 #include "tests/golden/golden_data.h"
 
 namespace lrqat::golden {
@@ -19,12 +19,12 @@ using quant::Grid;
 constexpr float kScale = 0.0625F;  // exact, as in the probes
 
 // One output row, one value a column. The integer variant starts from W_int = -1, the rest is γAB.
-quant::LrQatWeight probe_weight(const Json& probe, bool integer) {
+methods::LrQatWeight probe_weight(const Json& probe, bool integer) {
   const auto z = probe.at("z").get<std::vector<float>>();
   const auto count = static_cast<std::int64_t>(z.size());
   const at::Tensor values = at::from_blob(const_cast<float*>(z.data()), {1, count}, at::kFloat).clone();
   const at::Tensor u = integer ? at::full({1, count}, -1.0F) : values;
-  quant::LrQatOptions options;
+  methods::LrQatOptions options;
   options.grid = Grid::signed_symmetric(probe.at("num_bits"));
   EXPECT_EQ(options.grid.quant_min, probe.at("quant_min").get<int>());
   EXPECT_EQ(options.grid.quant_max, probe.at("quant_max").get<int>());
@@ -76,14 +76,15 @@ at::Tensor some_weight(std::int64_t out_features, std::int64_t in_features) {
   return at::randn({out_features, in_features}) * 0.05;
 }
 
-std::shared_ptr<quant::LrQatWeight> prepare(const at::Tensor& weight, const quant::LrQatOptions& options) {
-  return quant::LrQatWeight::prepare("model.layers.0.mlp.up_proj", weight, options, {}, 1);
+std::shared_ptr<methods::LrQatWeight> prepare(const at::Tensor& weight,
+                                              const methods::LrQatOptions& options) {
+  return methods::LrQatWeight::prepare("model.layers.0.mlp.up_proj", weight, options, {}, 1);
 }
 
 // What the reference supports, and where we differ on purpose.
 TEST(GoldenProbes, WhatTheReferenceSupports) {
   const GoldenFile file("semantics_probes", false);
-  quant::LrQatOptions options{.rank = 4};
+  methods::LrQatOptions options{.rank = 4};
   int decided = 0, elsewhere = 0;
   for (const Json& probe : file.cases()) {
     if (probe.at("name") != "supported_by_reference") continue;
@@ -110,8 +111,8 @@ TEST(GoldenProbes, WhatTheReferenceSupports) {
       auto asymmetric = options;
       asymmetric.downcast = what.find("fixed_point8") != std::string::npos ? quant::Downcast::fixed_point8
                                                                            : quant::Downcast::integer;
-      const auto weight =
-          quant::start_lr_qat("up_proj", some_weight(8, 64) + 0.05, asymmetric, {.symmetric = false}, {}, 1);
+      const auto weight = methods::start_lr_qat("up_proj", some_weight(8, 64) + 0.05, asymmetric,
+                                                {.symmetric = false}, {}, 1);
       EXPECT_TRUE(weight->convert().zero_point.count_nonzero().item().toLong() > 0) << what;
     } else if (what.starts_with("symmetric unsigned")) {  // an assertion there; here a signed grid
       EXPECT_GE(prepare(some_weight(8, 64).abs(), options)->convert().weight_int.min().item().toLong(), 0)
@@ -120,7 +121,7 @@ TEST(GoldenProbes, WhatTheReferenceSupports) {
       auto svd = options;
       if (what.find("group") != std::string::npos) svd.granularity = Granularity::parse("group:32");
       if (what.find("int") != std::string::npos) svd.downcast = quant::Downcast::integer;
-      EXPECT_NO_THROW(quant::start_lr_qat("up_proj", some_weight(8, 64), svd, {.svd_steps = 1}, {}, 1))
+      EXPECT_NO_THROW(methods::start_lr_qat("up_proj", some_weight(8, 64), svd, {.svd_steps = 1}, {}, 1))
           << what;
     } else {
       // Low-rank terms outside of the quantizer: other_methods_test.cpp.
@@ -139,7 +140,7 @@ TEST(GoldenProbes, LsqGradientScalingDoesNotReachLrQat) {
   for (const Json& probe : file.cases()) {
     if (probe.at("name") != "lsq_grad_scaling_changes_scale_gradient" || probe.at("phi") == "naive") continue;
     EXPECT_FALSE(probe.at("result").get<bool>());
-    quant::LrQatOptions options{.rank = 2};
+    methods::LrQatOptions options{.rank = 2};
     options.downcast = quant::parse_downcast(probe.at("phi") == "int" ? "integer" : "fixed_point8");
     options.scale.type = quant::ScaleType::float32;
     const auto weight = prepare(some_weight(6, 16), options);
@@ -162,7 +163,7 @@ TEST(GoldenProbes, RowOfZeros) {
   int seen = 0;
   for (const Json& probe : file.cases()) {
     if (probe.at("name") != "zero_row") continue;
-    quant::LrQatOptions options{.rank = 1};
+    methods::LrQatOptions options{.rank = 1};
     options.scale.type = quant::ScaleType::float32;
     options.scale.domain = quant::parse_scale_domain(probe.at("scale_domain").get<std::string>());
     const auto prepared = prepare(weight, options);

@@ -4,9 +4,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "lrqat/methods/lr_qat_weight.h"
 #include "lrqat/model/load.h"
 #include "lrqat/model/prepare.h"
-#include "lrqat/quant/lr_qat_weight.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/optimizer.h"
 #include "lrqat/train/train_step.h"

@@ -15,9 +15,9 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LEVELS = {"base": 0, "kernels": 1, "formats": 1, "text": 1, "quant": 2, "nn": 3, "model": 4, "data": 4,
-          "train": 5, "eval": 5, "export": 5, "distributed": 5, "cli": 6}
-SIDEWAYS = {("data", "text"), ("export", "quant"), ("train", "data")}
+LEVELS = {"base": 0, "kernels": 1, "formats": 1, "text": 1, "ops": 2, "quant": 3, "nn": 4, "methods": 4, "model": 5,
+          "data": 2, "start": 6, "train": 7, "eval": 7, "export": 7, "cli": 8}
+SIDEWAYS = set()
 WITHOUT_TORCH = {"base", "kernels", "formats", "text"}
 MAX_LINES = 600
 
@@ -116,7 +116,7 @@ BROKEN = {
         "lrqat/kernels/torch.cpp": "#include <ATen/ATen.h>\n",
         "lrqat/unknown/file.h": "\n",
     },
-    check_libraries: {"lrqat/CMakeLists.txt": "lrqat_library(quant LEVEL 2 TORCH DEPENDS kernels nn)\n"},
+    check_libraries: {"lrqat/CMakeLists.txt": "lrqat_library(quant LEVEL 3 TORCH DEPENDS kernels nn)\n"},
     check_quiet: {
         "lrqat/base/a.cpp": "void f() { std::cout << 1; }\n",
         "lrqat/model/b.cpp": 'void f() { printf("x"); }\n',
@@ -131,7 +131,7 @@ BROKEN = {
     check_length: {"lrqat/nn/long.cpp": "\n" * 601, "tools/long.py": "\n" * 700},
 }
 SOUND = {
-    "lrqat/CMakeLists.txt": "lrqat_library(base LEVEL 0)\nlrqat_library(train LEVEL 5 TORCH DEPENDS model data)\n",
+    "lrqat/CMakeLists.txt": "lrqat_library(base LEVEL 0)\nlrqat_library(train LEVEL 7 TORCH DEPENDS model data)\n",
     "lrqat/main.cpp": '#include "lrqat/cli/cli.h"\n',
     "lrqat/cli/a.cpp": "#include <iostream>\nvoid f() { std::cout << 1; std::exit(2); }\n",
     "lrqat/train/b.cpp": '#include "lrqat/data/sampler.h"\n#include "lrqat/base/error.h"\n#include <ATen/ATen.h>\n'

@@ -1,4 +1,4 @@
-#include "lrqat/model/calibrate.h"
+#include "lrqat/start/calibrate.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -36,7 +36,7 @@ Hessians observe(Decoder& decoder) {
 
 Hessians calibrate_by_rounding(Decoder& decoder, const formats::WeightSource& source) {
   Hessians out;
-  const CalibrationVisitor visitor{
+  const start::CalibrationVisitor visitor{
       [](std::span<nn::Linear* const>) { return true; },
       [&](std::span<nn::Linear* const> linears, const at::Tensor& hessian) {
         for (nn::Linear* linear : linears) {
@@ -49,7 +49,7 @@ Hessians calibrate_by_rounding(Decoder& decoder, const formats::WeightSource& so
         }
       }};
   SilentProgress silent;
-  calibrate(decoder, batches(), visitor, silent);
+  start::calibrate(decoder, batches(), visitor, silent);
   return out;
 }
 
@@ -83,7 +83,7 @@ TEST(Calibrate, UnwantedInputsAreNotObserved) {
   const auto path = testing::write_random_model(folder.path() / "m", testing::small_config());
   const auto decoder = load_float_model(path);
   std::vector<std::string> observed, all;
-  const CalibrationVisitor visitor{
+  const start::CalibrationVisitor visitor{
       [](std::span<nn::Linear* const> linears) { return linears[0]->name().ends_with("down_proj"); },
       [&](std::span<nn::Linear* const> linears, const at::Tensor& hessian) {
         for (const nn::Linear* linear : linears) {
@@ -92,7 +92,7 @@ TEST(Calibrate, UnwantedInputsAreNotObserved) {
         }
       }};
   SilentProgress silent;
-  calibrate(*decoder, batches(), visitor, silent);
+  start::calibrate(*decoder, batches(), visitor, silent);
   EXPECT_EQ(all.size(), decoder->linears().size());
   EXPECT_EQ(observed,
             (std::vector<std::string>{"model.layers.0.mlp.down_proj", "model.layers.1.mlp.down_proj"}));

@@ -1,5 +1,5 @@
 // Rescaled channels, folded into what comes before them, leave the model's function as it is.
-#include "lrqat/model/channel_scales.h"
+#include "lrqat/start/channel_scales.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -27,21 +27,21 @@ class ChannelScalesTest : public ::testing::Test {
 
   at::Tensor logits() const { return decoder_->logits(decoder_->forward(tokens_)); }
 
-  ChannelScales draw_scales(const DecoderLayer& layer) const {
+  start::ChannelScales draw_scales(const DecoderLayer& layer) const {
     const auto& attention = layer.self_attn();
-    return {draw(64), shared_by_value_heads(draw(64), attention), draw(64), draw(96)};
+    return {draw(64), start::shared_by_value_heads(draw(64), attention), draw(64), draw(96)};
   }
 
-  void rescale(std::int64_t index, const ChannelScales& scales) {
+  void rescale(std::int64_t index, const start::ChannelScales& scales) {
     DecoderLayer& layer = decoder_->layer(index);
     const auto linears = layer.linears();
     const nn::RmsNorm &input = layer.input_layernorm(), &feed_forward = layer.feed_forward_norm();
-    LayerWeights weights;
+    start::LayerWeights weights;
     weights.input_norm = input.weight + input.offset;
     weights.feed_forward_norm = feed_forward.weight + feed_forward.offset;
     for (std::size_t i = 0; i < 7; ++i)
       weights.matrices.at(i) = read_tensor(*source_, linears[i]->name() + ".weight");
-    fold(scales, layer.self_attn(), weights);
+    start::fold(scales, layer.self_attn(), weights);
     const std::string prefix = concat("model.layers.", index, ".");
     ASSERT_TRUE(decoder_->replace(prefix + "input_layernorm.weight", weights.input_norm - input.offset));
     ASSERT_TRUE(decoder_->replace(prefix + layer.feed_forward_norm_name(),
@@ -112,13 +112,13 @@ TEST_F(ChannelScalesTest, GemmasNormsAreTrainable) {
 // Four heads on two value heads: factors of heads 0, 1 and of 2, 3 are the same.
 TEST_F(ChannelScalesTest, HeadsOfAValueHeadShareTheirFactors) {
   const auto& attention = decoder_->layer(0).self_attn();
-  const at::Tensor values = draw(64), shared = shared_by_value_heads(values, attention).view({4, 16});
+  const at::Tensor values = draw(64), shared = start::shared_by_value_heads(values, attention).view({4, 16});
   EXPECT_TRUE(at::equal(shared[0], shared[1]) && at::equal(shared[2], shared[3]));
   EXPECT_FALSE(at::equal(shared[1], shared[2]));
   EXPECT_TRUE(at::allclose(shared[0], values.view({4, 16}).slice(0, 0, 2).mean(0)));
-  LayerWeights weights;
+  start::LayerWeights weights;
   for (at::Tensor& matrix : weights.matrices) matrix = at::ones({64, 64});
-  EXPECT_THROW(fold({.o = values}, attention, weights), std::exception);
+  EXPECT_THROW(start::fold({.o = values}, attention, weights), std::exception);
 }
 
 TEST_F(ChannelScalesTest, UnknownNamesAreNotReplaced) {

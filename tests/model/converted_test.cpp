@@ -29,7 +29,7 @@ void expect_rest_equals(const Decoder& decoder, const formats::WeightSource& sou
         << name;
   };
   const auto matrix = [&](const std::string& module, const quant::WeightParametrization& weight) {
-    const auto tile = weight.make_tile(0, weight.out_features(), quant::ComputeType::float32);
+    const auto tile = weight.make_tile(0, weight.out_features(), ops::ComputeType::float32);
     same(module + ".weight",
          tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1) : tile.values);
   };

@@ -7,9 +7,9 @@
 #include "lrqat/base/memory.h"
 #include "lrqat/base/random.h"
 #include "lrqat/formats/safetensors.h"
+#include "lrqat/methods/lr_qat_weight.h"
 #include "lrqat/model/load.h"
 #include "lrqat/quant/float_weight.h"
-#include "lrqat/quant/lr_qat_weight.h"
 #include "tests/model/fixtures.h"
 
 namespace lrqat::model {
@@ -17,7 +17,7 @@ namespace {
 
 using testing::model_data;
 
-quant::LrQatOptions lr_qat_options() {
+methods::LrQatOptions lr_qat_options() {
   return {.grid = quant::Grid::signed_symmetric(4),
           .granularity = {quant::Granularity::Kind::channel, 0},
           .rank = 4};
@@ -30,10 +30,8 @@ TEST(Prepare, GivesEveryLinearItsOwnFloatWeight) {
   std::vector<std::string> names;
   prepare(*decoder, *source, [&](const std::string& name, at::Tensor weight) {
     names.push_back(name);
-    const at::Tensor expected = original->find_linear(name)
-                                    ->weight()
-                                    ->make_tile(0, weight.size(0), quant::ComputeType::float32)
-                                    .values;
+    const at::Tensor expected =
+        original->find_linear(name)->weight()->make_tile(0, weight.size(0), ops::ComputeType::float32).values;
     EXPECT_TRUE(at::equal(weight, expected)) << name;
     weight.fill_(0.5);  // the tensor is the factory's own: the file and the other model do not see this
     return std::make_shared<quant::FloatWeight>(weight);
@@ -41,7 +39,7 @@ TEST(Prepare, GivesEveryLinearItsOwnFloatWeight) {
   ASSERT_EQ(names.size(), decoder->linears().size());
   for (std::size_t i = 0; i < names.size(); ++i) EXPECT_EQ(names[i], decoder->linears()[i]->name());
   const auto tile = [](const Decoder& model) {
-    return model.linears()[3]->weight()->make_tile(0, 4, quant::ComputeType::float32).values;
+    return model.linears()[3]->weight()->make_tile(0, 4, ops::ComputeType::float32).values;
   };
   EXPECT_TRUE(tile(*decoder).eq(0.5).all().item<bool>());
   EXPECT_FALSE(tile(*original).eq(0.5).any().item<bool>());
@@ -52,7 +50,7 @@ TEST(Prepare, ParametersCarryTheirFullNames) {
   const auto decoder = load_float_model(source);
   const quant::RangeEstimator estimator;
   prepare(*decoder, *source, [&](const std::string& name, const at::Tensor& weight) {
-    return quant::LrQatWeight::prepare(name, weight, lr_qat_options(), estimator, 1);
+    return methods::LrQatWeight::prepare(name, weight, lr_qat_options(), estimator, 1);
   });
   const auto parameters = decoder->parameters();
   ASSERT_EQ(parameters.size(), 3 * decoder->linears().size());
@@ -120,7 +118,7 @@ TEST(Prepare, MemoryIsThePreparedModelAndOneLayer) {
 
   const quant::RangeEstimator estimator;
   prepare(*decoder, *source, [&](const std::string& name, const at::Tensor& weight) {
-    return quant::LrQatWeight::prepare(name, weight, lr_qat_options(), estimator, 1);
+    return methods::LrQatWeight::prepare(name, weight, lr_qat_options(), estimator, 1);
   });
   std::int64_t prepared = 0;
   for (const nn::Linear* linear : decoder->linears()) prepared += linear->weight()->resident_bytes();

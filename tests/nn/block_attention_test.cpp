@@ -6,7 +6,7 @@
 
 #include <cmath>
 
-#include "lrqat/quant/block_product.h"
+#include "lrqat/ops/block_product.h"
 
 namespace lrqat::nn {
 namespace {
@@ -66,7 +66,7 @@ double relative(const at::Tensor& a, const at::Tensor& exact) {
 class BlockAttention : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (!quant::block_products(quant::ComputeType::float32)) GTEST_SKIP() << "no block products here";
+    if (!ops::block_products(ops::ComputeType::float32)) GTEST_SKIP() << "no block products here";
   }
 };
 
@@ -131,9 +131,9 @@ TEST_F(BlockAttention, TheSameTwice) {
 }
 
 TEST_F(BlockAttention, WithoutBlockProductsItIsNotOffered) {
-  quant::allow_block_products(false);
+  ops::allow_block_products(false);
   EXPECT_FALSE(has_block_attention(at::empty({1, 1, 64, 8})));
-  quant::allow_block_products(true);
+  ops::allow_block_products(true);
   EXPECT_FALSE(has_block_attention(at::empty({1, 1, 64, 8}, at::kDouble)));
   EXPECT_FALSE(has_block_attention(at::empty({1, 1, 1, 8})));
 }

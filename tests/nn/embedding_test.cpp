@@ -15,7 +15,7 @@ class ScaledRows final : public quant::WeightParametrization {
   std::int64_t out_features() const override { return 5; }
   std::int64_t in_features() const override { return 3; }
   at::Device device() const override { return at::kCPU; }
-  quant::WeightTile make_tile(std::int64_t begin, std::int64_t end, quant::ComputeType) const override {
+  quant::WeightTile make_tile(std::int64_t begin, std::int64_t end, ops::ComputeType) const override {
     const at::Tensor rows = at::arange(begin, end, at::kFloat);
     return {rows.unsqueeze(1).expand({end - begin, 3}).contiguous(), rows + 1};
   }

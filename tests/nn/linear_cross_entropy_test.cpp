@@ -9,7 +9,7 @@
 namespace lrqat::nn {
 namespace {
 
-using quant::ComputeType;
+using ops::ComputeType;
 
 // float32 sums over at most 2500 logits or 48 features with a relative rounding of 6e-8 each; logits of size
 // 10 give exp an absolute error of 10 · 6e-8 · a few. Error measure: max|a - b| / max|b|.

@@ -6,14 +6,14 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "lrqat/quant/block_product.h"
+#include "lrqat/ops/block_product.h"
 #include "lrqat/quant/float_weight.h"
 #include "tests/quant/drawn_weight.h"
 
 namespace lrqat::nn {
 namespace {
 
-using quant::ComputeType;
+using ops::ComputeType;
 
 struct Gradients {
   std::vector<at::Tensor> outputs, parameters;
@@ -51,7 +51,7 @@ Gradients run(const std::vector<Linear>& linears, const Forward& forward) {
 
 TEST(Linear, TogetherIsWhatEachIsByItself) {
   for (const bool blocks : {true, false}) {
-    quant::allow_block_products(blocks);
+    ops::allow_block_products(blocks);
     for (const auto compute : {ComputeType::float32, ComputeType::bfloat16}) {
       const std::vector<Linear> linears = draw_linears(compute);
       const Gradients together = run(linears, [&](const at::Tensor& x) {
@@ -68,7 +68,7 @@ TEST(Linear, TogetherIsWhatEachIsByItself) {
       EXPECT_GT(apart.input.norm().item<double>(), 0.0);
     }
   }
-  quant::allow_block_products(true);
+  ops::allow_block_products(true);
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ namespace {
 constexpr double kUnit = 0x1p-8;
 
 struct Setting {
-  std::shared_ptr<LrQatWeight> weight;
+  std::shared_ptr<methods::LrQatWeight> weight;
   at::Tensor x, dy, values;  // values = Ŵ in float64
 };
 
@@ -26,7 +26,7 @@ Setting setting(const char* granularity, int bits, double spread) {
                                   {96, 256, spread, 3});
   s.x = at::randn({20, 256});
   s.dy = at::randn({20, 96});
-  s.values = s.weight->make_tile(0, 96, ComputeType::float32).values.to(at::kDouble);
+  s.values = s.weight->make_tile(0, 96, ops::ComputeType::float32).values.to(at::kDouble);
   return s;
 }
 
@@ -39,7 +39,7 @@ TEST(Bfloat16, OutputStaysWithinTheBound) {
   for (const char* granularity : {"tensor", "channel", "group:32"}) {
     for (const int bits : {2, 4, 8}) {
       const Setting s = setting(granularity, bits, 0.5);
-      const nn::Linear linear("layer", s.weight, {}, ComputeType::bfloat16);
+      const nn::Linear linear("layer", s.weight, {}, ops::ComputeType::bfloat16);
       const at::Tensor x = s.x.to(at::kDouble);
       const at::Tensor exact = at::mm(x, s.values.t());
       const at::Tensor terms = at::mm(x.abs(), s.values.abs().t());
@@ -57,7 +57,7 @@ TEST(Bfloat16, OutputStaysWithinTheBound) {
 TEST(Bfloat16, InputGradientStaysWithinTheBound) {
   for (const char* granularity : {"channel", "group:32"}) {
     const Setting s = setting(granularity, 4, 0.5);
-    const nn::Linear linear("layer", s.weight, {}, ComputeType::bfloat16);
+    const nn::Linear linear("layer", s.weight, {}, ops::ComputeType::bfloat16);
     const at::Tensor dy = s.dy.to(at::kDouble);
     const at::Tensor terms = at::mm(dy.abs(), s.values.abs());
     const at::Tensor exact = at::mm(dy, s.values);
@@ -72,7 +72,7 @@ TEST(Bfloat16, InputGradientStaysWithinTheBound) {
 // token.
 TEST(Bfloat16, ScaleGradientStaysWithinTheBound) {
   const Setting s = setting("channel", 4, 0.2);
-  const nn::Linear linear("layer", s.weight, {}, ComputeType::bfloat16);
+  const nn::Linear linear("layer", s.weight, {}, ops::ComputeType::bfloat16);
   const auto parameters = s.weight->parameters();
   const at::Tensor y = linear.forward(s.x);
   const at::Tensor found = torch::autograd::grad({y}, {parameters[2].value}, {s.dy})[0].view({-1});
@@ -94,11 +94,12 @@ TEST(Bfloat16, AdapterGradientsStayWithinFourRoundings) {
   for (const char* granularity : {"channel", "group:32"}) {
     const Setting s = setting(granularity, 4, 1.0);
     const auto parameters = s.weight->parameters();
-    const auto gradients = [&](ComputeType compute) {
+    const auto gradients = [&](ops::ComputeType compute) {
       const nn::Linear linear("layer", s.weight, {}, compute);
       return torch::autograd::grad({linear.forward(s.x)}, {parameters[0].value, parameters[1].value}, {s.dy});
     };
-    const auto bfloat16 = gradients(ComputeType::bfloat16), float32 = gradients(ComputeType::float32);
+    const auto bfloat16 = gradients(ops::ComputeType::bfloat16),
+               float32 = gradients(ops::ComputeType::float32);
     const at::Tensor scale = s.weight->scale().effective().amax(1, true).to(at::kDouble);
     const double scaling = s.weight->options().lora_alpha / static_cast<double>(s.weight->options().rank);
     const at::Tensor dz = scaling * scale * at::mm(s.dy.abs().t(), s.x.abs()).to(at::kDouble);

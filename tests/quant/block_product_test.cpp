@@ -1,4 +1,4 @@
-#include "lrqat/quant/block_product.h"
+#include "lrqat/ops/block_product.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -7,9 +7,9 @@
 #include <array>
 
 #include "drawn_weight.h"
+#include "lrqat/methods/lora_weight.h"
 #include "lrqat/quant/float_weight.h"
 #include "lrqat/quant/integer_weight.h"
-#include "lrqat/quant/lora_weight.h"
 
 namespace lrqat::quant {
 namespace {
@@ -22,39 +22,40 @@ double bound(const at::Tensor& a, const at::Tensor& b) {
 }
 
 at::Tensor whole(const WeightParametrization& weight) {
-  return weight.make_tile(0, weight.out_features(), ComputeType::float32).values;
+  return weight.make_tile(0, weight.out_features(), ops::ComputeType::float32).values;
 }
 
 void expect_products(const WeightParametrization& weight, std::int64_t tokens, const std::string& what) {
   const at::Tensor w = whole(weight);
   const at::Tensor x = at::randn({tokens, w.size(1)}), dy = at::randn({tokens, w.size(0)});
-  const auto source = weight.operand_source(ComputeType::float32);
+  const auto source = weight.operand_source(ops::ComputeType::float32);
   ASSERT_TRUE(source);
-  const at::Tensor y = block_multiply(x, *source), dx = block_multiply_transposed(dy, *source, nullptr);
+  const at::Tensor y = ops::block_multiply(x, *source),
+                   dx = ops::block_multiply_transposed(dy, *source, nullptr);
   EXPECT_LE((y - at::mm(x, w.t())).abs().max().item<double>(), bound(x, w.t())) << what;
   EXPECT_LE((dx - at::mm(dy, w)).abs().max().item<double>(), bound(dy, w)) << what;
   // Negative control: another scale in one row is seen.
   const at::Tensor moved = w.clone();
   moved[0].mul_(1.01);
   EXPECT_GT((y - at::mm(x, moved.t())).abs().max().item<double>(), bound(x, w.t())) << what;
-  if (!block_products(ComputeType::bfloat16) || w.size(0) % 2 != 0 || w.size(1) % 2 != 0) return;
-  const auto half = weight.operand_source(ComputeType::bfloat16);
+  if (!ops::block_products(ops::ComputeType::bfloat16) || w.size(0) % 2 != 0 || w.size(1) % 2 != 0) return;
+  const auto half = weight.operand_source(ops::ComputeType::bfloat16);
   ASSERT_TRUE(half);
   // Codes are exact: what is lost is the rounding of x, and of s·q where a row has several scales.
   const at::Tensor x16 = x.to(at::kBFloat16);
   const at::Tensor w16 = half->row_scale.defined() ? w : w.to(at::kBFloat16).to(at::kFloat);
-  const at::Tensor y16 = block_multiply(x16, *half);
+  const at::Tensor y16 = ops::block_multiply(x16, *half);
   EXPECT_LE((y16 - at::mm(x16.to(at::kFloat), w16.t())).abs().max().item<double>(), 2 * bound(x, w.t()))
       << what;
   const at::Tensor dy16 = (half->row_scale.defined() ? dy * half->row_scale : dy).to(at::kBFloat16);
   const at::Tensor q = half->row_scale.defined() ? w / half->row_scale.unsqueeze(1) : w16;
-  const at::Tensor dx16 = block_multiply_transposed(dy16, *half, nullptr);
+  const at::Tensor dx16 = ops::block_multiply_transposed(dy16, *half, nullptr);
   EXPECT_LE((dx16 - at::mm(dy16.to(at::kFloat), q)).abs().max().item<double>(),
             2 * bound(dy16.to(at::kFloat), q))
       << what;
 }
 
-LoraWeight lora_around(const at::Tensor& weight) {
+methods::LoraWeight lora_around(const at::Tensor& weight) {
   return {std::make_shared<FloatWeight>(weight),
           {.rank = 6, .lora_alpha = 3.0},
           at::randn({weight.size(0), 6}),
@@ -62,8 +63,8 @@ LoraWeight lora_around(const at::Tensor& weight) {
 }
 
 TEST(BlockProduct, EqualsTheProductWithTheWholeWeight) {
-  if (!block_products(ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
-  testing::for_each_kind([](const LrQatOptions& options) {
+  if (!ops::block_products(ops::ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
+  testing::for_each_kind([](const methods::LrQatOptions& options) {
     expect_products(*draw_weight(options, {.spread = 2.0}), 5, testing::describe(options));
   });
   for (const char* granularity : {"channel", "group:32", "tensor"}) {
@@ -80,13 +81,13 @@ TEST(BlockProduct, EqualsTheProductWithTheWholeWeight) {
 }
 
 TEST(BlockProduct, ListsTheClippedEntries) {
-  if (!block_products(ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
+  if (!ops::block_products(ops::ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
   const auto weight =
       draw_weight(testing::options_of(4, "channel", Downcast::fixed_point8, 7), {300, 540, 3.0, 3});
-  const auto source = weight->operand_source(ComputeType::float32);
-  ClippedLists on_the_way;
-  block_multiply_transposed(at::randn({3, 300}), *source, &on_the_way);
-  EXPECT_EQ(on_the_way.lists, clipped_entries(*source, 300 * 540).lists);
+  const auto source = weight->operand_source(ops::ComputeType::float32);
+  ops::ClippedLists on_the_way;
+  ops::block_multiply_transposed(at::randn({3, 300}), *source, &on_the_way);
+  EXPECT_EQ(on_the_way.lists, ops::clipped_entries(*source, 300 * 540).lists);
   EXPECT_TRUE(on_the_way.complete);
   std::int64_t count = 0;
   for (const auto& list : on_the_way.lists) {
@@ -96,26 +97,28 @@ TEST(BlockProduct, ListsTheClippedEntries) {
   EXPECT_EQ(static_cast<double>(count) / (300.0 * 540.0), weight->convert().clipped_fraction);
   EXPECT_GT(count, 0);
   // Exactly as many as are wanted, and one more.
-  EXPECT_EQ(clipped_entries(*source, count).lists, on_the_way.lists);
-  const at::Tensor grad = at::randn({3, 300}), product = block_multiply_transposed(grad, *source, nullptr);
-  ClippedLists too_many{count - 1};
-  EXPECT_TRUE(at::equal(block_multiply_transposed(grad, *source, &too_many), product));
-  EXPECT_FALSE(too_many.complete || clipped_entries(*source, count - 1).complete);
-  EXPECT_TRUE(too_many.lists.empty() && clipped_entries(*source, count - 1).lists.empty());
+  EXPECT_EQ(ops::clipped_entries(*source, count).lists, on_the_way.lists);
+  const at::Tensor grad = at::randn({3, 300}),
+                   product = ops::block_multiply_transposed(grad, *source, nullptr);
+  ops::ClippedLists too_many{count - 1};
+  EXPECT_TRUE(at::equal(ops::block_multiply_transposed(grad, *source, &too_many), product));
+  EXPECT_FALSE(too_many.complete || ops::clipped_entries(*source, count - 1).complete);
+  EXPECT_TRUE(too_many.lists.empty() && ops::clipped_entries(*source, count - 1).lists.empty());
 }
 
 TEST(BlockProduct, SmallProducts) {
   for (const std::int64_t tokens : {1, 64, 301}) {
     const at::Tensor x = at::randn({tokens, 300}), b = at::randn({300, 5}), u = at::randn({tokens, 5});
-    EXPECT_LE((multiply_small(x, b) - at::mm(x, b)).abs().max().item<double>(), bound(x, b));
-    EXPECT_LE((multiply_transposed_small(x, {}, u) - at::mm(x.t(), u)).abs().max().item<double>(),
+    EXPECT_LE((ops::multiply_small(x, b) - at::mm(x, b)).abs().max().item<double>(), bound(x, b));
+    EXPECT_LE((ops::multiply_transposed_small(x, {}, u) - at::mm(x.t(), u)).abs().max().item<double>(),
               bound(x.t(), u));
-    if (!block_products(ComputeType::bfloat16)) continue;
+    if (!ops::block_products(ops::ComputeType::bfloat16)) continue;
     const at::Tensor x16 = x.to(at::kBFloat16), b16 = b.to(at::kBFloat16).to(at::kFloat),
                      u16 = u.to(at::kBFloat16).to(at::kFloat);
-    EXPECT_LE((multiply_small(x16, b) - at::mm(x16.to(at::kFloat), b16)).abs().max().item<double>(),
+    EXPECT_LE((ops::multiply_small(x16, b) - at::mm(x16.to(at::kFloat), b16)).abs().max().item<double>(),
               2 * bound(x, b));
-    EXPECT_LE((multiply_transposed_small(x16, columns_operand(x16), u) - at::mm(x16.t().to(at::kFloat), u16))
+    EXPECT_LE((ops::multiply_transposed_small(x16, ops::columns_operand(x16), u) -
+               at::mm(x16.t().to(at::kFloat), u16))
                   .abs()
                   .max()
                   .item<double>(),
@@ -124,29 +127,32 @@ TEST(BlockProduct, SmallProducts) {
 }
 
 TEST(BlockProduct, RowsOfTheGradient) {
-  if (!block_products(ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
+  if (!ops::block_products(ops::ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
   for (const auto& [tokens, n, k] :
        {std::array<std::int64_t, 3>{1, 7, 33}, {301, 130, 512}, {600, 64, 300}}) {
     const at::Tensor grad = at::randn({tokens, n}), x = at::randn({tokens, k});
     const std::int64_t begin = n / 3, end = n - 1;
     const at::Tensor expected = at::mm(grad.t(), x).slice(0, begin, end);
-    const at::Tensor rows = GradientRows(grad, x).rows(begin, end);
+    const at::Tensor rows = ops::GradientRows(grad, x).rows(begin, end);
     EXPECT_LE((rows - expected).abs().max().item<double>(), bound(grad.t(), x));
     EXPECT_GT((rows - at::mm(grad.t(), x).slice(0, begin + 1, end + 1)).abs().max().item<double>(),
               bound(grad.t(), x))
         << "negative control: other rows";
-    if (!block_products(ComputeType::bfloat16)) continue;
+    if (!ops::block_products(ops::ComputeType::bfloat16)) continue;
     const at::Tensor grad16 = grad.to(at::kBFloat16), x16 = x.to(at::kBFloat16);
     const at::Tensor rounded = at::mm(grad16.to(at::kFloat).t(), x16.to(at::kFloat)).slice(0, begin, end);
-    EXPECT_LE((GradientRows(grad16, rows_operand(x16)).rows(begin, end) - rounded).abs().max().item<double>(),
+    EXPECT_LE((ops::GradientRows(grad16, ops::rows_operand(x16)).rows(begin, end) - rounded)
+                  .abs()
+                  .max()
+                  .item<double>(),
               2 * bound(grad.t(), x));
   }
 }
 
 TEST(BlockProduct, AdaptersTakeTheirGradientsWithoutThatOfTheWeight) {
   for (const bool allow : {true, false}) {
-    allow_block_products(allow);
-    const LoraWeight weight = lora_around(at::randn({130, 300}));
+    ops::allow_block_products(allow);
+    const methods::LoraWeight weight = lora_around(at::randn({130, 300}));
     const at::Tensor x = at::randn({301, 300}), grad = at::randn({301, 130});
     const auto zeros = [&] {
       return std::vector<at::Tensor>{at::zeros_like(weight.lora_a()), at::zeros_like(weight.lora_b())};
@@ -160,7 +166,7 @@ TEST(BlockProduct, AdaptersTakeTheirGradientsWithoutThatOfTheWeight) {
       EXPECT_GT((0.999 * found[i] - expected[i]).abs().max().item<double>(), 1e-5 * size) << "control";
     }
   }
-  allow_block_products(true);
+  ops::allow_block_products(true);
 }
 
 }  // namespace

@@ -5,10 +5,10 @@
 #include <gtest/gtest.h>
 
 #include "lrqat/base/error.h"
+#include "lrqat/methods/lr_qat_start.h"
+#include "lrqat/methods/peqa_weight.h"
 #include "lrqat/nn/linear.h"
 #include "lrqat/quant/integer_weight.h"
-#include "lrqat/quant/lr_qat_start.h"
-#include "lrqat/quant/peqa_weight.h"
 #include "tests/quant/drawn_weight.h"
 
 namespace lrqat::quant {
@@ -19,16 +19,16 @@ at::Tensor spread_scale(const QuantizedWeight& weight) {
   return weight.scale.repeat_interleave(group, 1);
 }
 
-void expect_same(const LrQatWeight& trained, const std::string& name) {
+void expect_same(const methods::LrQatWeight& trained, const std::string& name) {
   const std::int64_t rows = trained.out_features();
   const QuantizedWeight converted = trained.convert();
-  const at::Tensor values = trained.make_tile(0, rows, ComputeType::float32).values;
+  const at::Tensor values = trained.make_tile(0, rows, ops::ComputeType::float32).values;
   EXPECT_TRUE(at::equal(values, spread_scale(converted) * converted.weight_int)) << name;
   const IntegerWeight shipped("layer", converted);
   const std::int64_t cut = rows / 3;
   for (const auto& [begin, end] :
        {std::pair<std::int64_t, std::int64_t>{0, rows}, {cut, rows}, {0, cut + 1}}) {
-    for (const ComputeType compute : {ComputeType::float32, ComputeType::bfloat16}) {
+    for (const ops::ComputeType compute : {ops::ComputeType::float32, ops::ComputeType::bfloat16}) {
       const WeightTile before = trained.make_tile(begin, end, compute);
       const WeightTile after = shipped.make_tile(begin, end, compute);
       EXPECT_TRUE(at::equal(before.values, after.values)) << name;
@@ -45,7 +45,7 @@ void expect_same(const LrQatWeight& trained, const std::string& name) {
 }
 
 TEST(Convert, GivesTheForwardPassBitForBit) {
-  testing::for_each_kind([](LrQatOptions options) {
+  testing::for_each_kind([](methods::LrQatOptions options) {
     for (const std::int64_t width : {8, 48, 72, 136}) {
       for (const ScaleType type : {ScaleType::float32, ScaleType::float16, ScaleType::bfloat16}) {
         options.scale.type = type;
@@ -76,7 +76,7 @@ TEST(Convert, LayersGiveTheSameOutput) {
     const auto weight = testing::draw_weight(testing::options_of(4, granularity, Downcast::fixed_point8),
                                              {600, 1024, 1.0, 2});
     const at::Tensor x = at::randn({5, 1024});
-    for (const ComputeType compute : {ComputeType::float32, ComputeType::bfloat16}) {
+    for (const ops::ComputeType compute : {ops::ComputeType::float32, ops::ComputeType::bfloat16}) {
       const nn::Linear before("layer", weight, {}, compute);
       const nn::Linear after("layer", std::make_shared<IntegerWeight>("layer", weight->convert()), {},
                              compute);
@@ -92,10 +92,10 @@ TEST(Convert, ThreadsChangeNothing) {
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
   const QuantizedWeight one = weight->convert();
-  const at::Tensor values = weight->make_tile(0, 203, ComputeType::float32).values;
+  const at::Tensor values = weight->make_tile(0, 203, ops::ComputeType::float32).values;
   at::set_num_threads(3);
   EXPECT_TRUE(at::equal(weight->convert().weight_int, one.weight_int));
-  EXPECT_TRUE(at::equal(weight->make_tile(0, 203, ComputeType::float32).values, values));
+  EXPECT_TRUE(at::equal(weight->make_tile(0, 203, ops::ComputeType::float32).values, values));
   at::set_num_threads(threads);
 }
 
@@ -103,7 +103,7 @@ TEST(Convert, ThreadsChangeNothing) {
 TEST(Convert, ADifferentCodeIsNoticed) {
   const auto weight = testing::draw_weight(testing::options_of(4, "channel", Downcast::fixed_point8), {});
   QuantizedWeight other = weight->convert();
-  const at::Tensor values = weight->make_tile(0, 24, ComputeType::float32).values;
+  const at::Tensor values = weight->make_tile(0, 24, ops::ComputeType::float32).values;
   other.weight_int[3][5] = other.weight_int[3][5].item<int>() == 0 ? 1 : 0;
   EXPECT_FALSE(at::equal(values, spread_scale(other) * other.weight_int));
   other = weight->convert();
@@ -118,7 +118,7 @@ TEST(Prepare, TilesChangeNothing) {
   for (const Downcast downcast : testing::kDowncasts) {
     for (const char* granularity : {"tensor", "channel", "group:32"}) {
       const auto options = testing::options_of(4, granularity, downcast);
-      const auto prepared = LrQatWeight::prepare("layer", weight, options, {}, 1);
+      const auto prepared = methods::LrQatWeight::prepare("layer", weight, options, {}, 1);
       const at::Tensor u = divide_by_scale(weight, prepared->scale().effective());
       EXPECT_TRUE(at::equal(prepared->buffers()[0].second, Phi0::store(u, downcast, options.grid).tensor()))
           << testing::describe(options);
@@ -136,10 +136,11 @@ TEST(Prepare, TellsWhatTheGridClipsAtTheStart) {
   const double clipped = round_to_nearest("layer", weight, grid, {}, mse, {}).clipped_fraction;
   EXPECT_GT(clipped, 0.001);
   for (const Downcast downcast : testing::kDowncasts) {
-    const LrQatOptions options = testing::options_of(3, "channel", downcast);
+    const methods::LrQatOptions options = testing::options_of(3, "channel", downcast);
     for (const bool faithful : {false, true}) {
-      const auto prepared = faithful ? start_lr_qat("layer", weight, options, {true, true, 0}, mse, 1)
-                                     : LrQatWeight::prepare("layer", weight, options, mse, 1);
+      const auto prepared = faithful
+                                ? methods::start_lr_qat("layer", weight, options, {true, true, 0}, mse, 1)
+                                : methods::LrQatWeight::prepare("layer", weight, options, mse, 1);
       EXPECT_EQ(prepared->convert().clipped_fraction, clipped) << testing::describe(options);
       EXPECT_EQ(prepared->buffers().back().first, "clipped_at_start");
       EXPECT_NEAR(prepared->buffers().back().second.item<double>(), clipped, 1e-6);
@@ -148,17 +149,18 @@ TEST(Prepare, TellsWhatTheGridClipsAtTheStart) {
       a.fill_(100.0);  // nearly all codes are driven over an end
       EXPECT_GT(prepared->convert().clipped_fraction, 0.5);
     }
-    EXPECT_EQ(LrQatWeight::prepare("layer", weight, options, {}, 1)->convert().clipped_fraction, 0.0)
+    EXPECT_EQ(methods::LrQatWeight::prepare("layer", weight, options, {}, 1)->convert().clipped_fraction, 0.0)
         << "a min-max range has every weight on the grid";
   }
-  const auto peqa = PeqaWeight::prepare("layer", weight, {grid, {}, {}}, mse);
+  const auto peqa = methods::PeqaWeight::prepare("layer", weight, {grid, {}, {}}, mse);
   EXPECT_EQ(peqa->convert().clipped_fraction, clipped);
 }
 
 TEST(Prepare, SameSeedSameWeight) {
   const at::Tensor weight = at::ones({4, 16});
   const auto b = [&](std::uint64_t seed) {
-    return LrQatWeight::prepare("l", weight, testing::options_of(4, "channel", Downcast::integer), {}, seed)
+    return methods::LrQatWeight::prepare("l", weight, testing::options_of(4, "channel", Downcast::integer),
+                                         {}, seed)
         ->parameters()[1]
         .value.detach();
   };
@@ -173,7 +175,7 @@ TEST(Prepare, RefusesWhatItCannotQuantize) {
   for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
     weight[2][3] = bad;
     try {
-      LrQatWeight::prepare("model.layers.3.mlp.up_proj", weight, options, {}, 1);
+      methods::LrQatWeight::prepare("model.layers.3.mlp.up_proj", weight, options, {}, 1);
       FAIL() << bad;
     } catch (const Error& error) {
       EXPECT_NE(std::string(error.what()).find("model.layers.3.mlp.up_proj"), std::string::npos);

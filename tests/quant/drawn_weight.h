@@ -9,7 +9,7 @@
 #include <memory>
 #include <string>
 
-#include "lrqat/quant/lr_qat_weight.h"
+#include "lrqat/methods/lr_qat_weight.h"
 
 namespace lrqat::quant::testing {
 
@@ -23,9 +23,9 @@ struct Draw {
   std::uint64_t seed = 1;
 };
 
-inline LrQatOptions options_of(int num_bits, const std::string& granularity, Downcast downcast,
-                               std::int64_t rank = 4) {
-  LrQatOptions options;
+inline methods::LrQatOptions options_of(int num_bits, const std::string& granularity, Downcast downcast,
+                                        std::int64_t rank = 4) {
+  methods::LrQatOptions options;
   options.grid = Grid::signed_symmetric(num_bits);
   options.granularity = Granularity::parse(granularity);
   options.downcast = downcast;
@@ -34,10 +34,11 @@ inline LrQatOptions options_of(int num_bits, const std::string& granularity, Dow
   return options;
 }
 
-inline std::shared_ptr<LrQatWeight> draw_weight(const LrQatOptions& options, const Draw& draw) {
+inline std::shared_ptr<methods::LrQatWeight> draw_weight(const methods::LrQatOptions& options,
+                                                         const Draw& draw) {
   at::manual_seed(draw.seed);
   const at::Tensor weight = at::randn({draw.out_features, draw.in_features}) * 0.05;
-  const auto prepared = LrQatWeight::prepare("drawn", weight, options, {}, draw.seed);
+  const auto prepared = methods::LrQatWeight::prepare("drawn", weight, options, {}, draw.seed);
   const auto parameters = prepared->parameters();
   const at::NoGradGuard no_grad;
   at::Tensor a = parameters[0].value, b = parameters[1].value, scale = prepared->scale().value();
@@ -52,7 +53,7 @@ inline std::shared_ptr<LrQatWeight> draw_weight(const LrQatOptions& options, con
   return prepared;
 }
 
-inline std::string describe(const LrQatOptions& options) {
+inline std::string describe(const methods::LrQatOptions& options) {
   return std::to_string(options.grid.num_bits) + " bits, " + options.granularity.name() + ", " +
          downcast_name(options.downcast) + ", scale " + scale_domain_name(options.scale.domain) + " " +
          scale_type_name(options.scale.type);

@@ -9,10 +9,10 @@
 #include <tuple>
 
 #include "lrqat/base/error.h"
+#include "lrqat/methods/l4q_weight.h"
+#include "lrqat/methods/lr_qat_start.h"
+#include "lrqat/methods/lsq_weight.h"
 #include "lrqat/quant/integer_weight.h"
-#include "lrqat/quant/l4q_weight.h"
-#include "lrqat/quant/lr_qat_start.h"
-#include "lrqat/quant/lsq_weight.h"
 #include "tests/quant/drawn_weight.h"
 #include "tests/quant/expect_error.h"
 
@@ -176,11 +176,11 @@ TEST(Gptq, LrQatStartsOnItsCodes) {
     for (const Downcast downcast : testing::kDowncasts) {
       at::manual_seed(17);
       const at::Tensor weight = at::randn({32, 256}) * 0.05, x = draw_inputs(512, 256);
-      LrQatOptions lr_qat = testing::options_of(4, "group:64", downcast);
+      methods::LrQatOptions lr_qat = testing::options_of(4, "group:64", downcast);
       const GptqOptions options{lr_qat.grid, lr_qat.granularity, lr_qat.scale, symmetric};
       const auto start = gptq("layer", weight, GptqFactor::from_hessian(hessian_of(x), 0.01, true), options,
                               RangeEstimator::parse("lp:3.5"));
-      const QuantizedWeight converted = start_lr_qat("layer", start, lr_qat, 3)->convert();
+      const QuantizedWeight converted = methods::start_lr_qat("layer", start, lr_qat, 3)->convert();
       EXPECT_TRUE(at::equal(converted.weight_int, start.rounded.weight_int)) << downcast_name(downcast);
       EXPECT_TRUE(at::equal(converted.scale, start.rounded.scale));
       EXPECT_EQ(converted.zero_point.defined(), !symmetric);
@@ -204,18 +204,18 @@ TEST(Gptq, MethodsWithAFloatWeightStartOnItsCodes) {
     const at::Tensor exact = float_start(start, at::kFloat);
     for (const auto storage : {at::kFloat, at::kBFloat16, at::kHalf}) {
       const at::Tensor from = float_start(start, storage);
-      L4qOptions l4q;
+      methods::L4qOptions l4q;
       l4q.grid = options.grid;
       l4q.granularity = options.granularity;
       l4q.storage = storage;
       l4q.learn_offset = l4q.asymmetric_start = !symmetric;
-      const QuantizedWeight converted = L4qWeight::prepare("layer", from, l4q, range, 3)->convert();
+      const QuantizedWeight converted = methods::L4qWeight::prepare("layer", from, l4q, range, 3)->convert();
       EXPECT_TRUE(at::allclose(values_of(converted), values_of(start.rounded), 1e-5, 1e-7)) << storage;
       EXPECT_EQ(at::equal(from, exact), storage == at::kFloat);  // ties of the 16-bit types are moved
       EXPECT_LT(from.ne(exact).sum().item<std::int64_t>(), from.numel() / 20);
     }
-    LsqOptions lsq{options.grid, options.granularity, {}, symmetric};
-    const QuantizedWeight converted = LsqWeight::prepare("layer", exact, lsq, range)->convert();
+    methods::LsqOptions lsq{options.grid, options.granularity, {}, symmetric};
+    const QuantizedWeight converted = methods::LsqWeight::prepare("layer", exact, lsq, range)->convert();
     EXPECT_TRUE(at::equal(converted.weight_int, start.rounded.weight_int));
     EXPECT_TRUE(at::equal(converted.scale, start.rounded.scale));
     if (!symmetric) {

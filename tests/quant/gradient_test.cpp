@@ -9,7 +9,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/random.h"
 #include "lrqat/nn/linear.h"
-#include "lrqat/quant/block_product.h"
+#include "lrqat/ops/block_product.h"
 #include "tests/quant/drawn_weight.h"
 
 namespace lrqat::quant {
@@ -27,7 +27,7 @@ struct Inputs {
 // bound's value.
 class HeldLinear {
  public:
-  HeldLinear(const LrQatWeight& weight, const Inputs& at_start)
+  HeldLinear(const methods::LrQatWeight& weight, const Inputs& at_start)
       : options_(weight.options()), phi_(decode(weight)), held_(at::zeros_like(phi_)) {
     const at::Tensor term = low_rank(at_start);
     const bool integer = options_.downcast == Downcast::integer;
@@ -46,7 +46,7 @@ class HeldLinear {
   }
 
  private:
-  static at::Tensor decode(const LrQatWeight& weight) {
+  static at::Tensor decode(const methods::LrQatWeight& weight) {
     const Phi0 phi(weight.buffers()[0].second, weight.in_features(), weight.options().downcast,
                    weight.options().grid, "phi_0");
     return phi.decode(0, weight.out_features()).to(at::kDouble);
@@ -55,7 +55,7 @@ class HeldLinear {
     return at::mm(in.a, in.b) * (options_.lora_alpha / static_cast<double>(options_.rank));
   }
 
-  LrQatOptions options_;
+  methods::LrQatOptions options_;
   at::Tensor phi_;
   at::Tensor held_;
 };
@@ -88,14 +88,14 @@ double error(const at::Tensor& ours, const at::Tensor& expected) {
 constexpr double kTolerance = 1e-5;
 
 TEST(LrQatGradient, EqualsCentralDifferences) {
-  const auto check = [](LrQatOptions options, ScaleDomain domain) {
+  const auto check = [](methods::LrQatOptions options, ScaleDomain domain) {
     options.scale.domain = domain;
     options.scale.type = ScaleType::float32;
     options.rank = 2;
     options.lora_alpha = 4.0;
     const auto weight =
         draw_weight(options, {.out_features = 6, .in_features = 16, .spread = 0.8, .seed = 7});
-    const nn::Linear linear("layer", weight, {}, ComputeType::float32);
+    const nn::Linear linear("layer", weight, {}, ops::ComputeType::float32);
     const at::Tensor x = at::randn({5, 16}).requires_grad_(), grad_y = at::randn({5, 6});
     std::vector<at::Tensor> inputs{x};
     for (const auto& parameter : weight->parameters()) inputs.push_back(parameter.value);
@@ -113,7 +113,7 @@ TEST(LrQatGradient, EqualsCentralDifferences) {
       EXPECT_GT(error(grads[i] * 1.001, expected), kTolerance) << "negative control " << name;
     }
   };
-  testing::for_each_kind([&](const LrQatOptions& options) {
+  testing::for_each_kind([&](const methods::LrQatOptions& options) {
     check(options, ScaleDomain::linear);
     if (options.grid.num_bits == 4) check(options, ScaleDomain::log);
   });
@@ -121,7 +121,7 @@ TEST(LrQatGradient, EqualsCentralDifferences) {
 
 struct Gradients {
   std::vector<at::Tensor> grads;
-  explicit Gradients(const LrQatWeight& weight) {
+  explicit Gradients(const methods::LrQatWeight& weight) {
     for (const auto& parameter : weight.parameters()) grads.push_back(at::zeros_like(parameter.value));
   }
 };
@@ -145,7 +145,7 @@ TEST(LrQatGradient, ExactLowRankFormEqualsTheTiledForm) {
     smallest_share = std::min(smallest_share, share);
     largest_share = std::max(largest_share, share);
     const at::Tensor x = at::randn({tokens, k}), dy = at::randn({tokens, n});
-    const at::Tensor values = weight->make_tile(0, n, ComputeType::float32).values;
+    const at::Tensor values = weight->make_tile(0, n, ops::ComputeType::float32).values;
     Gradients tiled(*weight), low_rank(*weight);
     weight->add_tile_gradient(0, n, at::mm(dy.t(), x), tiled.grads);
     ASSERT_TRUE(weight->add_low_rank_gradient({x, dy, dy, at::mm(x, values.t())}, low_rank.grads, 1.0));
@@ -196,7 +196,7 @@ void expect_within(const Gradients& one, const Gradients& other, std::span<const
 
 // The same bound for dL/dŴ in blocks, for every granularity.
 TEST(LrQatGradient, BlockwiseFormEqualsTheTiledForm) {
-  if (!block_products(ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
+  if (!ops::block_products(ops::ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
   Random random(12);
   double largest_share = 0.0;
   for (int draw = 0; draw < 60; ++draw) {
@@ -228,7 +228,7 @@ TEST(LrQatGradient, BlockwiseFormEqualsTheTiledForm) {
 
 // Frozen scales a group of columns: dA and dB group by group, without dL/dŴ.
 TEST(LrQatGradient, LowRankFormOfFrozenGroupsEqualsTheTiledForm) {
-  if (!block_products(ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
+  if (!ops::block_products(ops::ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
   Random random(14);
   double largest_share = 0.0;
   for (int draw = 0; draw < 60; ++draw) {
@@ -260,15 +260,15 @@ TEST(LrQatGradient, LowRankFormOfFrozenGroupsEqualsTheTiledForm) {
 // In bfloat16 x, dy ⊙ s, A, B and the small products x·Bᵀ and dy·A are rounded to 8 bits: each factor moves
 // by at most 2^-8 of itself, three factors a sum.
 TEST(LrQatGradient, Bfloat16FormsStayWithinTheirRounding) {
-  if (!block_products(ComputeType::bfloat16)) GTEST_SKIP() << "no fast bfloat16 on this machine";
+  if (!ops::block_products(ops::ComputeType::bfloat16)) GTEST_SKIP() << "no fast bfloat16 on this machine";
   for (const auto& [granularity, frozen] :
        {std::pair{"channel", false}, {"tensor", false}, {"group:16", false}, {"group:32", true}}) {
     auto options = testing::options_of(4, granularity, Downcast::fixed_point8, 8);
     options.scale.learn = !frozen;
     const auto weight = draw_weight(options, {96, 320, 2.0, 5});
     const at::Tensor x = at::randn({70, 320}), dy = at::randn({70, 96});
-    const at::Tensor y = at::mm(x, weight->make_tile(0, 96, ComputeType::float32).values.t());
-    const auto source = weight->operand_source(ComputeType::bfloat16);
+    const at::Tensor y = at::mm(x, weight->make_tile(0, 96, ops::ComputeType::float32).values.t());
+    const auto source = weight->operand_source(ops::ComputeType::bfloat16);
     const at::Tensor scaled = source->row_scale.defined() ? dy * source->row_scale : dy;
     const LinearGradient linear{x.to(at::kBFloat16), dy, scaled.to(at::kBFloat16), y};
     if (frozen) {
@@ -289,9 +289,9 @@ TEST(LrQatGradient, Bfloat16FormsStayWithinTheirRounding) {
 
 TEST(LrQatGradient, LowRankFormIsRefusedWhereItDoesNotPay) {
   const at::Tensor x = at::randn({10, 48}), dy = at::randn({10, 24});
-  const auto taken = [&](const LrQatOptions& options, double spread) {
+  const auto taken = [&](const methods::LrQatOptions& options, double spread) {
     const auto weight = draw_weight(options, {.spread = spread});
-    const at::Tensor y = at::mm(x, weight->make_tile(0, 24, ComputeType::float32).values.t());
+    const at::Tensor y = at::mm(x, weight->make_tile(0, 24, ops::ComputeType::float32).values.t());
     Gradients gradients(*weight);
     const bool low_rank = weight->add_low_rank_gradient({x, dy, dy, y}, gradients.grads, 0.02);
     if (!low_rank) {
@@ -308,7 +308,7 @@ TEST(LrQatGradient, LowRankFormIsRefusedWhereItDoesNotPay) {
 
 // Tiles add up to the whole, wherever they are cut.
 TEST(LrQatGradient, TilesAddUp) {
-  testing::for_each_kind([](const LrQatOptions& options) {
+  testing::for_each_kind([](const methods::LrQatOptions& options) {
     const auto weight = draw_weight(options, {.spread = 2.0});
     const at::Tensor g = at::randn({24, 48});
     Gradients whole(*weight), parts(*weight);

@@ -41,7 +41,7 @@ TEST(Granularity, GroupSizesThatDoNotDivideAreRefused) {
   const at::Tensor weight = at::ones({4, 576});
   const auto options = testing::options_of(4, "group:128", Downcast::fixed_point8);
   const auto prepare = [&] {
-    LrQatWeight::prepare("model.layers.7.self_attn.q_proj", weight, options, {}, 1);
+    methods::LrQatWeight::prepare("model.layers.7.self_attn.q_proj", weight, options, {}, 1);
   };
   expect_error<Error>(prepare, {"model.layers.7.self_attn.q_proj", "128", "576", "8, 16, 32, 64", "192"});
   for (const std::int64_t size : {8, 16, 32, 64, 24, 48, 96, 192, 1, 576, 9}) {

@@ -30,7 +30,7 @@ TEST(IntegerWeight, HoldsEveryCode) {
       const QuantizedWeight weight = drawn(bits, "channel", 6, cols);
       const IntegerWeight held("layer", weight);
       EXPECT_TRUE(at::equal(held.convert().weight_int, weight.weight_int)) << bits << " bits, " << cols;
-      EXPECT_TRUE(at::equal(held.make_tile(1, 5, ComputeType::float32).values,
+      EXPECT_TRUE(at::equal(held.make_tile(1, 5, ops::ComputeType::float32).values,
                             (weight.scale * weight.weight_int).slice(0, 1, 5)));
       EXPECT_EQ(held.convert().clipped_fraction, 0.125);
       const std::int64_t row = bits == 8 ? cols : (cols + 1) / 2;
@@ -107,7 +107,7 @@ TEST(RoundToNearest, IsWhereLrQatWithExactPhiStarts) {
   at::manual_seed(7);
   const at::Tensor weight = at::randn({32, 64});
   const auto options = testing::options_of(4, "channel", Downcast::float32);
-  const auto start = LrQatWeight::prepare("layer", weight, options, {}, 1)->convert();
+  const auto start = methods::LrQatWeight::prepare("layer", weight, options, {}, 1)->convert();
   const auto rounded =
       round_to_nearest("layer", weight, options.grid, options.granularity, {}, options.scale);
   EXPECT_TRUE(at::equal(start.weight_int, rounded.weight_int));

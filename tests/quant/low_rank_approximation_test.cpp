@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "lrqat/quant/lr_qat_start.h"
+#include "lrqat/methods/lr_qat_start.h"
 #include "tests/quant/drawn_weight.h"
 
 namespace lrqat::quant {
@@ -75,13 +75,13 @@ TEST(ApproximateResidue, IsNeverFartherThanRounding) {
 }
 
 // A Φ0 of codes keeps those that the adapters are the residue of: each row is as near as rounding, or nearer.
-TEST(LrQatStart, CodesWithAdaptersAreNeverFartherThanRounding) {
+TEST(methods::LrQatStart, CodesWithAdaptersAreNeverFartherThanRounding) {
   for (const auto downcast : {Downcast::int4, Downcast::integer}) {
     for (std::uint64_t seed = 0; seed < 10; ++seed) {
       at::manual_seed(seed);
       const at::Tensor weight = at::randn({24, 40}) * at::exp(at::randn({24, 1}));
-      const LrQatOptions options = testing::options_of(3, "channel", downcast, 4);
-      const auto start = start_lr_qat("layer", weight, options, {true, false, 1}, {}, seed);
+      const methods::LrQatOptions options = testing::options_of(3, "channel", downcast, 4);
+      const auto start = methods::start_lr_qat("layer", weight, options, {true, false, 1}, {}, seed);
       const Phi0 phi(start->buffers()[0].second, 40, downcast, options.grid, "phi_0");
       const auto parameters = start->parameters();
       const at::Tensor steps =

@@ -9,12 +9,12 @@
 #include <vector>
 
 #include "lrqat/base/error.h"
+#include "lrqat/methods/l4q_weight.h"
+#include "lrqat/methods/lora_weight.h"
+#include "lrqat/methods/lr_qat_start.h"
+#include "lrqat/methods/lsq_weight.h"
+#include "lrqat/methods/peqa_weight.h"
 #include "lrqat/quant/integer_weight.h"
-#include "lrqat/quant/l4q_weight.h"
-#include "lrqat/quant/lora_weight.h"
-#include "lrqat/quant/lr_qat_start.h"
-#include "lrqat/quant/lsq_weight.h"
-#include "lrqat/quant/peqa_weight.h"
 #include "tests/quant/drawn_weight.h"
 #include "tests/quant/expect_error.h"
 
@@ -44,21 +44,22 @@ std::vector<Kind> kinds() {
       for (const bool symmetric : {true, false}) {
         const std::string suffix = symmetric ? "" : " asymmetric";
         add("lsq" + suffix, [=](const at::Tensor& w) {
-          return LsqWeight::prepare("layer", w, {grid, kind, {}, symmetric}, {});
+          return methods::LsqWeight::prepare("layer", w, {grid, kind, {}, symmetric}, {});
         });
         add("peqa" + suffix, [=](const at::Tensor& w) {
-          return PeqaWeight::prepare("layer", w, {grid, kind, {}, symmetric}, {});
+          return methods::PeqaWeight::prepare("layer", w, {grid, kind, {}, symmetric}, {});
         });
         add("l4q" + suffix, [=](const at::Tensor& w) {
-          L4qOptions options{grid, kind};
+          methods::L4qOptions options{grid, kind};
           options.learn_offset = options.asymmetric_start = !symmetric;
-          return L4qWeight::prepare("layer", w, options, {}, 1);
+          return methods::L4qWeight::prepare("layer", w, options, {}, 1);
         });
         if (symmetric) continue;
         for (const Downcast downcast : testing::kDowncasts) {
           if (downcast == Downcast::int4 && bits > 4) continue;
           add("lr-qat asymmetric " + downcast_name(downcast), [=](const at::Tensor& w) {
-            return start_lr_qat("layer", w, testing::options_of(bits, granularity, downcast), {false}, {}, 1);
+            return methods::start_lr_qat("layer", w, testing::options_of(bits, granularity, downcast),
+                                         {false}, {}, 1);
           });
         }
       }
@@ -100,7 +101,7 @@ TEST(Methods, ConvertGivesTheForwardPassBitForBit) {
     for (const std::int64_t cols : {8, 72, 136}) {
       const WeightPtr trained = drawn(kind, 37, cols, ++seed);
       const IntegerWeight shipped("layer", trained->convert());
-      for (const ComputeType compute : {ComputeType::float32, ComputeType::bfloat16}) {
+      for (const ops::ComputeType compute : {ops::ComputeType::float32, ops::ComputeType::bfloat16}) {
         expect_equal_tiles(trained->make_tile(0, 37, compute), shipped.make_tile(0, 37, compute), kind.name);
         expect_equal_tiles(trained->make_tile(11, 30, compute), shipped.make_tile(11, 30, compute),
                            kind.name);
@@ -119,10 +120,10 @@ TEST(Methods, TilesAndThreadsDoNotMatter) {
   for (const Kind& kind : kinds()) {
     const WeightPtr weight = drawn(kind, 70, 72, 5);
     at::set_num_threads(1);
-    const at::Tensor whole = weight->make_tile(0, 70, ComputeType::float32).values;
+    const at::Tensor whole = weight->make_tile(0, 70, ops::ComputeType::float32).values;
     at::set_num_threads(3);
-    EXPECT_TRUE(at::equal(weight->make_tile(0, 70, ComputeType::float32).values, whole)) << kind.name;
-    EXPECT_TRUE(at::equal(weight->make_tile(3, 41, ComputeType::float32).values, whole.slice(0, 3, 41)))
+    EXPECT_TRUE(at::equal(weight->make_tile(0, 70, ops::ComputeType::float32).values, whole)) << kind.name;
+    EXPECT_TRUE(at::equal(weight->make_tile(3, 41, ops::ComputeType::float32).values, whole.slice(0, 3, 41)))
         << kind.name;
   }
   at::set_num_threads(threads);
@@ -181,13 +182,14 @@ TEST(Methods, AsymmetricLowRankGradientEqualsTheTiledOne) {
     if (!kind.name.starts_with("lr-qat") || kind.granularity == "group:8") continue;
     const WeightPtr weight = drawn(kind, 24, 48, 9);
     const at::Tensor x = at::randn({40, 48}), dy = at::randn({40, 24});
-    const at::Tensor y = at::mm(x, weight->make_tile(0, 24, ComputeType::float32).values.t());
+    const at::Tensor y = at::mm(x, weight->make_tile(0, 24, ops::ComputeType::float32).values.t());
     std::vector<at::Tensor> exact, tiled;
     for (auto* grads : {&exact, &tiled}) {
       for (const Parameter& parameter : weight->parameters())
         grads->push_back(at::zeros_like(parameter.value));
     }
-    ASSERT_TRUE(dynamic_cast<const LrQatWeight&>(*weight).add_low_rank_gradient({x, dy, dy, y}, exact, 1.0));
+    ASSERT_TRUE(
+        dynamic_cast<const methods::LrQatWeight&>(*weight).add_low_rank_gradient({x, dy, dy, y}, exact, 1.0));
     weight->add_tile_gradient(0, 24, at::mm(dy.t(), x), tiled);
     for (std::size_t i = 0; i < exact.size(); ++i) {
       const double size = tiled[i].abs().max().item<double>();
@@ -201,7 +203,7 @@ TEST(Methods, AsymmetricGridsAreNearerToOneSidedWeights) {
   at::manual_seed(3);
   const at::Tensor weight = at::rand({16, 64}) * 0.1 + 0.02;
   const auto error = [&](const QuantizedWeight& q) {
-    return (IntegerWeight("layer", q).make_tile(0, 16, ComputeType::float32).values - weight)
+    return (IntegerWeight("layer", q).make_tile(0, 16, ops::ComputeType::float32).values - weight)
         .abs()
         .mean()
         .item<double>();
@@ -222,19 +224,23 @@ TEST(Methods, WhatTheyRefuse) {
   const at::Tensor w = at::randn({4, 16});
   const Granularity channel = Granularity::parse("channel");
   const Grid grid = Grid::signed_symmetric(4);
-  L4qOptions l4q{grid, channel};
+  methods::L4qOptions l4q{grid, channel};
   l4q.asymmetric_start = true;
-  expect_error<UsageError>([&] { L4qWeight::prepare("layer", w, l4q, {}, 1); }, {"--learn-offset true"});
+  expect_error<UsageError>([&] { methods::L4qWeight::prepare("layer", w, l4q, {}, 1); },
+                           {"--learn-offset true"});
   l4q.asymmetric_start = false;
   l4q.storage = at::kHalf;
-  expect_error<Error>([&] { L4qWeight::prepare("layer", w * 1e6, l4q, {}, 1); }, {"layer", "bfloat16"});
+  expect_error<Error>([&] { methods::L4qWeight::prepare("layer", w * 1e6, l4q, {}, 1); },
+                      {"layer", "bfloat16"});
   expect_error<UsageError>([&] { RangeEstimator::parse("l4q").estimate_asymmetric(w, grid, channel); },
                            {"l4q", "minmax"});
-  LrQatStart start;
+  methods::LrQatStart start;
   start.faithful = true;
   start.svd_steps = 1;
   expect_error<UsageError>(
-      [&] { start_lr_qat("layer", w, testing::options_of(4, "channel", Downcast::int4), start, {}, 1); },
+      [&] {
+        methods::start_lr_qat("layer", w, testing::options_of(4, "channel", Downcast::int4), start, {}, 1);
+      },
       {"--faithful-downcast", "svd"});
   QuantizedWeight shifted = round_to_nearest("layer", w, grid, channel, {}, {});
   shifted.zero_point = at::zeros({2, 1}, at::kChar);
@@ -243,7 +249,7 @@ TEST(Methods, WhatTheyRefuse) {
 
 // --- where LR-QAT starts
 
-TEST(LrQatStart, FaithfulDowncastEqualsRounding) {
+TEST(methods::LrQatStart, FaithfulDowncastEqualsRounding) {
   at::manual_seed(8);
   for (const int bits : {2, 3, 4, 8}) {
     for (const Downcast downcast : testing::kDowncasts) {
@@ -253,10 +259,10 @@ TEST(LrQatStart, FaithfulDowncastEqualsRounding) {
       const RangeEstimator estimator = RangeEstimator::parse("lp:3.5");
       const auto rounded =
           round_to_nearest("layer", weight, options.grid, options.granularity, estimator, options.scale);
-      const auto faithful = start_lr_qat("layer", weight, options, {true, true}, estimator, 1);
+      const auto faithful = methods::start_lr_qat("layer", weight, options, {true, true}, estimator, 1);
       EXPECT_TRUE(at::equal(faithful->convert().weight_int, rounded.weight_int))
           << testing::describe(options);
-      const auto plain = start_lr_qat("layer", weight, options, {}, estimator, 1);
+      const auto plain = methods::start_lr_qat("layer", weight, options, {}, estimator, 1);
       const auto differing = plain->convert().weight_int.ne(rounded.weight_int).sum().item<std::int64_t>();
       if (downcast == Downcast::fixed_point8 && bits < 8) {
         EXPECT_GT(differing, 0) << "negative control: the plain form rounds twice";
@@ -268,12 +274,12 @@ TEST(LrQatStart, FaithfulDowncastEqualsRounding) {
   }
 }
 
-TEST(LrQatStart, PlainFormIsPrepare) {
+TEST(methods::LrQatStart, PlainFormIsPrepare) {
   at::manual_seed(9);
   const at::Tensor weight = at::randn({24, 48});
   const auto options = testing::options_of(4, "group:8", Downcast::fixed_point8);
-  const auto a = LrQatWeight::prepare("layer", weight, options, {}, 3);
-  const auto b = start_lr_qat("layer", weight, options, {}, {}, 3);
+  const auto a = methods::LrQatWeight::prepare("layer", weight, options, {}, 3);
+  const auto b = methods::start_lr_qat("layer", weight, options, {}, {}, 3);
   EXPECT_TRUE(at::equal(a->buffers()[0].second, b->buffers()[0].second));
   for (std::size_t i = 0; i < 3; ++i) {
     EXPECT_TRUE(at::equal(a->parameters()[i].value, b->parameters()[i].value)) << i;
@@ -281,13 +287,13 @@ TEST(LrQatStart, PlainFormIsPrepare) {
 }
 
 // Φ0 + γAB holds W/s0 better than Φ0 alone where φ loses the fraction; more LoftQ steps do not harm.
-TEST(LrQatStart, SvdKeepsWhatTheDowncastLoses) {
+TEST(methods::LrQatStart, SvdKeepsWhatTheDowncastLoses) {
   at::manual_seed(10);
   const at::Tensor weight = at::randn({96, 64});
   for (const bool symmetric : {true, false}) {
     auto options = testing::options_of(2, "channel", Downcast::int4, 16);
     const auto residue = [&](int steps) {
-      const auto start = start_lr_qat("layer", weight, options, {symmetric, false, steps}, {}, 1);
+      const auto start = methods::start_lr_qat("layer", weight, options, {symmetric, false, steps}, {}, 1);
       const auto converted = start->convert();
       at::Tensor u = weight / converted.scale;
       if (!symmetric) u = u + converted.zero_point;

@@ -2,9 +2,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "lrqat/methods/lr_qat_weight.h"
 #include "lrqat/model/load.h"
 #include "lrqat/model/prepare.h"
-#include "lrqat/quant/lr_qat_weight.h"
 #include "lrqat/train/train_step.h"
 #include "tests/model/fixtures.h"
 #include "tests/model/random_model.h"
@@ -22,10 +22,10 @@ class MaskedTargets : public ::testing::Test {
     const model::SharedSource source(formats::open_weight_source(path));
     student_ = model::load_float_model(source);
     model::prepare(*student_, *source, [](const std::string& name, const at::Tensor& weight) {
-      quant::LrQatOptions options;
+      methods::LrQatOptions options;
       options.rank = 4;
       options.lora_alpha = 4.0;
-      return quant::LrQatWeight::prepare(name, weight, options, {}, 1);
+      return methods::LrQatWeight::prepare(name, weight, options, {}, 1);
     });
     at::manual_seed(3);
     for (const auto& parameter : student_->parameters()) {

@@ -20,36 +20,38 @@
 #include "lrqat/quant/tile_math.h"
 #include "lrqat/quant/weight_parametrization.h"
 
-namespace lrqat::quant {
+namespace lrqat::methods {
 
 struct LsqOptions {
-  Grid grid;  // signed
-  Granularity granularity;
-  ScaleOptions scale;
+  quant::Grid grid;  // signed
+  quant::Granularity granularity;
+  quant::ScaleOptions scale;
   bool symmetric = true;
   bool gradient_scaling = true;
   bool learn_weight = true;  // false: the quantizer alone is trained
 };
 
-class LsqWeight final : public WeightParametrization {
+class LsqWeight final : public quant::WeightParametrization {
  public:
   // From a pretrained weight, float32 [N, K], which becomes the master weight. `name` is for messages.
   static std::shared_ptr<LsqWeight> prepare(const std::string& name, const at::Tensor& weight,
-                                            const LsqOptions& options, const RangeEstimator& estimator);
+                                            const LsqOptions& options,
+                                            const quant::RangeEstimator& estimator);
   // From the parts: weight float32 [N, K]; zero_float (of the unsigned grid), shaped like the scale,
   // undefined on a symmetric grid.
-  LsqWeight(const LsqOptions& options, at::Tensor weight, ScaleParameter scale, at::Tensor zero_float);
+  LsqWeight(const LsqOptions& options, at::Tensor weight, quant::ScaleParameter scale, at::Tensor zero_float);
 
   std::int64_t out_features() const override { return weight_.size(0); }
   std::int64_t in_features() const override { return weight_.size(1); }
   at::Device device() const override { return weight_.device(); }
-  WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const override;
-  std::vector<Parameter> parameters() const override;
+  quant::WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end,
+                              ops::ComputeType compute) const override;
+  std::vector<quant::Parameter> parameters() const override;
   std::vector<std::pair<std::string, at::Tensor>> buffers() const override;
   void add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
                          at::TensorList grads) const override;
   bool is_quantized() const override { return true; }
-  QuantizedWeight convert() const override;
+  quant::QuantizedWeight convert() const override;
   std::int64_t resident_bytes() const override;
 
  private:
@@ -65,8 +67,8 @@ class LsqWeight final : public WeightParametrization {
 
   LsqOptions options_;
   at::Tensor weight_;
-  ScaleParameter scale_;
+  quant::ScaleParameter scale_;
   at::Tensor zero_float_;
 };
 
-}  // namespace lrqat::quant
+}  // namespace lrqat::methods

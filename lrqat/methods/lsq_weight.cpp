@@ -1,28 +1,30 @@
-#include "lrqat/quant/lsq_weight.h"
+#include "lrqat/methods/lsq_weight.h"
 
 #include <ATen/ATen.h>
 
 #include "lrqat/base/error.h"
 
-namespace lrqat::quant {
+namespace lrqat::methods {
 
 std::shared_ptr<LsqWeight> LsqWeight::prepare(const std::string& name, const at::Tensor& weight,
-                                              const LsqOptions& options, const RangeEstimator& estimator) {
+                                              const LsqOptions& options,
+                                              const quant::RangeEstimator& estimator) {
   options.granularity.check(name, weight.size(1));
-  check_finite(name, weight);
+  quant::check_finite(name, weight);
   at::Tensor scale, zero_float;
   if (options.symmetric) {
     scale = estimator.estimate(weight, options.grid, options.granularity);
   } else {
-    const AsymmetricRange range = estimator.estimate_asymmetric(weight, options.grid, options.granularity);
+    const quant::AsymmetricRange range =
+        estimator.estimate_asymmetric(weight, options.grid, options.granularity);
     scale = range.scale;
     zero_float = range.zero_float;
   }
-  return std::make_shared<LsqWeight>(options, weight.clone(), ScaleParameter(scale, options.scale),
+  return std::make_shared<LsqWeight>(options, weight.clone(), quant::ScaleParameter(scale, options.scale),
                                      zero_float);
 }
 
-LsqWeight::LsqWeight(const LsqOptions& options, at::Tensor weight, ScaleParameter scale,
+LsqWeight::LsqWeight(const LsqOptions& options, at::Tensor weight, quant::ScaleParameter scale,
                      at::Tensor zero_float)
     : options_(options),
       weight_(std::move(weight)),
@@ -40,32 +42,33 @@ LsqWeight::LsqWeight(const LsqOptions& options, at::Tensor weight, ScaleParamete
 at::Tensor LsqWeight::zero_point(std::int64_t row_begin, std::int64_t row_end) const {
   if (!zero_float_.defined()) return {};
   const int steps = options_.grid.quant_max - options_.grid.quant_min;
-  const at::Tensor rows = scale_rows(zero_float_.detach(), row_begin, row_end);
+  const at::Tensor rows = quant::scale_rows(zero_float_.detach(), row_begin, row_end);
   return rows.round().clamp_(0, steps).add_(options_.grid.quant_min);
 }
 
 LsqWeight::Tile LsqWeight::tile(std::int64_t row_begin, std::int64_t row_end) const {
   Tile tile;
   const at::Tensor scale = scale_.effective(row_begin, row_end);
-  tile.u = grouped(weight_.detach().slice(0, row_begin, row_end), scale) / rows_of(scale);
+  tile.u = quant::grouped(weight_.detach().slice(0, row_begin, row_end), scale) / quant::rows_of(scale);
   tile.rounded = tile.u.round();
-  if (zero_float_.defined()) tile.rounded.add_(rows_of(zero_point(row_begin, row_end)));
+  if (zero_float_.defined()) tile.rounded.add_(quant::rows_of(zero_point(row_begin, row_end)));
   tile.codes = tile.rounded.clamp(options_.grid.quant_min, options_.grid.quant_max);
   return tile;
 }
 
-WeightTile LsqWeight::make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const {
+quant::WeightTile LsqWeight::make_tile(std::int64_t row_begin, std::int64_t row_end,
+                                       ops::ComputeType compute) const {
   const at::Tensor codes = tile(row_begin, row_end).codes.view({row_end - row_begin, in_features()});
-  return tile_of_codes(codes, scale_.effective(row_begin, row_end), {zero_point(row_begin, row_end), {}},
-                       compute);
+  return quant::tile_of_codes(codes, scale_.effective(row_begin, row_end),
+                              {zero_point(row_begin, row_end), {}}, compute);
 }
 
-std::vector<Parameter> LsqWeight::parameters() const {
-  std::vector<Parameter> parameters;
-  if (options_.learn_weight) parameters.push_back({"weight", weight_, ParameterKind::weight});
-  if (options_.scale.learn) parameters.push_back({"scale", scale_.value(), ParameterKind::scale});
+std::vector<quant::Parameter> LsqWeight::parameters() const {
+  std::vector<quant::Parameter> parameters;
+  if (options_.learn_weight) parameters.push_back({"weight", weight_, quant::ParameterKind::weight});
+  if (options_.scale.learn) parameters.push_back({"scale", scale_.value(), quant::ParameterKind::scale});
   if (options_.scale.learn && zero_float_.defined())
-    parameters.push_back({"zero_float", zero_float_, ParameterKind::scale});
+    parameters.push_back({"zero_float", zero_float_, quant::ParameterKind::scale});
   return parameters;
 }
 
@@ -82,38 +85,40 @@ double LsqWeight::gradient_scale() const {
   if (!options_.gradient_scaling) return 1.0;
   const int largest =
       options_.symmetric ? options_.grid.quant_max : options_.grid.quant_max - options_.grid.quant_min;
-  return lsq_gradient_scale(weight_.numel(), scale_.value(), largest);
+  return quant::lsq_gradient_scale(weight_.numel(), scale_.value(), largest);
 }
 
 void LsqWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
                                   at::TensorList grads) const {
   const Tile codes = tile(row_begin, row_end);
   const at::Tensor mask = codes.codes.eq(codes.rounded).to(at::kFloat);
-  const at::Tensor g = grouped(grad_weight, scale_.value());
+  const at::Tensor g = quant::grouped(grad_weight, scale_.value());
   std::size_t next = 0;
   if (options_.learn_weight) {
     grads[next++].slice(0, row_begin, row_end).add_((g * mask).view(grad_weight.sizes()));
   }
   if (!options_.scale.learn) return;
   at::Tensor slope = codes.codes - mask * codes.u;
-  if (zero_float_.defined()) slope.sub_(rows_of(zero_point(row_begin, row_end)));
-  add_per_scale_gradient(scale_, sum_of_groups(g * slope).mul_(gradient_scale()), row_begin, grads[next++]);
+  if (zero_float_.defined()) slope.sub_(quant::rows_of(zero_point(row_begin, row_end)));
+  quant::add_per_scale_gradient(scale_, quant::sum_of_groups(g * slope).mul_(gradient_scale()), row_begin,
+                                grads[next++]);
   if (!zero_float_.defined()) return;
   const int steps = options_.grid.quant_max - options_.grid.quant_min;
-  const at::Tensor rounded = scale_rows(zero_float_.detach(), row_begin, row_end).round();
+  const at::Tensor rounded = quant::scale_rows(zero_float_.detach(), row_begin, row_end).round();
   const at::Tensor inside = rounded.ge(0).logical_and_(rounded.le(steps)).to(at::kFloat);
   const at::Tensor factor = inside * scale_.effective(row_begin, row_end);
-  const at::Tensor sums = sum_of_groups(g * (mask - 1.0)).mul_(factor).mul_(gradient_scale());
-  add_per_scale_gradient(sums, row_begin, grads[next]);
+  const at::Tensor sums = quant::sum_of_groups(g * (mask - 1.0)).mul_(factor).mul_(gradient_scale());
+  quant::add_per_scale_gradient(sums, row_begin, grads[next]);
 }
 
-QuantizedWeight LsqWeight::convert() const {
-  QuantizedWeight result{options_.grid, options_.granularity,
-                         at::empty({out_features(), in_features()}, weight_.options().dtype(at::kChar)),
-                         scale_.effective().clone(), 0.0};
+quant::QuantizedWeight LsqWeight::convert() const {
+  quant::QuantizedWeight result{
+      options_.grid, options_.granularity,
+      at::empty({out_features(), in_features()}, weight_.options().dtype(at::kChar)),
+      scale_.effective().clone(), 0.0};
   if (zero_float_.defined()) result.zero_point = zero_point(0, out_features()).to(at::kChar);
   std::int64_t clipped = 0;
-  for_each_tile(out_features(), in_features(), [&](std::int64_t begin, std::int64_t end) {
+  quant::for_each_tile(out_features(), in_features(), [&](std::int64_t begin, std::int64_t end) {
     const Tile rows = tile(begin, end);
     result.weight_int.slice(0, begin, end).copy_(rows.codes.view({end - begin, in_features()}));
     clipped += rows.codes.ne(rows.rounded).sum().item<std::int64_t>();
@@ -127,4 +132,4 @@ std::int64_t LsqWeight::resident_bytes() const {
                                    (zero_float_.defined() ? zero_float_.nbytes() : 0));
 }
 
-}  // namespace lrqat::quant
+}  // namespace lrqat::methods

@@ -17,37 +17,40 @@
 #include "lrqat/quant/range_estimator.h"
 #include "lrqat/quant/weight_parametrization.h"
 
-namespace lrqat::quant {
+namespace lrqat::methods {
 
 struct LoraOptions {
   std::int64_t rank = 32;
   double lora_alpha = 1.0;  // γ = lora_alpha / rank
 };
 
-class LoraWeight final : public WeightParametrization {
+class LoraWeight final : public quant::WeightParametrization {
  public:
   // A = 0, B Kaiming-uniform from `seed`.
-  static std::shared_ptr<LoraWeight> around(std::shared_ptr<WeightParametrization> base,
+  static std::shared_ptr<LoraWeight> around(std::shared_ptr<quant::WeightParametrization> base,
                                             const LoraOptions& options, std::uint64_t seed);
   // From the parts: lora_a [N, R], lora_b [R, K], float32 leaves.
-  LoraWeight(std::shared_ptr<WeightParametrization> base, const LoraOptions& options, at::Tensor lora_a,
-             at::Tensor lora_b);
+  LoraWeight(std::shared_ptr<quant::WeightParametrization> base, const LoraOptions& options,
+             at::Tensor lora_a, at::Tensor lora_b);
 
   std::int64_t out_features() const override { return base_->out_features(); }
   std::int64_t in_features() const override { return base_->in_features(); }
   at::Device device() const override { return base_->device(); }
-  WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const override;
-  std::optional<OperandSource> operand_source(ComputeType compute) const override;  // around a float weight
-  std::vector<Parameter> parameters() const override;  // lora_a, lora_b, then the base's
+  quant::WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end,
+                              ops::ComputeType compute) const override;
+  std::optional<ops::OperandSource> operand_source(
+      ops::ComputeType compute) const override;               // around a float weight
+  std::vector<quant::Parameter> parameters() const override;  // lora_a, lora_b, then the base's
   std::vector<std::pair<std::string, at::Tensor>> buffers() const override;  // the base's; its float weight
   void add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
                          at::TensorList grads) const override;
   // Without dL/dŴ where the base trains nothing: dA = γ dyᵀ (x Bᵀ), dB = γ (dy A)ᵀ x.
-  bool add_gradient_from_activations(const LinearGradient& linear, at::TensorList grads) const override;
+  bool add_gradient_from_activations(const quant::LinearGradient& linear,
+                                     at::TensorList grads) const override;
   std::string obstacle() const override;
   std::int64_t resident_bytes() const override;
 
-  const std::shared_ptr<WeightParametrization>& base() const { return base_; }
+  const std::shared_ptr<quant::WeightParametrization>& base() const { return base_; }
   const LoraOptions& options() const { return options_; }
   const at::Tensor& lora_a() const { return lora_a_; }
   const at::Tensor& lora_b() const { return lora_b_; }
@@ -55,7 +58,7 @@ class LoraWeight final : public WeightParametrization {
  private:
   double lora_scaling() const { return options_.lora_alpha / static_cast<double>(options_.rank); }
 
-  std::shared_ptr<WeightParametrization> base_;
+  std::shared_ptr<quant::WeightParametrization> base_;
   LoraOptions options_;
   at::Tensor lora_a_;
   at::Tensor lora_b_;
@@ -63,7 +66,7 @@ class LoraWeight final : public WeightParametrization {
 
 // Where the weight is a LoraWeight over integers: its Ŵ rounded to nearest on the base's own grid and scales
 // (codes change, adapters that are small against a step are lost). Any other weight comes back as it is.
-std::shared_ptr<WeightParametrization> merged_by_rounding(
-    const std::string& layer, const std::shared_ptr<WeightParametrization>& weight);
+std::shared_ptr<quant::WeightParametrization> merged_by_rounding(
+    const std::string& layer, const std::shared_ptr<quant::WeightParametrization>& weight);
 
-}  // namespace lrqat::quant
+}  // namespace lrqat::methods

@@ -11,10 +11,10 @@
 #include <functional>
 #include <vector>
 
-#include "lrqat/quant/operand_source.h"
-#include "lrqat/quant/weight_parametrization.h"
+#include "lrqat/ops/compute_type.h"
+#include "lrqat/ops/operand_source.h"
 
-namespace lrqat::quant {
+namespace lrqat::ops {
 
 // True where the functions below work for operands of this type: checked once by a small product with a known
 // result.
@@ -101,4 +101,4 @@ class GradientRows {
 void small_block_product(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda,
                          const float* b, std::int64_t ldb, float* c, std::int64_t ldc, bool add);
 
-}  // namespace lrqat::quant
+}  // namespace lrqat::ops

@@ -1,34 +1,36 @@
-#include "lrqat/quant/lora_weight.h"
+#include "lrqat/methods/lora_weight.h"
 
 #include <ATen/ATen.h>
 
 #include "lrqat/base/error.h"
-#include "lrqat/quant/block_product.h"
+#include "lrqat/ops/block_product.h"
 #include "lrqat/quant/float_weight.h"
 #include "lrqat/quant/integer_weight.h"
 #include "lrqat/quant/tile_math.h"
 
-namespace lrqat::quant {
+namespace lrqat::methods {
 namespace {
 
 bool has_small_products(const at::Tensor& x) {
-  const ComputeType compute = compute_of(x);
-  return x.is_cpu() && block_products(compute) && (compute == ComputeType::float32 || x.size(1) % 2 == 0);
+  const ops::ComputeType compute = ops::compute_of(x);
+  return x.is_cpu() && ops::block_products(compute) &&
+         (compute == ops::ComputeType::float32 || x.size(1) % 2 == 0);
 }
 
 }  // namespace
 
-std::shared_ptr<LoraWeight> LoraWeight::around(std::shared_ptr<WeightParametrization> base,
+std::shared_ptr<LoraWeight> LoraWeight::around(std::shared_ptr<quant::WeightParametrization> base,
                                                const LoraOptions& options, std::uint64_t seed) {
   if (options.rank <= 0)
     throw UsageError(concat("--rank ", options.rank, ": adapters need a rank of at least 1"));
   const auto on_device = at::TensorOptions(at::kFloat).device(base->device());
   const at::Tensor lora_a = at::zeros({base->out_features(), options.rank}, on_device);
-  const at::Tensor lora_b = kaiming_uniform_rows(options.rank, base->in_features(), seed).to(base->device());
+  const at::Tensor lora_b =
+      quant::kaiming_uniform_rows(options.rank, base->in_features(), seed).to(base->device());
   return std::make_shared<LoraWeight>(std::move(base), options, lora_a, lora_b);
 }
 
-LoraWeight::LoraWeight(std::shared_ptr<WeightParametrization> base, const LoraOptions& options,
+LoraWeight::LoraWeight(std::shared_ptr<quant::WeightParametrization> base, const LoraOptions& options,
                        at::Tensor lora_a, at::Tensor lora_b)
     : base_(std::move(base)), options_(options), lora_a_(std::move(lora_a)), lora_b_(std::move(lora_b)) {
   LRQAT_CHECK(lora_a_.sizes() == at::IntArrayRef({out_features(), options_.rank}) && lora_a_.is_contiguous());
@@ -37,16 +39,17 @@ LoraWeight::LoraWeight(std::shared_ptr<WeightParametrization> base, const LoraOp
   lora_b_.set_requires_grad(true);
 }
 
-WeightTile LoraWeight::make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const {
-  const WeightTile tile = base_->make_tile(row_begin, row_end, ComputeType::float32);
+quant::WeightTile LoraWeight::make_tile(std::int64_t row_begin, std::int64_t row_end,
+                                        ops::ComputeType compute) const {
+  const quant::WeightTile tile = base_->make_tile(row_begin, row_end, ops::ComputeType::float32);
   const at::Tensor values = tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1)
                                                      : tile.values.clone(at::MemoryFormat::Contiguous);
-  add_low_rank_rows(values, lora_a_, lora_b_, lora_scaling(), row_begin);
-  return {compute == ComputeType::bfloat16 ? values.to(at::kBFloat16) : values, {}};
+  quant::add_low_rank_rows(values, lora_a_, lora_b_, lora_scaling(), row_begin);
+  return {compute == ops::ComputeType::bfloat16 ? values.to(at::kBFloat16) : values, {}};
 }
 
-std::optional<OperandSource> LoraWeight::operand_source(ComputeType compute) const {
-  if (dynamic_cast<const FloatWeight*>(base_.get()) == nullptr) return std::nullopt;
+std::optional<ops::OperandSource> LoraWeight::operand_source(ops::ComputeType compute) const {
+  if (dynamic_cast<const quant::FloatWeight*>(base_.get()) == nullptr) return std::nullopt;
   auto source = base_->operand_source(compute);
   if (!source) return std::nullopt;
   const at::Tensor a = lora_a_.detach(), b = lora_b_.detach();
@@ -59,15 +62,16 @@ std::optional<OperandSource> LoraWeight::operand_source(ComputeType compute) con
   return source;
 }
 
-std::vector<Parameter> LoraWeight::parameters() const {
-  std::vector<Parameter> parameters{{"lora_a", lora_a_, ParameterKind::adapter},
-                                    {"lora_b", lora_b_, ParameterKind::adapter}};
-  for (const Parameter& parameter : base_->parameters()) parameters.push_back(parameter);
+std::vector<quant::Parameter> LoraWeight::parameters() const {
+  std::vector<quant::Parameter> parameters{{"lora_a", lora_a_, quant::ParameterKind::adapter},
+                                           {"lora_b", lora_b_, quant::ParameterKind::adapter}};
+  for (const quant::Parameter& parameter : base_->parameters()) parameters.push_back(parameter);
   return parameters;
 }
 
 std::vector<std::pair<std::string, at::Tensor>> LoraWeight::buffers() const {
-  if (const auto* plain = dynamic_cast<const FloatWeight*>(base_.get())) return {{"weight", plain->weight()}};
+  if (const auto* plain = dynamic_cast<const quant::FloatWeight*>(base_.get()))
+    return {{"weight", plain->weight()}};
   return base_->buffers();
 }
 
@@ -80,18 +84,19 @@ void LoraWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end,
   base_->add_tile_gradient(row_begin, row_end, grad_weight, grads.slice(2));
 }
 
-bool LoraWeight::add_gradient_from_activations(const LinearGradient& linear, at::TensorList grads) const {
+bool LoraWeight::add_gradient_from_activations(const quant::LinearGradient& linear,
+                                               at::TensorList grads) const {
   if (grads.size() > 2) return false;  // the base's output is not known apart
   const at::Tensor &x = linear.x, &grad_output = linear.operand, a = lora_a_.detach(),
                    b_columns = lora_b_.detach().t().contiguous();
   at::Tensor grad_a, grad_b_columns;
   if (has_small_products(x) && has_small_products(grad_output)) {
     const bool pairs = x.scalar_type() == at::kBFloat16;
-    OperandForms own(x), &forms = linear.forms != nullptr ? *linear.forms : own;
+    ops::OperandForms own(x), &forms = linear.forms != nullptr ? *linear.forms : own;
     const at::Tensor x_columns = pairs ? forms.columns() : at::Tensor(),
-                     grad_columns = pairs ? columns_operand(grad_output) : at::Tensor();
-    grad_a = multiply_transposed_small(grad_output, grad_columns, multiply_small(x, b_columns));
-    grad_b_columns = multiply_transposed_small(x, x_columns, multiply_small(grad_output, a));
+                     grad_columns = pairs ? ops::columns_operand(grad_output) : at::Tensor();
+    grad_a = ops::multiply_transposed_small(grad_output, grad_columns, ops::multiply_small(x, b_columns));
+    grad_b_columns = ops::multiply_transposed_small(x, x_columns, ops::multiply_small(grad_output, a));
   } else {
     const at::Tensor x_float = x.to(at::kFloat);
     grad_a = at::mm(linear.grad_output.t(), at::mm(x_float, b_columns));
@@ -118,23 +123,25 @@ std::int64_t LoraWeight::resident_bytes() const {
   return base_->resident_bytes() + static_cast<std::int64_t>(lora_a_.nbytes() + lora_b_.nbytes());
 }
 
-std::shared_ptr<WeightParametrization> merged_by_rounding(
-    const std::string& layer, const std::shared_ptr<WeightParametrization>& weight) {
+std::shared_ptr<quant::WeightParametrization> merged_by_rounding(
+    const std::string& layer, const std::shared_ptr<quant::WeightParametrization>& weight) {
   const auto* lora = dynamic_cast<const LoraWeight*>(weight.get());
   if (lora == nullptr || !lora->base()->is_quantized()) return weight;
-  QuantizedWeight result = lora->base()->convert();
+  quant::QuantizedWeight result = lora->base()->convert();
   std::int64_t clipped = 0;
-  for_each_tile(weight->out_features(), weight->in_features(), [&](std::int64_t begin, std::int64_t end) {
-    const at::Tensor values = weight->make_tile(begin, end, ComputeType::float32).values;
-    at::Tensor rounded = (grouped(values, result.scale) / rows_of(result.scale, begin, end)).round_();
-    if (result.zero_point.defined()) rounded.add_(rows_of(result.zero_point, begin, end));
-    const at::Tensor codes = rounded.clamp(result.grid.quant_min, result.grid.quant_max);
-    clipped += codes.ne(rounded).sum().item<std::int64_t>();
-    result.weight_int.slice(0, begin, end).copy_(codes.view(values.sizes()));
-  });
+  quant::for_each_tile(
+      weight->out_features(), weight->in_features(), [&](std::int64_t begin, std::int64_t end) {
+        const at::Tensor values = weight->make_tile(begin, end, ops::ComputeType::float32).values;
+        at::Tensor rounded =
+            (quant::grouped(values, result.scale) / quant::rows_of(result.scale, begin, end)).round_();
+        if (result.zero_point.defined()) rounded.add_(quant::rows_of(result.zero_point, begin, end));
+        const at::Tensor codes = rounded.clamp(result.grid.quant_min, result.grid.quant_max);
+        clipped += codes.ne(rounded).sum().item<std::int64_t>();
+        result.weight_int.slice(0, begin, end).copy_(codes.view(values.sizes()));
+      });
   result.clipped_fraction =
       static_cast<double>(clipped) / static_cast<double>(weight->out_features() * weight->in_features());
-  return std::make_shared<IntegerWeight>(layer, result);
+  return std::make_shared<quant::IntegerWeight>(layer, result);
 }
 
-}  // namespace lrqat::quant
+}  // namespace lrqat::methods

@@ -10,7 +10,7 @@
 
 #include "lrqat/model/decoder.h"
 
-namespace lrqat::model {
+namespace lrqat::start {
 
 // Positive, float32; undefined: none.
 struct ChannelScales {
@@ -32,4 +32,4 @@ void fold(const ChannelScales& scales, const nn::Attention& attention, LayerWeig
 // Values of o's input channels [heads·D] averaged over the heads that share a value head.
 at::Tensor shared_by_value_heads(const at::Tensor& per_channel, const nn::Attention& attention);
 
-}  // namespace lrqat::model
+}  // namespace lrqat::start

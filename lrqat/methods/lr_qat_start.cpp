@@ -1,4 +1,4 @@
-#include "lrqat/quant/lr_qat_start.h"
+#include "lrqat/methods/lr_qat_start.h"
 
 #include <ATen/ATen.h>
 
@@ -6,7 +6,7 @@
 #include "lrqat/quant/low_rank_approximation.h"
 #include "lrqat/quant/tile_math.h"
 
-namespace lrqat::quant {
+namespace lrqat::methods {
 namespace {
 
 // The neighbour of each value on the way to `target`, among the numbers of a 16-bit float type: its bits less
@@ -18,28 +18,31 @@ at::Tensor next_towards(const at::Tensor& values, const at::Tensor& target, at::
 }
 
 // One unit of φ towards the target.
-at::Tensor moved(const at::Tensor& values, const at::Tensor& target, Downcast downcast, const Grid& grid) {
+at::Tensor moved(const at::Tensor& values, const at::Tensor& target, quant::Downcast downcast,
+                 const quant::Grid& grid) {
   switch (downcast) {
-    case Downcast::bfloat16:
+    case quant::Downcast::bfloat16:
       return next_towards(values, target, at::kBFloat16);
-    case Downcast::float16:
+    case quant::Downcast::float16:
       return next_towards(values, target, at::kHalf);
-    case Downcast::fixed_point8:
+    case quant::Downcast::fixed_point8:
       return values + (target - values).sign() / static_cast<double>(1 << (8 - grid.num_bits));
-    case Downcast::float32:
-    case Downcast::int4:
-    case Downcast::integer:
+    case quant::Downcast::float32:
+    case quant::Downcast::int4:
+    case quant::Downcast::integer:
       return target;  // these store the code of u, or u itself: nothing ever moves
   }
   internal_error(__FILE__, __LINE__, "downcast", "");
 }
 
-bool stores_codes(Downcast downcast) { return downcast == Downcast::int4 || downcast == Downcast::integer; }
+bool stores_codes(quant::Downcast downcast) {
+  return downcast == quant::Downcast::int4 || downcast == quant::Downcast::integer;
+}
 
 // W/s0 of an asymmetric grid relative to its middle.
 at::Tensor add_zero_point(const at::Tensor& u, const at::Tensor& zero_point) {
   if (!zero_point.defined()) return u;
-  return (grouped(u, zero_point) + rows_of(zero_point, 0, u.size(0))).view(u.sizes());
+  return (quant::grouped(u, zero_point) + quant::rows_of(zero_point, 0, u.size(0))).view(u.sizes());
 }
 
 struct Start {
@@ -48,9 +51,10 @@ struct Start {
 };
 
 Start estimate(const at::Tensor& weight, const LrQatOptions& options, bool symmetric,
-               const RangeEstimator& estimator) {
+               const quant::RangeEstimator& estimator) {
   if (symmetric) return {estimator.estimate(weight, options.grid, options.granularity), {}};
-  const AsymmetricRange range = estimator.estimate_asymmetric(weight, options.grid, options.granularity);
+  const quant::AsymmetricRange range =
+      estimator.estimate_asymmetric(weight, options.grid, options.granularity);
   return {range.scale, range.zero_point(options.grid)};
 }
 
@@ -69,12 +73,12 @@ void check_start(const std::string& name, const at::Tensor& weight, const LrQatO
   if (start.svd_steps > 0 && options.lora_alpha <= 0.0)
     throw UsageError("--init svd needs a --lora-alpha above 0");
   options.granularity.check(name, weight.size(1));
-  check_finite(name, weight);
+  quant::check_finite(name, weight);
 }
 
-Phi0 store(const at::Tensor& u, const LrQatOptions& options, bool faithful) {
-  Phi0 phi_0 = Phi0::allocate(u.size(0), u.size(1), options.downcast, options.grid, u.device());
-  for_each_tile(u.size(0), u.size(1), [&](std::int64_t begin, std::int64_t end) {
+quant::Phi0 store(const at::Tensor& u, const LrQatOptions& options, bool faithful) {
+  quant::Phi0 phi_0 = quant::Phi0::allocate(u.size(0), u.size(1), options.downcast, options.grid, u.device());
+  quant::for_each_tile(u.size(0), u.size(1), [&](std::int64_t begin, std::int64_t end) {
     const at::Tensor rows = u.slice(0, begin, end);
     faithful ? store_faithfully(phi_0, begin, rows, options.downcast, options.grid)
              : phi_0.store_rows(begin, rows);
@@ -84,10 +88,10 @@ Phi0 store(const at::Tensor& u, const LrQatOptions& options, bool faithful) {
 
 }  // namespace
 
-void store_faithfully(Phi0& phi_0, std::int64_t row_begin, const at::Tensor& u, Downcast downcast,
-                      const Grid& grid) {
+void store_faithfully(quant::Phi0& phi_0, std::int64_t row_begin, const at::Tensor& u,
+                      quant::Downcast downcast, const quant::Grid& grid) {
   phi_0.store_rows(row_begin, u);
-  if (downcast == Downcast::float32 || stores_codes(downcast)) return;
+  if (downcast == quant::Downcast::float32 || stores_codes(downcast)) return;
   const at::Tensor code = u.round().clamp_(grid.quant_min, grid.quant_max);
   const at::Tensor stored = phi_0.decode(row_begin, row_begin + u.size(0));
   const at::Tensor wrong = stored.round().clamp_(grid.quant_min, grid.quant_max).ne(code);
@@ -96,20 +100,21 @@ void store_faithfully(Phi0& phi_0, std::int64_t row_begin, const at::Tensor& u, 
 
 std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const at::Tensor& weight,
                                           const LrQatOptions& options, const LrQatStart& start,
-                                          const RangeEstimator& estimator, std::uint64_t seed) {
+                                          const quant::RangeEstimator& estimator, std::uint64_t seed) {
   check_start(name, weight, options, start);
   const Start grid = estimate(weight, options, start.symmetric, estimator);
-  const ScaleParameter scale(grid.scale, options.scale);
-  at::Tensor u = add_zero_point(divide_by_scale(weight, scale.effective()), grid.zero_point);
-  const double clipped = share_beyond(u, options.grid);
+  const quant::ScaleParameter scale(grid.scale, options.scale);
+  at::Tensor u = add_zero_point(quant::divide_by_scale(weight, scale.effective()), grid.zero_point);
+  const double clipped = quant::share_beyond(u, options.grid);
   at::Tensor lora_a = at::zeros({weight.size(0), options.rank}, weight.options());
-  at::Tensor lora_b = kaiming_uniform_rows(options.rank, weight.size(1), seed).to(weight.device());
+  at::Tensor lora_b = quant::kaiming_uniform_rows(options.rank, weight.size(1), seed).to(weight.device());
   if (start.svd_steps > 0) {
     const double scaling = options.lora_alpha / static_cast<double>(options.rank);
     const auto round = [&](const at::Tensor& z) {
       return z.round().clamp_(options.grid.quant_min, options.grid.quant_max);
     };
-    const ResidueStart found = approximate_residue(u, round, options.rank, scaling, start.svd_steps, seed);
+    const quant::ResidueStart found =
+        quant::approximate_residue(u, round, options.rank, scaling, start.svd_steps, seed);
     lora_a = found.factors.left.contiguous();
     lora_b = found.factors.right.contiguous();
     // A Φ0 of codes is the Q that A·B is the residue of: rounding W/s0 - γAB would leave a residue of its
@@ -120,16 +125,17 @@ std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const at::Ten
                                        grid.zero_point, clipped);
 }
 
-std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const RoundedStart& start,
+std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const quant::RoundedStart& start,
                                           const LrQatOptions& options, std::uint64_t seed) {
   check_rank(options);
   const at::Tensor& u = start.unrounded;
-  check_finite(name, u);
-  return std::make_shared<LrQatWeight>(options, store(u, options, /*faithful=*/true),
-                                       ScaleParameter(start.rounded.scale, options.scale),
-                                       at::zeros({u.size(0), options.rank}, u.options()),
-                                       kaiming_uniform_rows(options.rank, u.size(1), seed).to(u.device()),
-                                       start.rounded.zero_point, start.rounded.clipped_fraction);
+  quant::check_finite(name, u);
+  return std::make_shared<LrQatWeight>(
+      options, store(u, options, /*faithful=*/true),
+      quant::ScaleParameter(start.rounded.scale, options.scale),
+      at::zeros({u.size(0), options.rank}, u.options()),
+      quant::kaiming_uniform_rows(options.rank, u.size(1), seed).to(u.device()), start.rounded.zero_point,
+      start.rounded.clipped_fraction);
 }
 
-}  // namespace lrqat::quant
+}  // namespace lrqat::methods

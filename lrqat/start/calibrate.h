@@ -14,7 +14,7 @@
 #include "lrqat/model/decoder.h"
 #include "lrqat/quant/awq.h"
 
-namespace lrqat::model {
+namespace lrqat::start {
 
 struct CalibrationVisitor {
   // Linears of one input: q, k, v; o; gate, up; down. False: their input need not be observed.
@@ -25,15 +25,15 @@ struct CalibrationVisitor {
 };
 
 // batches: tokens [B, L] int64, on any device. Without gradients.
-void calibrate(Decoder& decoder, std::span<const at::Tensor> batches, const CalibrationVisitor& visitor,
-               ProgressReporter& progress);
+void calibrate(model::Decoder& decoder, std::span<const at::Tensor> batches,
+               const CalibrationVisitor& visitor, ProgressReporter& progress);
 
 // The same a whole layer at a time: what its four inputs are while the layer is still float.
 struct LayerInputs {
   quant::InputStatistics qkv, o, gate_up, down;
 };
 using PrepareLayer = std::function<void(std::int64_t layer, const LayerInputs& inputs)>;
-void calibrate_layers(Decoder& decoder, std::span<const at::Tensor> batches, const PrepareLayer& prepare,
-                      ProgressReporter& progress);
+void calibrate_layers(model::Decoder& decoder, std::span<const at::Tensor> batches,
+                      const PrepareLayer& prepare, ProgressReporter& progress);
 
-}  // namespace lrqat::model
+}  // namespace lrqat::start

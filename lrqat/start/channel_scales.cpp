@@ -1,10 +1,10 @@
-#include "lrqat/model/channel_scales.h"
+#include "lrqat/start/channel_scales.h"
 
 #include <ATen/ATen.h>
 
 #include "lrqat/base/error.h"
 
-namespace lrqat::model {
+namespace lrqat::start {
 namespace {
 
 // Heads that share a value head lie behind each other: [heads·D] as [value heads, heads of each, D].
@@ -45,4 +45,4 @@ void fold(const ChannelScales& scales, const nn::Attention& attention, LayerWeig
   }
 }
 
-}  // namespace lrqat::model
+}  // namespace lrqat::start

@@ -1,35 +1,36 @@
-#include "lrqat/quant/lr_qat_weight.h"
+#include "lrqat/methods/lr_qat_weight.h"
 
 #include <ATen/ATen.h>
 
 #include "lrqat/base/error.h"
 
-namespace lrqat::quant {
+namespace lrqat::methods {
 namespace {
 
-LowRankTerm term_of(const LrQatOptions& options, const at::Tensor& lora_a, const at::Tensor& lora_b) {
-  LowRankTerm term;
+quant::LowRankTerm term_of(const LrQatOptions& options, const at::Tensor& lora_a, const at::Tensor& lora_b) {
+  quant::LowRankTerm term;
   term.lora_a = lora_a.detach();
   term.lora_b = lora_b.detach();
   term.lora_scaling = static_cast<float>(options.lora_alpha / static_cast<double>(options.rank));
-  term.round_separately = options.downcast == Downcast::integer;
+  term.round_separately = options.downcast == quant::Downcast::integer;
   term.bfloat16_product = options.bfloat16_product;
   return term;
 }
 
 struct Stored {
-  Phi0 phi_0;
+  quant::Phi0 phi_0;
   double clipped;  // the share of W / s0 beyond the grid
 };
 
 // Φ0 = φ(W / s0) in tiles, so that W / s0 never exists as a whole.
 Stored divide_and_store(const at::Tensor& weight, const at::Tensor& scale, const LrQatOptions& options) {
-  Stored out{Phi0::allocate(weight.size(0), weight.size(1), options.downcast, options.grid, weight.device()),
-             0.0};
-  for_each_tile(weight.size(0), weight.size(1), [&](std::int64_t begin, std::int64_t end) {
-    const at::Tensor steps = divide_rows_by_scale(weight, scale, begin, end);
+  Stored out{
+      quant::Phi0::allocate(weight.size(0), weight.size(1), options.downcast, options.grid, weight.device()),
+      0.0};
+  quant::for_each_tile(weight.size(0), weight.size(1), [&](std::int64_t begin, std::int64_t end) {
+    const at::Tensor steps = quant::divide_rows_by_scale(weight, scale, begin, end);
     out.phi_0.store_rows(begin, steps);
-    out.clipped += share_beyond(steps, options.grid) * static_cast<double>(end - begin);
+    out.clipped += quant::share_beyond(steps, options.grid) * static_cast<double>(end - begin);
   });
   out.clipped /= static_cast<double>(weight.size(0));
   return out;
@@ -39,21 +40,24 @@ Stored divide_and_store(const at::Tensor& weight, const at::Tensor& scale, const
 
 std::shared_ptr<LrQatWeight> LrQatWeight::prepare(const std::string& name, const at::Tensor& weight,
                                                   const LrQatOptions& options,
-                                                  const RangeEstimator& estimator, std::uint64_t seed) {
+                                                  const quant::RangeEstimator& estimator,
+                                                  std::uint64_t seed) {
   options.granularity.check(name, weight.size(1));
   if (options.rank <= 0)
     throw UsageError(concat("--rank ", options.rank, ": LR-QAT needs a rank of at least 1"));
-  check_finite(name, weight);
-  ScaleParameter scale(estimator.estimate(weight, options.grid, options.granularity), options.scale);
+  quant::check_finite(name, weight);
+  quant::ScaleParameter scale(estimator.estimate(weight, options.grid, options.granularity), options.scale);
   Stored stored = divide_and_store(weight, scale.effective(), options);
   const at::Tensor lora_a = at::zeros({weight.size(0), options.rank}, weight.options());
-  const at::Tensor lora_b = kaiming_uniform_rows(options.rank, weight.size(1), seed).to(weight.device());
+  const at::Tensor lora_b =
+      quant::kaiming_uniform_rows(options.rank, weight.size(1), seed).to(weight.device());
   return std::make_shared<LrQatWeight>(options, std::move(stored.phi_0), std::move(scale), lora_a, lora_b,
                                        at::Tensor(), stored.clipped);
 }
 
-LrQatWeight::LrQatWeight(const LrQatOptions& options, Phi0 phi_0, ScaleParameter scale, at::Tensor lora_a,
-                         at::Tensor lora_b, at::Tensor zero_point, std::optional<double> clipped_at_start)
+LrQatWeight::LrQatWeight(const LrQatOptions& options, quant::Phi0 phi_0, quant::ScaleParameter scale,
+                         at::Tensor lora_a, at::Tensor lora_b, at::Tensor zero_point,
+                         std::optional<double> clipped_at_start)
     : options_(options),
       phi_0_(std::move(phi_0)),
       scale_(std::move(scale)),
@@ -71,24 +75,27 @@ LrQatWeight::LrQatWeight(const LrQatOptions& options, Phi0 phi_0, ScaleParameter
 
 at::Device LrQatWeight::device() const { return phi_0_.tensor().device(); }
 
-TileTensors LrQatWeight::tile(std::int64_t row_begin, std::int64_t row_end, const TileWish& wish) const {
-  return low_rank_tile(phi_0_, term_of(options_, lora_a_, lora_b_), options_.grid,
-                       scale_.effective(row_begin, row_end), row_begin, row_end, wish);
+quant::TileTensors LrQatWeight::tile(std::int64_t row_begin, std::int64_t row_end,
+                                     const quant::TileWish& wish) const {
+  return quant::low_rank_tile(phi_0_, term_of(options_, lora_a_, lora_b_), options_.grid,
+                              scale_.effective(row_begin, row_end), row_begin, row_end, wish);
 }
 
-WeightTile LrQatWeight::make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const {
+quant::WeightTile LrQatWeight::make_tile(std::int64_t row_begin, std::int64_t row_end,
+                                         ops::ComputeType compute) const {
   if (shift_.defined()) {
-    return tile_of_codes(tile(row_begin, row_end, {.codes = true}).codes,
-                         scale_.effective(row_begin, row_end), shift_.rows(row_begin, row_end), compute);
+    return quant::tile_of_codes(tile(row_begin, row_end, {.codes = true}).codes,
+                                scale_.effective(row_begin, row_end), shift_.rows(row_begin, row_end),
+                                compute);
   }
-  return quantized_tile(phi_0_, term_of(options_, lora_a_, lora_b_), options_.grid,
-                        scale_.effective(row_begin, row_end), row_begin, row_end, compute);
+  return quant::quantized_tile(phi_0_, term_of(options_, lora_a_, lora_b_), options_.grid,
+                               scale_.effective(row_begin, row_end), row_begin, row_end, compute);
 }
 
-std::vector<Parameter> LrQatWeight::parameters() const {
-  std::vector<Parameter> parameters{{"lora_a", lora_a_, ParameterKind::adapter},
-                                    {"lora_b", lora_b_, ParameterKind::adapter}};
-  if (options_.scale.learn) parameters.push_back({"scale", scale_.value(), ParameterKind::scale});
+std::vector<quant::Parameter> LrQatWeight::parameters() const {
+  std::vector<quant::Parameter> parameters{{"lora_a", lora_a_, quant::ParameterKind::adapter},
+                                           {"lora_b", lora_b_, quant::ParameterKind::adapter}};
+  if (options_.scale.learn) parameters.push_back({"scale", scale_.value(), quant::ParameterKind::scale});
   return parameters;
 }
 
@@ -96,46 +103,46 @@ std::vector<std::pair<std::string, at::Tensor>> LrQatWeight::buffers() const {
   std::vector<std::pair<std::string, at::Tensor>> buffers{{"phi_0", phi_0_.tensor()}};
   if (!options_.scale.learn) buffers.emplace_back("scale", scale_.value());
   if (shift_.zero_point.defined()) buffers.emplace_back("zero_point", shift_.zero_point);
-  for (auto& buffer : clipped_at_start_buffer(clipped_at_start_)) buffers.push_back(std::move(buffer));
+  for (auto& buffer : quant::clipped_at_start_buffer(clipped_at_start_)) buffers.push_back(std::move(buffer));
   return buffers;
 }
 
 void LrQatWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end,
                                     const at::Tensor& grad_weight, at::TensorList grads) const {
-  const TileTensors codes = tile(row_begin, row_end, {.codes = true, .mask = true});
+  const quant::TileTensors codes = tile(row_begin, row_end, {.codes = true, .mask = true});
   at::Tensor shifted;  // what ds = Σ G ⊙ (q - z) has besides Σ G ⊙ q
   if (shift_.defined()) {
-    shifted = sum_of_groups(grouped(grad_weight, scale_.value()))
-                  .mul_(rows_of(shift_.zero_point, row_begin, row_end).squeeze(2));
+    shifted = quant::sum_of_groups(quant::grouped(grad_weight, scale_.value()))
+                  .mul_(quant::rows_of(shift_.zero_point, row_begin, row_end).squeeze(2));
   }
-  at::Tensor grad_scale = low_rank_tile_gradient(codes, scale_.effective(row_begin, row_end),
-                                                 grad_weight);  // grad_weight is dZ now
+  at::Tensor grad_scale = quant::low_rank_tile_gradient(codes, scale_.effective(row_begin, row_end),
+                                                        grad_weight);  // grad_weight is dZ now
   if (shifted.defined()) grad_scale.sub_(shifted);
   const double scaling = options_.lora_alpha / static_cast<double>(options_.rank);
   at::Tensor grad_a = grads[0].slice(0, row_begin, row_end);
   at::Tensor grad_b = grads[1];
   grad_a.addmm_(grad_weight, lora_b_.detach().t(), 1.0, scaling);
   grad_b.addmm_(lora_a_.detach().slice(0, row_begin, row_end).t(), grad_weight, 1.0, scaling);
-  if (options_.scale.learn) add_per_scale_gradient(scale_, grad_scale, row_begin, grads[2]);
+  if (options_.scale.learn) quant::add_per_scale_gradient(scale_, grad_scale, row_begin, grads[2]);
 }
 
-std::optional<OperandSource> LrQatWeight::operand_source(ComputeType compute) const {
-  auto source = low_rank_operand(phi_0_, term_of(options_, lora_a_, lora_b_), options_.grid,
-                                 scale_.effective(), compute, shift_.zero_point);
+std::optional<ops::OperandSource> LrQatWeight::operand_source(ops::ComputeType compute) const {
+  auto source = quant::low_rank_operand(phi_0_, term_of(options_, lora_a_, lora_b_), options_.grid,
+                                        scale_.effective(), compute, shift_.zero_point);
   if (source && has_low_rank_gradient()) source->most_clipped = most_clipped(largest_clipped_share(compute));
   return source;
 }
 
-QuantizedWeight LrQatWeight::convert() const {
-  QuantizedWeight result;
+quant::QuantizedWeight LrQatWeight::convert() const {
+  quant::QuantizedWeight result;
   result.grid = options_.grid;
   result.granularity = options_.granularity;
   result.scale = scale_.effective().clone();
   result.zero_point = shift_.zero_point;
   result.weight_int = at::empty({out_features(), in_features()}, at::kChar);
   std::int64_t clipped = 0;
-  for_each_tile(out_features(), in_features(), [&](std::int64_t begin, std::int64_t end) {
-    const TileTensors rows = tile(begin, end, {.codes = true, .clipped = true});
+  quant::for_each_tile(out_features(), in_features(), [&](std::int64_t begin, std::int64_t end) {
+    const quant::TileTensors rows = tile(begin, end, {.codes = true, .clipped = true});
     result.weight_int.slice(0, begin, end).copy_(rows.codes);
     clipped += rows.clipped.sum().item<std::int64_t>();
   });
@@ -150,4 +157,4 @@ std::int64_t LrQatWeight::resident_bytes() const {
                                    lora_b_.nbytes());
 }
 
-}  // namespace lrqat::quant
+}  // namespace lrqat::methods

@@ -1,4 +1,4 @@
-#include "lrqat/model/calibrate.h"
+#include "lrqat/start/calibrate.h"
 
 #include <ATen/ATen.h>
 
@@ -7,7 +7,7 @@
 
 #include "lrqat/base/memory.h"
 
-namespace lrqat::model {
+namespace lrqat::start {
 namespace {
 
 using Linears = std::span<nn::Linear* const>;
@@ -72,7 +72,7 @@ class Observation {
 
 class LayerCalibration {
  public:
-  LayerCalibration(Decoder& decoder, std::int64_t index, const CalibrationVisitor& visitor)
+  LayerCalibration(model::Decoder& decoder, std::int64_t index, const CalibrationVisitor& visitor)
       : decoder_(decoder), layer_(decoder.layer(index)), rotary_(decoder.rotary(index)), visitor_(visitor) {}
 
   // hidden: what goes into the layer; what comes out of it afterwards.
@@ -110,13 +110,13 @@ class LayerCalibration {
     visitor_.prepare(linears, sums.hessian());
   }
 
-  Decoder& decoder_;
-  DecoderLayer& layer_;
+  model::Decoder& decoder_;
+  model::DecoderLayer& layer_;
   const nn::RotaryEmbedding& rotary_;
   const CalibrationVisitor& visitor_;
 };
 
-LayerInputs observe_layer(Decoder& decoder, std::int64_t index, const Batches& hidden) {
+LayerInputs observe_layer(model::Decoder& decoder, std::int64_t index, const Batches& hidden) {
   const auto linears = decoder.layer(index).linears();  // q, k, v, o, gate, up, down
   std::vector<InputSizes> sums;
   for (const std::size_t i : {0, 3, 4, 6}) sums.emplace_back(*linears[i], decoder.device());
@@ -130,7 +130,7 @@ LayerInputs observe_layer(Decoder& decoder, std::int64_t index, const Batches& h
 
 // Calls visit(i, hidden) for each layer; it leaves the layer's outputs in `hidden`.
 template <typename Visit>
-void for_each_layer(Decoder& decoder, std::span<const at::Tensor> batches, const Visit& visit,
+void for_each_layer(model::Decoder& decoder, std::span<const at::Tensor> batches, const Visit& visit,
                     ProgressReporter& progress) {
   const at::NoGradGuard no_grad;
   progress.start("calibrate", decoder.num_layers());
@@ -146,16 +146,16 @@ void for_each_layer(Decoder& decoder, std::span<const at::Tensor> batches, const
 
 }  // namespace
 
-void calibrate(Decoder& decoder, std::span<const at::Tensor> batches, const CalibrationVisitor& visitor,
-               ProgressReporter& progress) {
+void calibrate(model::Decoder& decoder, std::span<const at::Tensor> batches,
+               const CalibrationVisitor& visitor, ProgressReporter& progress) {
   const auto visit = [&](std::int64_t i, Batches& hidden) {
     LayerCalibration(decoder, i, visitor).run(hidden);
   };
   for_each_layer(decoder, batches, visit, progress);
 }
 
-void calibrate_layers(Decoder& decoder, std::span<const at::Tensor> batches, const PrepareLayer& prepare,
-                      ProgressReporter& progress) {
+void calibrate_layers(model::Decoder& decoder, std::span<const at::Tensor> batches,
+                      const PrepareLayer& prepare, ProgressReporter& progress) {
   const auto visit = [&](std::int64_t i, Batches& hidden) {
     prepare(i, observe_layer(decoder, i, hidden));
     for (at::Tensor& batch : hidden) batch = decoder.layer_forward(i, batch);
@@ -163,4 +163,4 @@ void calibrate_layers(Decoder& decoder, std::span<const at::Tensor> batches, con
   for_each_layer(decoder, batches, visit, progress);
 }
 
-}  // namespace lrqat::model
+}  // namespace lrqat::start

@@ -19,40 +19,41 @@
 #include "lrqat/quant/tile_math.h"
 #include "lrqat/quant/weight_parametrization.h"
 
-namespace lrqat::quant {
+namespace lrqat::methods {
 
 struct L4qOptions {
-  Grid grid;
-  Granularity granularity;
+  quant::Grid grid;
+  quant::Granularity granularity;
   at::ScalarType storage = at::kBFloat16;  // of W0: bfloat16, float16 or float32
   std::int64_t rank = 4;
   double lora_alpha = 4.0;  // γ = lora_alpha / rank: the paper's α
-  ScaleOptions scale;
+  quant::ScaleOptions scale;
   bool learn_offset = false;      // false: b stays 0, which every integer format holds
   bool asymmetric_start = false;  // b starts where the grid covers [min W, max W]; needs learn_offset
   bool gradient_scaling = true;
 };
 
-class L4qWeight final : public WeightParametrization {
+class L4qWeight final : public quant::WeightParametrization {
  public:
   // From a pretrained weight, float32 [N, K]. `name` is for messages.
   static std::shared_ptr<L4qWeight> prepare(const std::string& name, const at::Tensor& weight,
-                                            const L4qOptions& options, const RangeEstimator& estimator,
+                                            const L4qOptions& options, const quant::RangeEstimator& estimator,
                                             std::uint64_t seed);
   // From the parts. weight [N, K] of options.storage; offset is undefined where it is not learned.
-  L4qWeight(const L4qOptions& options, at::Tensor weight, ScaleParameter scale, at::Tensor offset,
+  L4qWeight(const L4qOptions& options, at::Tensor weight, quant::ScaleParameter scale, at::Tensor offset,
             at::Tensor lora_a, at::Tensor lora_b);
 
   std::int64_t out_features() const override { return weight_.size(0); }
   std::int64_t in_features() const override { return weight_.size(1); }
   at::Device device() const override { return weight_.device(); }
-  WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const override;
-  std::vector<Parameter> parameters() const override;
+  quant::WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end,
+                              ops::ComputeType compute) const override;
+  std::vector<quant::Parameter> parameters() const override;
   std::vector<std::pair<std::string, at::Tensor>> buffers() const override;
   void add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
                          at::TensorList grads) const override;
   bool is_quantized() const override { return true; }
-  QuantizedWeight convert() const override;
+  quant::QuantizedWeight convert() const override;
   std::int64_t resident_bytes() const override;
 
   const L4qOptions& options() const { return options_; }
@@ -61,14 +62,14 @@ class L4qWeight final : public WeightParametrization {
   // w of these rows, float32 [rows, K].
   at::Tensor unrounded(std::int64_t row_begin, std::int64_t row_end) const;
   at::Tensor codes(const at::Tensor& unrounded) const;  // w~
-  GridShift shift() const { return {{}, offset_.defined() ? offset_.detach() : at::Tensor()}; }
+  quant::GridShift shift() const { return {{}, offset_.defined() ? offset_.detach() : at::Tensor()}; }
 
   L4qOptions options_;
   at::Tensor weight_;
-  ScaleParameter scale_;
+  quant::ScaleParameter scale_;
   at::Tensor offset_;
   at::Tensor lora_a_;
   at::Tensor lora_b_;
 };
 
-}  // namespace lrqat::quant
+}  // namespace lrqat::methods

@@ -1,4 +1,4 @@
-#include "lrqat/quant/block_product.h"
+#include "lrqat/ops/block_product.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -10,7 +10,7 @@
 #include "lrqat/base/cpu.h"
 #include "lrqat/kernels/token_sums.h"
 
-namespace lrqat::quant {
+namespace lrqat::ops {
 namespace {
 
 // A block of Ŵ of kDepth x kWidth floats, or twice as many rows of bfloat16 (128 KiB), stays in the second
@@ -461,4 +461,4 @@ void small_block_product(std::int64_t m, std::int64_t n, std::int64_t k, const f
   product(m, n, k, a, lda, b, ldb, c, ldc, add);
 }
 
-}  // namespace lrqat::quant
+}  // namespace lrqat::ops

@@ -6,19 +6,19 @@
 #include <algorithm>
 
 #include "lrqat/kernels/token_sums.h"
-#include "lrqat/quant/block_product.h"
-#include "lrqat/quant/lr_qat_weight.h"
+#include "lrqat/methods/lr_qat_weight.h"
+#include "lrqat/ops/block_product.h"
 
-namespace lrqat::quant {
+namespace lrqat::methods {
 namespace {
 
-std::int64_t count_of(const ClippedLists& clipped) {
+std::int64_t count_of(const ops::ClippedLists& clipped) {
   std::int64_t count = 0;
   for (const auto& list : clipped.lists) count += static_cast<std::int64_t>(list.size());
   return count;
 }
 
-OperandForms& forms_of(const LinearGradient& linear, OperandForms& own) {
+ops::OperandForms& forms_of(const quant::LinearGradient& linear, ops::OperandForms& own) {
   return linear.forms != nullptr ? *linear.forms : own;
 }
 
@@ -35,7 +35,7 @@ at::Tensor column_products(const at::Tensor& grad, const at::Tensor& output) {
 }
 
 // g = Σ_t dy[t,n] x[t,k] of every clipped entry, list by list, from columns_operand of both.
-std::vector<std::vector<float>> clipped_gradients(const ClippedLists& clipped, const at::Tensor& grad,
+std::vector<std::vector<float>> clipped_gradients(const ops::ClippedLists& clipped, const at::Tensor& grad,
                                                   const at::Tensor& x) {
   const bool pairs = x.scalar_type() == at::kInt;
   std::vector<std::vector<float>> values(clipped.lists.size());
@@ -66,7 +66,7 @@ struct ClippedPart {
   at::Tensor of_b_columns;
 };
 
-ClippedPart clipped_part(const ClippedLists& clipped, const std::vector<std::vector<float>>& g,
+ClippedPart clipped_part(const ops::ClippedLists& clipped, const std::vector<std::vector<float>>& g,
                          const at::Tensor& a, const at::Tensor& b_columns) {
   const std::int64_t rank = a.size(1);
   ClippedPart part{at::zeros_like(a), at::zeros_like(b_columns)};
@@ -103,11 +103,11 @@ at::Tensor sum_over_groups(const at::Tensor& p, const at::Tensor& scale) {
 
 // x B_gᵀ of every group of columns, [T, G·R]; b_columns [K, R].
 at::Tensor multiply_groups(const at::Tensor& x, const at::Tensor& b_columns, std::int64_t groups) {
-  if (groups == 1) return multiply_small(x, b_columns);
+  if (groups == 1) return ops::multiply_small(x, b_columns);
   const std::int64_t size = x.size(1) / groups;
   std::vector<at::Tensor> parts;
   for (std::int64_t g = 0; g < groups; ++g)
-    parts.push_back(multiply_small(x.narrow(1, g * size, size), b_columns.narrow(0, g * size, size)));
+    parts.push_back(ops::multiply_small(x.narrow(1, g * size, size), b_columns.narrow(0, g * size, size)));
   return at::cat(parts, 1);
 }
 
@@ -118,14 +118,14 @@ at::Tensor multiply_groups_transposed(const at::Tensor& x, const at::Tensor& col
   std::vector<at::Tensor> parts;
   for (std::int64_t g = 0; g < groups; ++g) {
     const at::Tensor group_columns = columns.defined() ? columns.narrow(0, g * size, size) : columns;
-    parts.push_back(
-        multiply_transposed_small(x.narrow(1, g * size, size), group_columns, v.narrow(1, g * rank, rank)));
+    parts.push_back(ops::multiply_transposed_small(x.narrow(1, g * size, size), group_columns,
+                                                   v.narrow(1, g * rank, rank)));
   }
   return at::cat(parts, 0);
 }
 
 // g <- g · s of the entries' groups.
-void scale_entries(const ClippedLists& clipped, const at::Tensor& scale, std::int64_t group_size,
+void scale_entries(const ops::ClippedLists& clipped, const at::Tensor& scale, std::int64_t group_size,
                    std::vector<std::vector<float>>& g) {
   const auto* s = scale.const_data_ptr<float>();
   const std::int64_t groups = scale.size(1);
@@ -140,8 +140,8 @@ void scale_entries(const ClippedLists& clipped, const at::Tensor& scale, std::in
 
 // Where sampled products cost what dL/dŴ in blocks does (bench/linear_bench --crossover: 6 to 8 % in float32,
 // 4 to 6 % in bfloat16).
-double LrQatWeight::largest_clipped_share(ComputeType compute) {
-  return compute == ComputeType::float32 ? 0.06 : 0.045;
+double LrQatWeight::largest_clipped_share(ops::ComputeType compute) {
+  return compute == ops::ComputeType::float32 ? 0.06 : 0.045;
 }
 
 // With one scale a row dL/dŴ is never needed. With a scale a group of columns it is where the scales learn,
@@ -157,8 +157,9 @@ std::int64_t LrQatWeight::most_clipped(double share) const {
   return static_cast<std::int64_t>(share * static_cast<double>(out_features() * in_features()));
 }
 
-bool LrQatWeight::add_gradient_from_activations(const LinearGradient& linear, at::TensorList grads) const {
-  return add_low_rank_gradient(linear, grads, largest_clipped_share(compute_of(linear.x))) ||
+bool LrQatWeight::add_gradient_from_activations(const quant::LinearGradient& linear,
+                                                at::TensorList grads) const {
+  return add_low_rank_gradient(linear, grads, largest_clipped_share(ops::compute_of(linear.x))) ||
          add_blockwise_gradient(linear, grads);
 }
 
@@ -167,17 +168,18 @@ bool LrQatWeight::add_gradient_from_activations(const LinearGradient& linear, at
 // exact where nothing is clipped; the clipped entries' part of dA and dB is taken back out. With a frozen
 // scale a group g of columns,
 //     dA = γ Σ_g s_g ⊙ (dyᵀ (x_g B_gᵀ))     dB_g = γ ((dy ⊙ s_g) A)ᵀ x_g.
-bool LrQatWeight::add_low_rank_gradient(const LinearGradient& linear, at::TensorList grads,
+bool LrQatWeight::add_low_rank_gradient(const quant::LinearGradient& linear, at::TensorList grads,
                                         double largest_clipped_share) const {
-  const ComputeType compute = compute_of(linear.x);
+  const ops::ComputeType compute = ops::compute_of(linear.x);
   const auto source = operand_source(compute);
   if (!source || !has_low_rank_gradient()) return false;
-  if (!block_products(compute) && (compute == ComputeType::bfloat16 || !source->row_scale.defined()))
+  if (!ops::block_products(compute) &&
+      (compute == ops::ComputeType::bfloat16 || !source->row_scale.defined()))
     return false;
   const std::int64_t most = most_clipped(largest_clipped_share);
   const bool known = linear.clipped != nullptr && (linear.clipped->complete || linear.clipped->most >= most);
-  const ClippedLists own = known ? ClippedLists{} : clipped_entries(*source, most);
-  const ClippedLists& clipped = known ? *linear.clipped : own;
+  const ops::ClippedLists own = known ? ops::ClippedLists{} : ops::clipped_entries(*source, most);
+  const ops::ClippedLists& clipped = known ? *linear.clipped : own;
   const std::int64_t count = count_of(clipped);
   if (!clipped.complete || count > most) return false;
   const double scaling = options_.lora_alpha / static_cast<double>(options_.rank);
@@ -186,20 +188,20 @@ bool LrQatWeight::add_low_rank_gradient(const LinearGradient& linear, at::Tensor
       source->row_scale.defined() ? source->row_scale.unsqueeze(1) : scale_.effective().contiguous();
   const std::int64_t groups = scale.size(1);
   // In bfloat16 dy carries one scale a row already; otherwise the small factors take it.
-  const bool scaled = compute == ComputeType::bfloat16 && groups == 1;
+  const bool scaled = compute == ops::ComputeType::bfloat16 && groups == 1;
   const at::Tensor scaled_a =
       scaled ? a : (scale.unsqueeze(2) * a.unsqueeze(1)).view({out_features(), groups * options_.rank});
-  OperandForms own_forms(linear.x);
+  ops::OperandForms own_forms(linear.x);
   at::Tensor x_columns, grad_columns;
-  if (compute == ComputeType::bfloat16 || count > 0) {
+  if (compute == ops::ComputeType::bfloat16 || count > 0) {
     x_columns = forms_of(linear, own_forms).columns();
-    grad_columns = columns_operand(linear.operand);
+    grad_columns = ops::columns_operand(linear.operand);
   }
-  const at::Tensor p =
-      multiply_transposed_small(linear.operand, grad_columns, multiply_groups(linear.x, b_columns, groups));
+  const at::Tensor p = ops::multiply_transposed_small(linear.operand, grad_columns,
+                                                      multiply_groups(linear.x, b_columns, groups));
   at::Tensor grad_a = scaled ? p : sum_over_groups(p, scale);
   at::Tensor grad_b_columns =
-      multiply_groups_transposed(linear.x, x_columns, multiply_small(linear.operand, scaled_a), groups);
+      multiply_groups_transposed(linear.x, x_columns, ops::multiply_small(linear.operand, scaled_a), groups);
   if (count > 0) {
     auto g = clipped_gradients(clipped, grad_columns, x_columns);
     if (!scaled) scale_entries(clipped, scale, in_features() / groups, g);
@@ -211,14 +213,16 @@ bool LrQatWeight::add_low_rank_gradient(const LinearGradient& linear, at::Tensor
   at::Tensor(grads[1]).add_(grad_b_columns.t(), scaling);
   if (options_.scale.learn) {
     const at::Tensor sums = column_products(linear.grad_output, linear.output).unsqueeze(1);
-    add_per_scale_gradient(scale_, sums / scale, 0, grads[2]);
+    quant::add_per_scale_gradient(scale_, sums / scale, 0, grads[2]);
   }
   return true;
 }
 
-bool LrQatWeight::add_blockwise_gradient(const LinearGradient& linear, at::TensorList grads) const {
-  const auto source = operand_source(compute_of(linear.x));
-  if (!source || !block_products(compute_of(linear.x)) || !block_products(ComputeType::float32)) return false;
+bool LrQatWeight::add_blockwise_gradient(const quant::LinearGradient& linear, at::TensorList grads) const {
+  const auto source = operand_source(ops::compute_of(linear.x));
+  if (!source || !ops::block_products(ops::compute_of(linear.x)) ||
+      !ops::block_products(ops::ComputeType::float32))
+    return false;
   if (source->scale.zero_point != nullptr)
     return false;  // ds = Σ G ⊙ (q - z) needs a sum that the kernel has not
   const std::int64_t n_all = out_features(), k_all = in_features(), rank = options_.rank;
@@ -233,10 +237,10 @@ bool LrQatWeight::add_blockwise_gradient(const LinearGradient& linear, at::Tenso
   at::Tensor grad_b =
       at::zeros({at::get_num_threads(), rank, k_all}, scale.options());  // each thread its own
   const float one = 1.0F;
-  OperandForms own_forms(linear.x);
-  for_each_gradient_block(
-      columns_operand(linear.operand), forms_of(linear, own_forms).rows(), k_all, one_scale ? 1 : group_size,
-      [&](const GradientBlock& block) {
+  ops::OperandForms own_forms(linear.x);
+  ops::for_each_gradient_block(
+      ops::columns_operand(linear.operand), forms_of(linear, own_forms).rows(), k_all,
+      one_scale ? 1 : group_size, [&](const ops::GradientBlock& block) {
         const std::int64_t rows = block.row_end - block.row_begin, cols = block.col_end - block.col_begin;
         thread_local std::vector<std::int8_t> codes;
         thread_local std::vector<std::uint8_t> mask;
@@ -261,10 +265,10 @@ bool LrQatWeight::add_blockwise_gradient(const LinearGradient& linear, at::Tenso
           for (std::int64_t j = 0; j < block_groups; ++j)
             scale_sums[i * groups + j] += sums[i * block_groups + j];
         }
-        small_block_product(rows, rank, cols, block.values, cols,
-                            b_columns.const_data_ptr<float>() + block.col_begin * rank, rank,
-                            grad_a.mutable_data_ptr<float>() + block.row_begin * rank, rank, true);
-        small_block_product(
+        ops::small_block_product(rows, rank, cols, block.values, cols,
+                                 b_columns.const_data_ptr<float>() + block.col_begin * rank, rank,
+                                 grad_a.mutable_data_ptr<float>() + block.row_begin * rank, rank, true);
+        ops::small_block_product(
             rank, cols, rows, a_columns.const_data_ptr<float>() + block.row_begin, n_all, block.values, cols,
             grad_b.mutable_data_ptr<float>() + at::get_thread_num() * rank * k_all + block.col_begin, k_all,
             true);
@@ -273,8 +277,8 @@ bool LrQatWeight::add_blockwise_gradient(const LinearGradient& linear, at::Tenso
   at::Tensor(grads[0]).add_(grad_a, scaling);
   at::Tensor(grads[1]).add_(grad_b.sum(0), scaling);
   if (options_.scale.learn)
-    add_per_scale_gradient(scale_, scaled ? grad_scale / scale : grad_scale, 0, grads[2]);
+    quant::add_per_scale_gradient(scale_, scaled ? grad_scale / scale : grad_scale, 0, grads[2]);
   return true;
 }
 
-}  // namespace lrqat::quant
+}  // namespace lrqat::methods

@@ -1,10 +1,10 @@
-#include "lrqat/quant/l4q_weight.h"
+#include "lrqat/methods/l4q_weight.h"
 
 #include <ATen/ATen.h>
 
 #include "lrqat/base/error.h"
 
-namespace lrqat::quant {
+namespace lrqat::methods {
 namespace {
 
 double lora_scaling(const L4qOptions& options) {
@@ -34,11 +34,11 @@ at::Tensor store(const std::string& name, const at::Tensor& weight, at::ScalarTy
 }  // namespace
 
 std::shared_ptr<L4qWeight> L4qWeight::prepare(const std::string& name, const at::Tensor& weight,
-                                              const L4qOptions& options, const RangeEstimator& estimator,
-                                              std::uint64_t seed) {
+                                              const L4qOptions& options,
+                                              const quant::RangeEstimator& estimator, std::uint64_t seed) {
   check_options(options);
   options.granularity.check(name, weight.size(1));
-  check_finite(name, weight);
+  quant::check_finite(name, weight);
   const at::Tensor stored = store(name, weight, options.storage);
   at::Tensor scale, offset;
   if (options.asymmetric_start) {
@@ -50,13 +50,14 @@ std::shared_ptr<L4qWeight> L4qWeight::prepare(const std::string& name, const at:
     scale = estimator.estimate(weight, options.grid, options.granularity);
     if (options.learn_offset) offset = at::zeros_like(scale);
   }
-  const at::Tensor lora_b = kaiming_uniform_rows(options.rank, weight.size(1), seed).to(weight.device());
-  return std::make_shared<L4qWeight>(options, stored, ScaleParameter(scale, options.scale), offset,
+  const at::Tensor lora_b =
+      quant::kaiming_uniform_rows(options.rank, weight.size(1), seed).to(weight.device());
+  return std::make_shared<L4qWeight>(options, stored, quant::ScaleParameter(scale, options.scale), offset,
                                      at::zeros({weight.size(0), options.rank}, weight.options()), lora_b);
 }
 
-L4qWeight::L4qWeight(const L4qOptions& options, at::Tensor weight, ScaleParameter scale, at::Tensor offset,
-                     at::Tensor lora_a, at::Tensor lora_b)
+L4qWeight::L4qWeight(const L4qOptions& options, at::Tensor weight, quant::ScaleParameter scale,
+                     at::Tensor offset, at::Tensor lora_a, at::Tensor lora_b)
     : options_(options),
       weight_(std::move(weight)),
       scale_(std::move(scale)),
@@ -78,27 +79,28 @@ L4qWeight::L4qWeight(const L4qOptions& options, at::Tensor weight, ScaleParamete
 at::Tensor L4qWeight::unrounded(std::int64_t row_begin, std::int64_t row_end) const {
   const at::Tensor merged =
       weight_.slice(0, row_begin, row_end).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
-  add_low_rank_rows(merged, lora_a_, lora_b_, lora_scaling(options_), row_begin);
+  quant::add_low_rank_rows(merged, lora_a_, lora_b_, lora_scaling(options_), row_begin);
   const at::Tensor scale = scale_.effective(row_begin, row_end);
-  at::Tensor w = grouped(merged, scale);
-  if (offset_.defined()) w.sub_(rows_of(offset_.detach(), row_begin, row_end));
-  return w.div_(rows_of(scale)).view(merged.sizes());
+  at::Tensor w = quant::grouped(merged, scale);
+  if (offset_.defined()) w.sub_(quant::rows_of(offset_.detach(), row_begin, row_end));
+  return w.div_(quant::rows_of(scale)).view(merged.sizes());
 }
 
 at::Tensor L4qWeight::codes(const at::Tensor& unrounded) const {
   return unrounded.clamp(options_.grid.quant_min, options_.grid.quant_max).round_();
 }
 
-WeightTile L4qWeight::make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const {
-  return tile_of_codes(codes(unrounded(row_begin, row_end)), scale_.effective(row_begin, row_end),
-                       shift().rows(row_begin, row_end), compute);
+quant::WeightTile L4qWeight::make_tile(std::int64_t row_begin, std::int64_t row_end,
+                                       ops::ComputeType compute) const {
+  return quant::tile_of_codes(codes(unrounded(row_begin, row_end)), scale_.effective(row_begin, row_end),
+                              shift().rows(row_begin, row_end), compute);
 }
 
-std::vector<Parameter> L4qWeight::parameters() const {
-  std::vector<Parameter> parameters{{"lora_a", lora_a_, ParameterKind::adapter},
-                                    {"lora_b", lora_b_, ParameterKind::adapter}};
-  if (options_.scale.learn) parameters.push_back({"scale", scale_.value(), ParameterKind::scale});
-  if (offset_.defined()) parameters.push_back({"offset", offset_, ParameterKind::scale});
+std::vector<quant::Parameter> L4qWeight::parameters() const {
+  std::vector<quant::Parameter> parameters{{"lora_a", lora_a_, quant::ParameterKind::adapter},
+                                           {"lora_b", lora_b_, quant::ParameterKind::adapter}};
+  if (options_.scale.learn) parameters.push_back({"scale", scale_.value(), quant::ParameterKind::scale});
+  if (offset_.defined()) parameters.push_back({"offset", offset_, quant::ParameterKind::scale});
   return parameters;
 }
 
@@ -114,19 +116,20 @@ void L4qWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, 
   const at::Tensor clipped = codes(w);
   const at::Tensor in_range =
       w.ge(options_.grid.quant_min).logical_and_(w.le(options_.grid.quant_max)).to(at::kFloat);
-  const double factor = options_.gradient_scaling
-                            ? lsq_gradient_scale(weight_.numel(), scale_.value(), options_.grid.quant_max)
-                            : 1.0;
-  const at::Tensor g = grouped(grad_weight, scale_.value());
+  const double factor = options_.gradient_scaling ? quant::lsq_gradient_scale(weight_.numel(), scale_.value(),
+                                                                              options_.grid.quant_max)
+                                                  : 1.0;
+  const at::Tensor g = quant::grouped(grad_weight, scale_.value());
   std::size_t next = 2;
   if (options_.scale.learn) {  // w~ is the bound where w is clipped
-    const at::Tensor slope = grouped(clipped.sub(w * in_range), scale_.value());
-    add_per_scale_gradient(scale_, sum_of_groups(g * slope).mul_(factor), row_begin, grads[next++]);
+    const at::Tensor slope = quant::grouped(clipped.sub(w * in_range), scale_.value());
+    quant::add_per_scale_gradient(scale_, quant::sum_of_groups(g * slope).mul_(factor), row_begin,
+                                  grads[next++]);
   }
   at::Tensor kept = grad_weight * in_range;  // dL/dW of the merged weight
   if (offset_.defined()) {
-    const at::Tensor sums = sum_of_groups(g - grouped(kept, scale_.value())).mul_(factor);
-    add_per_scale_gradient(sums, row_begin, grads[next++]);
+    const at::Tensor sums = quant::sum_of_groups(g - quant::grouped(kept, scale_.value())).mul_(factor);
+    quant::add_per_scale_gradient(sums, row_begin, grads[next++]);
   }
   const double scaling = lora_scaling(options_);
   const at::Tensor a = lora_a_.detach().slice(0, row_begin, row_end);
@@ -135,15 +138,16 @@ void L4qWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, 
   grad_b.addmm_(a.t(), kept, 1.0, scaling);
 }
 
-QuantizedWeight L4qWeight::convert() const {
-  QuantizedWeight result{options_.grid, options_.granularity,
-                         at::empty({out_features(), in_features()}, weight_.options().dtype(at::kChar)),
-                         scale_.effective().clone(), 0.0};
+quant::QuantizedWeight L4qWeight::convert() const {
+  quant::QuantizedWeight result{
+      options_.grid, options_.granularity,
+      at::empty({out_features(), in_features()}, weight_.options().dtype(at::kChar)),
+      scale_.effective().clone(), 0.0};
   if (offset_.defined() && offset_.detach().ne(0).any().item<bool>()) {
     result.offset = offset_.detach().clone();
   }
   std::int64_t clipped = 0;
-  for_each_tile(out_features(), in_features(), [&](std::int64_t begin, std::int64_t end) {
+  quant::for_each_tile(out_features(), in_features(), [&](std::int64_t begin, std::int64_t end) {
     const at::Tensor w = unrounded(begin, end);
     result.weight_int.slice(0, begin, end).copy_(codes(w));
     clipped +=
@@ -158,4 +162,4 @@ std::int64_t L4qWeight::resident_bytes() const {
                                    lora_b_.nbytes() + (offset_.defined() ? offset_.nbytes() : 0));
 }
 
-}  // namespace lrqat::quant
+}  // namespace lrqat::methods

@@ -19,73 +19,75 @@
 #include "lrqat/quant/tile_math.h"
 #include "lrqat/quant/weight_parametrization.h"
 
-namespace lrqat::quant {
+namespace lrqat::methods {
 
 struct LrQatOptions {
-  Grid grid;
-  Granularity granularity;
-  Downcast downcast = Downcast::fixed_point8;
+  quant::Grid grid;
+  quant::Granularity granularity;
+  quant::Downcast downcast = quant::Downcast::fixed_point8;
   std::int64_t rank = 32;
   double lora_alpha = 1.0;  // γ = lora_alpha / rank
-  ScaleOptions scale;
+  quant::ScaleOptions scale;
   bool bfloat16_product = false;  // γAB rounded to bfloat16, as with adapters kept in bfloat16
 };
 
-class LrQatWeight final : public WeightParametrization {
+class LrQatWeight final : public quant::WeightParametrization {
  public:
   // From a pretrained weight, float32 [N, K], which is not kept: s0 from the estimator (snapped as in
   // training), Φ0 = φ(W / s0), A = 0, B Kaiming-uniform from `seed`. `name` is for messages.
   static std::shared_ptr<LrQatWeight> prepare(const std::string& name, const at::Tensor& weight,
-                                              const LrQatOptions& options, const RangeEstimator& estimator,
-                                              std::uint64_t seed);
+                                              const LrQatOptions& options,
+                                              const quant::RangeEstimator& estimator, std::uint64_t seed);
 
   // From the parts (a checkpoint). lora_a [N, R], lora_b [R, K], scale: all float32 leaves.
   // zero_point, of an asymmetric grid (int8, shaped like the scale): Ŵ = s·(q - zero_point), Φ0 holds
   // φ(W / s0 + zero_point); lr_qat_start.h makes such weights. clipped_at_start: the share of W / s0 beyond
   // the grid, which Φ0 does not tell, where it is known.
-  LrQatWeight(const LrQatOptions& options, Phi0 phi_0, ScaleParameter scale, at::Tensor lora_a,
+  LrQatWeight(const LrQatOptions& options, quant::Phi0 phi_0, quant::ScaleParameter scale, at::Tensor lora_a,
               at::Tensor lora_b, at::Tensor zero_point = {}, std::optional<double> clipped_at_start = {});
 
   std::int64_t out_features() const override { return phi_0_.out_features(); }
   std::int64_t in_features() const override { return phi_0_.in_features(); }
   at::Device device() const override;
-  WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const override;
-  std::vector<Parameter> parameters() const override;
+  quant::WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end,
+                              ops::ComputeType compute) const override;
+  std::vector<quant::Parameter> parameters() const override;
   std::vector<std::pair<std::string, at::Tensor>> buffers() const override;
   void add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
                          at::TensorList grads) const override;
-  bool add_gradient_from_activations(const LinearGradient& linear, at::TensorList grads) const override;
+  bool add_gradient_from_activations(const quant::LinearGradient& linear,
+                                     at::TensorList grads) const override;
   // Above this share of clipped entries dL/dŴ in blocks is taken instead of the form without it.
-  static double largest_clipped_share(ComputeType compute);
+  static double largest_clipped_share(ops::ComputeType compute);
   // The form without dL/dŴ, refused (false, nothing added) where a larger share of the weight is clipped and
   // where the granularity has none.
-  bool add_low_rank_gradient(const LinearGradient& linear, at::TensorList grads,
+  bool add_low_rank_gradient(const quant::LinearGradient& linear, at::TensorList grads,
                              double largest_clipped_share) const;
   // dL/dŴ in blocks that are made and used up in one pass, for any granularity; false where there are no
   // block products.
-  bool add_blockwise_gradient(const LinearGradient& linear, at::TensorList grads) const;
-  std::optional<OperandSource> operand_source(ComputeType compute) const override;
+  bool add_blockwise_gradient(const quant::LinearGradient& linear, at::TensorList grads) const;
+  std::optional<ops::OperandSource> operand_source(ops::ComputeType compute) const override;
   bool is_quantized() const override { return true; }
   // Its clipped_fraction is that of Z; as long as A is zero, that of W / s0, where it is known.
-  QuantizedWeight convert() const override;
+  quant::QuantizedWeight convert() const override;
   std::int64_t resident_bytes() const override;
 
   const LrQatOptions& options() const { return options_; }
-  const ScaleParameter& scale() const { return scale_; }
+  const quant::ScaleParameter& scale() const { return scale_; }
 
  private:
   // Whether this granularity's gradients can do without dL/dŴ, and should.
   bool has_low_rank_gradient() const;
   std::int64_t most_clipped(double share) const;  // entries
-  TileTensors tile(std::int64_t row_begin, std::int64_t row_end, const TileWish& wish) const;
+  quant::TileTensors tile(std::int64_t row_begin, std::int64_t row_end, const quant::TileWish& wish) const;
 
   LrQatOptions options_;
-  Phi0 phi_0_;
-  ScaleParameter scale_;
+  quant::Phi0 phi_0_;
+  quant::ScaleParameter scale_;
   at::Tensor lora_a_;
   at::Tensor lora_b_;
-  GridShift shift_;
+  quant::GridShift shift_;
   std::optional<double> clipped_at_start_;
 };
 
-}  // namespace lrqat::quant
+}  // namespace lrqat::methods

@@ -9,10 +9,10 @@
 #include <memory>
 #include <string>
 
+#include "lrqat/methods/lr_qat_weight.h"
 #include "lrqat/quant/gptq.h"
-#include "lrqat/quant/lr_qat_weight.h"
 
-namespace lrqat::quant {
+namespace lrqat::methods {
 
 struct LrQatStart {
   // False: Ŵ = s·(clip(round(Z)) - z) with whole zero points z from the range estimator; Φ0 is stored
@@ -29,16 +29,16 @@ struct LrQatStart {
 // As LrQatWeight::prepare. UsageError where `faithful` and svd_steps exclude each other.
 std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const at::Tensor& weight,
                                           const LrQatOptions& options, const LrQatStart& start,
-                                          const RangeEstimator& estimator, std::uint64_t seed);
+                                          const quant::RangeEstimator& estimator, std::uint64_t seed);
 
 // From integers that something better than rounding to nearest chose: Φ0 = φ(start.unrounded), moved by one
 // unit of φ where it would round to another code, so that the first Ŵ is start.rounded exactly, and weights
 // that lay near a border of their code still do. `name` is for messages.
-std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const RoundedStart& start,
+std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const quant::RoundedStart& start,
                                           const LrQatOptions& options, std::uint64_t seed);
 
 // Stores u (float32 [rows, K], rows from row_begin on) and moves what would round to another code than u.
-void store_faithfully(Phi0& phi_0, std::int64_t row_begin, const at::Tensor& u, Downcast downcast,
-                      const Grid& grid);
+void store_faithfully(quant::Phi0& phi_0, std::int64_t row_begin, const at::Tensor& u,
+                      quant::Downcast downcast, const quant::Grid& grid);
 
-}  // namespace lrqat::quant
+}  // namespace lrqat::methods

@@ -10,7 +10,7 @@
 
 #include "lrqat/kernels/low_rank_tile.h"
 
-namespace lrqat::quant {
+namespace lrqat::ops {
 
 // Clipped entries by blocks of columns: list i holds those of the i-th block, rows ascending.
 struct ClippedLists {
@@ -40,4 +40,4 @@ struct OperandSource {
   std::vector<at::Tensor> storage;  // what the pointers above point into
 };
 
-}  // namespace lrqat::quant
+}  // namespace lrqat::ops

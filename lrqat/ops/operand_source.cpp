@@ -1,8 +1,8 @@
-#include "lrqat/quant/operand_source.h"
+#include "lrqat/ops/operand_source.h"
 
 #include <ATen/ATen.h>
 
-namespace lrqat::quant {
+namespace lrqat::ops {
 namespace {
 
 // A weight's view becomes that of its rows from row_begin on.
@@ -38,4 +38,4 @@ void OperandSource::make(std::int64_t row_begin, std::int64_t row_end, std::int6
   kernels::low_rank_tile(tile, scales, output);
 }
 
-}  // namespace lrqat::quant
+}  // namespace lrqat::ops

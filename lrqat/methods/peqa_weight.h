@@ -16,46 +16,49 @@
 #include "lrqat/quant/tile_math.h"
 #include "lrqat/quant/weight_parametrization.h"
 
-namespace lrqat::quant {
+namespace lrqat::methods {
 
 struct PeqaOptions {
-  Grid grid;  // signed
-  Granularity granularity;
-  ScaleOptions scale;
+  quant::Grid grid;  // signed
+  quant::Granularity granularity;
+  quant::ScaleOptions scale;
   bool symmetric = true;
 };
 
-class PeqaWeight final : public WeightParametrization {
+class PeqaWeight final : public quant::WeightParametrization {
  public:
   // Rounds a pretrained weight, float32 [N, K], which is not kept. `name` is for messages.
   static std::shared_ptr<PeqaWeight> prepare(const std::string& name, const at::Tensor& weight,
-                                             const PeqaOptions& options, const RangeEstimator& estimator);
+                                             const PeqaOptions& options,
+                                             const quant::RangeEstimator& estimator);
   // From the parts: codes as Downcast::integer stores them; zero_point int8, shaped like the scale, undefined
   // on a symmetric grid. clipped_at_start: the share of weights that the codes clip, where it is known.
-  PeqaWeight(const PeqaOptions& options, Phi0 codes, ScaleParameter scale, at::Tensor zero_point,
-             std::optional<double> clipped_at_start = {});
+  PeqaWeight(const PeqaOptions& options, quant::Phi0 codes, quant::ScaleParameter scale,
+             at::Tensor zero_point, std::optional<double> clipped_at_start = {});
 
   std::int64_t out_features() const override { return codes_.out_features(); }
   std::int64_t in_features() const override { return codes_.in_features(); }
   at::Device device() const override { return codes_.tensor().device(); }
-  WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end, ComputeType compute) const override;
-  std::vector<Parameter> parameters() const override;
+  quant::WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end,
+                              ops::ComputeType compute) const override;
+  std::vector<quant::Parameter> parameters() const override;
   std::vector<std::pair<std::string, at::Tensor>> buffers() const override;
   void add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
                          at::TensorList grads) const override;
   // One scale a row: ds_n = Σ_t dy·y / s_n, without dL/dŴ.
-  bool add_gradient_from_activations(const LinearGradient& linear, at::TensorList grads) const override;
-  std::optional<OperandSource> operand_source(ComputeType compute) const override;
+  bool add_gradient_from_activations(const quant::LinearGradient& linear,
+                                     at::TensorList grads) const override;
+  std::optional<ops::OperandSource> operand_source(ops::ComputeType compute) const override;
   bool is_quantized() const override { return true; }
-  QuantizedWeight convert() const override;
+  quant::QuantizedWeight convert() const override;
   std::int64_t resident_bytes() const override;
 
  private:
   PeqaOptions options_;
-  Phi0 codes_;
-  ScaleParameter scale_;
+  quant::Phi0 codes_;
+  quant::ScaleParameter scale_;
   at::Tensor zero_point_;
   std::optional<double> clipped_at_start_;
 };
 
-}  // namespace lrqat::quant
+}  // namespace lrqat::methods

@@ -1,0 +1,93 @@
+#include "lrqat/methods/peqa_weight.h"
+
+#include <ATen/ATen.h>
+
+#include "lrqat/base/error.h"
+#include "lrqat/quant/integer_weight.h"
+#include "lrqat/quant/low_rank_tile_op.h"
+
+namespace lrqat::methods {
+
+std::shared_ptr<PeqaWeight> PeqaWeight::prepare(const std::string& name, const at::Tensor& weight,
+                                                const PeqaOptions& options,
+                                                const quant::RangeEstimator& estimator) {
+  const quant::QuantizedWeight rounded =
+      options.symmetric
+          ? quant::round_to_nearest(name, weight, options.grid, options.granularity, estimator, options.scale)
+          : quant::round_to_nearest_asymmetric(name, weight, options.grid, options.granularity, estimator,
+                                               options.scale);
+  return std::make_shared<PeqaWeight>(
+      options, quant::Phi0::store(rounded.weight_int.to(at::kFloat), quant::Downcast::integer, options.grid),
+      quant::ScaleParameter(rounded.scale, options.scale), rounded.zero_point, rounded.clipped_fraction);
+}
+
+PeqaWeight::PeqaWeight(const PeqaOptions& options, quant::Phi0 codes, quant::ScaleParameter scale,
+                       at::Tensor zero_point, std::optional<double> clipped_at_start)
+    : options_(options),
+      codes_(std::move(codes)),
+      scale_(std::move(scale)),
+      zero_point_(std::move(zero_point)),
+      clipped_at_start_(clipped_at_start) {
+  const auto shape = options_.granularity.scale_shape(out_features(), in_features());
+  LRQAT_CHECK(scale_.value().sizes() == at::IntArrayRef(shape), "scale shape ", scale_.value().sizes());
+  LRQAT_CHECK(zero_point_.defined() != options_.symmetric);
+}
+
+quant::WeightTile PeqaWeight::make_tile(std::int64_t row_begin, std::int64_t row_end,
+                                        ops::ComputeType compute) const {
+  const at::Tensor scale = scale_.effective(row_begin, row_end);
+  if (!zero_point_.defined()) {
+    return quant::quantized_tile(codes_, {}, options_.grid, scale, row_begin, row_end, compute);
+  }
+  return quant::tile_of_codes(codes_.decode(row_begin, row_end), scale,
+                              {quant::scale_rows(zero_point_, row_begin, row_end), {}}, compute);
+}
+
+std::optional<ops::OperandSource> PeqaWeight::operand_source(ops::ComputeType compute) const {
+  return quant::low_rank_operand(codes_, {}, options_.grid, scale_.effective(), compute, zero_point_);
+}
+
+std::vector<quant::Parameter> PeqaWeight::parameters() const {
+  if (!options_.scale.learn) return {};
+  return {{"scale", scale_.value(), quant::ParameterKind::scale}};
+}
+
+std::vector<std::pair<std::string, at::Tensor>> PeqaWeight::buffers() const {
+  std::vector<std::pair<std::string, at::Tensor>> buffers{{"codes", codes_.tensor()}};
+  if (!options_.scale.learn) buffers.emplace_back("scale", scale_.value());
+  if (zero_point_.defined()) buffers.emplace_back("zero_point", zero_point_);
+  for (auto& buffer : quant::clipped_at_start_buffer(clipped_at_start_)) buffers.push_back(std::move(buffer));
+  return buffers;
+}
+
+void PeqaWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end,
+                                   const at::Tensor& grad_weight, at::TensorList grads) const {
+  if (!options_.scale.learn) return;
+  at::Tensor q = quant::grouped(codes_.decode(row_begin, row_end), scale_.value());
+  if (zero_point_.defined()) q.sub_(quant::rows_of(zero_point_, row_begin, row_end));
+  quant::add_per_scale_gradient(scale_, quant::sum_of_groups(quant::grouped(grad_weight, scale_.value()) * q),
+                                row_begin, grads[0]);
+}
+
+bool PeqaWeight::add_gradient_from_activations(const quant::LinearGradient& linear,
+                                               at::TensorList grads) const {
+  if (!options_.scale.learn) return true;
+  if (scale_.value().size(1) > 1) return false;
+  const at::Tensor sums = (linear.grad_output * linear.output).sum(0).unsqueeze(1) / scale_.effective();
+  quant::add_per_scale_gradient(scale_, sums, 0, grads[0]);
+  return true;
+}
+
+quant::QuantizedWeight PeqaWeight::convert() const {
+  const at::Tensor codes = codes_.decode(0, out_features()).to(at::kChar);
+  return {
+      options_.grid, options_.granularity, codes, scale_.effective().clone(), clipped_at_start_.value_or(0.0),
+      zero_point_};
+}
+
+std::int64_t PeqaWeight::resident_bytes() const {
+  return static_cast<std::int64_t>(codes_.tensor().nbytes() + scale_.value().nbytes() +
+                                   (zero_point_.defined() ? zero_point_.nbytes() : 0));
+}
+
+}  // namespace lrqat::methods
