@@ -7,10 +7,10 @@
 #include "lrqat/model/activations.h"
 #include "lrqat/model/integer_source.h"
 #include "lrqat/model/open.h"
+#include "lrqat/model/tensor_file.h"
 #include "lrqat/quant/integer_weight.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/run.h"
-#include "lrqat/train/tensor_file.h"
 
 namespace lrqat::train {
 namespace {

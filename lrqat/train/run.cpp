@@ -14,9 +14,9 @@
 #include "lrqat/base/sha256.h"
 #include "lrqat/base/temporary.h"
 #include "lrqat/base/user_text.h"
+#include "lrqat/model/tensor_file.h"
 #include "lrqat/train/fingerprint.h"
 #include "lrqat/train/methods.h"
-#include "lrqat/train/tensor_file.h"
 #include "lrqat/train/toml.h"
 
 namespace lrqat::train {
@@ -111,10 +111,10 @@ void check_state(const RunState& state, const Recipe& recipe, const fs::path& pa
 }
 
 // A run is only ever left with a checkpoint that it can go on from.
-void check_before_saving(const fs::path& run, const TensorList& trainables, const AdamW& optimizer,
+void check_before_saving(const fs::path& run, const model::TensorList& trainables, const AdamW& optimizer,
                          const RunState& state) {
-  std::string name = first_not_finite(trainables);
-  if (name.empty()) name = first_not_finite(optimizer.state());
+  std::string name = model::first_not_finite(trainables);
+  if (name.empty()) name = model::first_not_finite(optimizer.state());
   if (name.empty()) {
     const Json json = to_json(state);
     for (const auto& [key, value] : json.items()) {
@@ -302,7 +302,7 @@ void Run::check_teacher(const formats::WeightSource& teacher) const {
 }
 
 void Run::save_prepared(const model::Decoder& decoder) const {
-  TensorList tensors;
+  model::TensorList tensors;
   for (const nn::Linear* linear : decoder.linears()) {
     for (const auto& [name, tensor] : linear->weight()->buffers()) {
       tensors.emplace_back(linear->name() + "." + name, tensor);
@@ -312,7 +312,7 @@ void Run::save_prepared(const model::Decoder& decoder) const {
     for (const auto& [name, tensor] : quantizer->buffers()) tensors.emplace_back(name, tensor);
   }
   for (const auto& [name, tensor] : decoder.replaced()) tensors.emplace_back(name, tensor);
-  save_tensors(path_ / "prepared.safetensors", tensors);
+  model::save_tensors(path_ / "prepared.safetensors", tensors);
 }
 
 bool Run::has_checkpoint() const { return fs::is_regular_file(path_ / "checkpoints" / "index.json"); }
@@ -335,15 +335,15 @@ Run::Index Run::index() const {
 
 void Run::save_checkpoint(const model::Decoder& decoder, const AdamW& optimizer, const RunState& state,
                           bool best) const {
-  TensorList trainables;
+  model::TensorList trainables;
   for (const quant::Parameter& parameter : decoder.parameters()) {
     trainables.emplace_back(parameter.name, parameter.value);
   }
   check_before_saving(published_.empty() ? path_ : published_, trainables, optimizer, state);
   const std::string name = checkpoint_name(state.step);
   AtomicDirectory folder(path_ / "checkpoints" / name, /*replace=*/true);
-  save_tensors(folder.path() / "trainables.safetensors", trainables);
-  save_tensors(folder.path() / "optimizer.safetensors", optimizer.state());
+  model::save_tensors(folder.path() / "trainables.safetensors", trainables);
+  model::save_tensors(folder.path() / "optimizer.safetensors", optimizer.state());
   write_text_file(folder.path() / "state.json", to_json(state).dump(2) + "\n");
   folder.commit();
   Index index = has_checkpoint() ? this->index() : Index{};
@@ -391,19 +391,20 @@ RunState Run::last_state() const {
 }
 
 std::map<std::string, at::Tensor> Run::load_trainables(bool best) const {
-  return read_checkpoint(best, "trainables.safetensors", load_finite);
+  return read_checkpoint(best, "trainables.safetensors", model::load_finite);
 }
 
 void Run::load_optimizer(AdamW& optimizer) const {
   read_checkpoint(/*best=*/false, "optimizer.safetensors", [&](const fs::path& path) {
-    const auto tensors = load_finite(path);
+    const auto tensors = model::load_finite(path);
     optimizer.load_state({tensors.begin(), tensors.end()});
   });
 }
 
 std::map<std::string, at::Tensor> Run::load_frozen() const {
   const fs::path path = path_ / "prepared.safetensors";
-  return read_run_file(path, [&] { return recipe_.map_frozen ? map_tensors(path) : load_tensors(path); });
+  return read_run_file(
+      path, [&] { return recipe_.map_frozen ? model::map_tensors(path) : model::load_tensors(path); });
 }
 
 void Run::save_result(const Json& result) const {

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-namespace lrqat::train {
+namespace lrqat::model {
 
 using TensorList = std::vector<std::pair<std::string, at::Tensor>>;
 
@@ -26,4 +26,4 @@ std::map<std::string, at::Tensor> load_finite(const std::filesystem::path& path)
 // them, and the system may drop them again. What is written to such a tensor stays in this process.
 std::map<std::string, at::Tensor> map_tensors(const std::filesystem::path& path);
 
-}  // namespace lrqat::train
+}  // namespace lrqat::model

@@ -1,4 +1,4 @@
-#include "lrqat/train/tensor_file.h"
+#include "lrqat/model/tensor_file.h"
 
 #include <ATen/ATen.h>
 
@@ -9,7 +9,7 @@
 #include "lrqat/base/user_text.h"
 #include "lrqat/formats/safetensors.h"
 
-namespace lrqat::train {
+namespace lrqat::model {
 namespace {
 
 struct TypeRow {
@@ -102,4 +102,4 @@ std::map<std::string, at::Tensor> map_tensors(const std::filesystem::path& path)
   return out;
 }
 
-}  // namespace lrqat::train
+}  // namespace lrqat::model
