@@ -75,7 +75,7 @@ TEST(ApproximateResidue, IsNeverFartherThanRounding) {
 }
 
 // A Φ0 of codes keeps those that the adapters are the residue of: each row is as near as rounding, or nearer.
-TEST(methods::LrQatStart, CodesWithAdaptersAreNeverFartherThanRounding) {
+TEST(LrQatStart, CodesWithAdaptersAreNeverFartherThanRounding) {
   for (const auto downcast : {Downcast::int4, Downcast::integer}) {
     for (std::uint64_t seed = 0; seed < 10; ++seed) {
       at::manual_seed(seed);

@@ -249,7 +249,7 @@ TEST(Methods, WhatTheyRefuse) {
 
 // --- where LR-QAT starts
 
-TEST(methods::LrQatStart, FaithfulDowncastEqualsRounding) {
+TEST(LrQatStart, FaithfulDowncastEqualsRounding) {
   at::manual_seed(8);
   for (const int bits : {2, 3, 4, 8}) {
     for (const Downcast downcast : testing::kDowncasts) {
@@ -274,7 +274,7 @@ TEST(methods::LrQatStart, FaithfulDowncastEqualsRounding) {
   }
 }
 
-TEST(methods::LrQatStart, PlainFormIsPrepare) {
+TEST(LrQatStart, PlainFormIsPrepare) {
   at::manual_seed(9);
   const at::Tensor weight = at::randn({24, 48});
   const auto options = testing::options_of(4, "group:8", Downcast::fixed_point8);
@@ -287,7 +287,7 @@ TEST(methods::LrQatStart, PlainFormIsPrepare) {
 }
 
 // Φ0 + γAB holds W/s0 better than Φ0 alone where φ loses the fraction; more LoftQ steps do not harm.
-TEST(methods::LrQatStart, SvdKeepsWhatTheDowncastLoses) {
+TEST(LrQatStart, SvdKeepsWhatTheDowncastLoses) {
   at::manual_seed(10);
   const at::Tensor weight = at::randn({96, 64});
   for (const bool symmetric : {true, false}) {
