@@ -33,6 +33,7 @@
 #include "lrqat/quant/float_weight.h"
 #include "lrqat/train/optimizer.h"
 #include "lrqat/train/train_step.h"
+#include "lrqat/train/trained_parameters.h"
 
 namespace lrqat {
 namespace {
@@ -195,12 +196,9 @@ int run(int argc, char** argv) {
   const std::int64_t prepared_peak = peak_resident_bytes();
   const train::KeptActivations kept =
       train::kept_within(*student, arguments.number("--memory-budget", 0), batch * sequence);
-  train::ParameterGroup adapters{{}, std::stod(arguments.text("--lr", "1e-3")), 0.0}, scales{{}, 1e-5, 0.0};
-  for (const quant::Parameter& parameter : student->parameters()) {
-    auto& group = parameter.kind == quant::ParameterKind::scale ? scales : adapters;
-    group.parameters.emplace_back(parameter.name, parameter.value);
-  }
-  train::AdamW optimizer({adapters, scales}, {});
+  train::Recipe recipe;
+  recipe.lr = std::stod(arguments.text("--lr", "1e-3"));
+  train::AdamW optimizer(train::trained_parameters(recipe, *student), {});
   const train::TrainStep step(*student, nullptr, {0.0, kept});
   const at::Tensor tokens = at::randint(config.vocab_size, {batch, sequence}, at::kLong).to(device);
   nlohmann::json seconds = nlohmann::json::array(), losses = nlohmann::json::array();
@@ -216,7 +214,7 @@ int run(int argc, char** argv) {
     const double update = now();
     optimizer.clip_grad_norm(1.0);
     optimizer.step(1.0);
-    if (!device.is_cpu()) adapters.parameters.front().second.sum().item<float>();  // waits for the device
+    if (!device.is_cpu()) optimizer.parameters().front().value.sum().item<float>();  // waits for the device
     const double took = now() - start;
     if (profile && took < fastest) parts = parts_of(*profile, took, now() - update);
     fastest = std::min(fastest, took);

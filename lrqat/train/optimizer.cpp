@@ -51,7 +51,6 @@ void plain_step(const Update& update, double lr, double weight_decay, const Adam
 }
 
 void fused_step(const UpdateLists& lists, double lr, double weight_decay, const AdamWOptions& options) {
-  if (lists.parameters.empty()) return;
   at::_fused_adamw_(lists.parameters, lists.gradients, lists.exp_avgs, lists.exp_avg_sqs,
                     /*max_exp_avg_sqs=*/{}, lists.steps, lr, options.beta1, options.beta2, weight_decay,
                     options.eps, /*amsgrad=*/false, /*maximize=*/false);
@@ -67,17 +66,14 @@ void check_options(const AdamWOptions& options) {
     throw UsageError(concat("AdamW's eps is ", options.eps, ": expected more than 0"));
 }
 
-void check_groups(const std::vector<ParameterGroup>& groups) {
+void check_parameters(const std::vector<TrainedParameter>& parameters) {
   std::set<std::string> names;
-  for (const ParameterGroup& group : groups) {
-    if (!(group.lr >= 0.0) || !std::isfinite(group.lr)) {
-      throw UsageError(concat("learning rate ", group.lr, ": expected 0 or more"));
-    }
-    for (const auto& [name, parameter] : group.parameters) {
-      LRQAT_CHECK(names.insert(name).second, "parameter ", name, " is there twice");
-      LRQAT_CHECK(parameter.defined() && parameter.is_leaf() && parameter.requires_grad(), name);
-      LRQAT_CHECK(parameter.scalar_type() == at::kFloat, name, " is not float32");
-    }
+  for (const auto& [name, value, lr, weight_decay, clip_group] : parameters) {
+    if (!(lr >= 0.0) || !std::isfinite(lr))
+      throw UsageError(concat("learning rate ", lr, ": expected 0 or more"));
+    LRQAT_CHECK(names.insert(name).second, "parameter ", name, " is there twice");
+    LRQAT_CHECK(value.defined() && value.is_leaf() && value.requires_grad(), name);
+    LRQAT_CHECK(value.scalar_type() == at::kFloat, name, " is not float32");
   }
 }
 
@@ -96,7 +92,7 @@ void load_tensor(const at::Tensor& target, const std::map<std::string, at::Tenso
   target.copy_(found->second);
 }
 
-// In float64, a piece at a time: a table's gradient as a whole would take twice its memory again.
+// In float64, a piece at a time: a copy of a whole embedding's gradient would take much memory.
 double squared_norm(const at::Tensor& gradient) {
   constexpr std::int64_t kPiece = std::int64_t{1} << 20;
   double squares = 0.0;
@@ -107,94 +103,70 @@ double squared_norm(const at::Tensor& gradient) {
   return squares;
 }
 
-double squared_norm(const ParameterGroup& group) {
-  double squares = 0.0;
-  for (const auto& [name, parameter] : group.parameters) {
-    if (parameter.grad().defined()) squares += squared_norm(parameter.grad());
-  }
-  return squares;
-}
-
-void scale_gradients(const ParameterGroup& group, double factor) {
-  for (const auto& [name, parameter] : group.parameters) {
-    if (parameter.grad().defined()) at::Tensor(parameter.grad()).mul_(factor);
-  }
-}
-
 }  // namespace
 
-AdamW::AdamW(std::vector<ParameterGroup> groups, const AdamWOptions& options)
-    : groups_(std::move(groups)), options_(options) {
+AdamW::AdamW(std::vector<TrainedParameter> parameters, const AdamWOptions& options)
+    : parameters_(std::move(parameters)), options_(options) {
   check_options(options_);
-  check_groups(groups_);
-  for (const ParameterGroup& group : groups_) {
-    std::vector<State>& states = states_.emplace_back();
-    for (const auto& [name, parameter] : group.parameters) {
-      states.push_back({like(parameter), like(parameter),
-                        at::zeros({1}, at::TensorOptions(at::kFloat).device(parameter.device()))});
-    }
+  check_parameters(parameters_);
+  for (const auto& parameter : parameters_) {
+    const at::Tensor& value = parameter.value;
+    states_.push_back(
+        {like(value), like(value), at::zeros({1}, at::TensorOptions(at::kFloat).device(value.device()))});
   }
 }
 
 void AdamW::step(double lr_factor) {
   const at::NoGradGuard no_grad;
-  for (std::size_t g = 0; g < groups_.size(); ++g) {
-    const ParameterGroup& group = groups_[g];
-    UpdateLists fused;
-    std::vector<Update> plain;
-    for (std::size_t i = 0; i < group.parameters.size(); ++i) {
-      const at::Tensor& parameter = group.parameters[i].second;
-      if (!parameter.grad().defined()) continue;
-      State& state = states_[g][i];
-      state.step.add_(1);
-      const Update update{parameter, parameter.grad().contiguous(), state.exp_avg, state.exp_avg_sq,
-                          state.step};
-      if (options_.fused && fused_takes(update)) {
-        fused.add(update);
-      } else {
-        plain.push_back(update);
-      }
+  std::map<std::pair<double, double>, UpdateLists> fused;  // by rate and decay
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const TrainedParameter& parameter = parameters_[i];
+    const at::Tensor& gradient = parameter.value.grad();
+    if (!gradient.defined()) continue;
+    State& state = states_[i];
+    state.step.add_(1);
+    const Update update{parameter.value, gradient.contiguous(), state.exp_avg, state.exp_avg_sq, state.step};
+    const double lr = parameter.lr * lr_factor;
+    if (options_.fused && fused_takes(update)) {
+      fused[{lr, parameter.weight_decay}].add(update);
+    } else {
+      plain_step(update, lr, parameter.weight_decay, options_);
     }
-    const double lr = group.lr * lr_factor;
-    fused_step(fused, lr, group.weight_decay, options_);
-    for (const Update& update : plain) plain_step(update, lr, group.weight_decay, options_);
   }
+  for (const auto& [rate, lists] : fused) fused_step(lists, rate.first, rate.second, options_);
 }
 
 void AdamW::zero_grad() {
-  for (ParameterGroup& group : groups_) {
-    for (auto& [name, parameter] : group.parameters) parameter.mutable_grad().reset();
-  }
+  for (TrainedParameter& parameter : parameters_) parameter.value.mutable_grad().reset();
 }
 
 double AdamW::clip_grad_norm(double max_norm) {
   const at::NoGradGuard no_grad;
-  double squares = 0.0;
-  std::vector<double> norms;  // of the groups
-  for (const ParameterGroup& group : groups_) {
-    const double of_group = squared_norm(group);
-    norms.push_back(std::sqrt(of_group));
-    squares += of_group;
+  std::map<int, double> squares;  // by clip group
+  for (const TrainedParameter& parameter : parameters_) {
+    const at::Tensor& gradient = parameter.value.grad();
+    if (gradient.defined()) squares[parameter.clip_group] += squared_norm(gradient);
   }
-  const double norm = std::sqrt(squares);
+  double all_squares = 0.0;
+  for (const auto& [group, of_group] : squares) all_squares += of_group;
+  const double norm = std::sqrt(all_squares);
   if (max_norm <= 0.0 || !std::isfinite(norm)) return norm;
-  for (std::size_t g = 0; g < groups_.size(); ++g) {
-    const double factor = max_norm / ((options_.clip_together ? norm : norms[g]) + 1e-6);
-    if (factor < 1.0) scale_gradients(groups_[g], factor);
+  for (const TrainedParameter& parameter : parameters_) {
+    if (!parameter.value.grad().defined()) continue;
+    const double clipped = options_.clip_together ? norm : std::sqrt(squares.at(parameter.clip_group));
+    const double factor = max_norm / (clipped + 1e-6);
+    if (factor < 1.0) at::Tensor(parameter.value.grad()).mul_(factor);
   }
   return norm;
 }
 
 std::vector<std::pair<std::string, at::Tensor>> AdamW::state() const {
   std::vector<std::pair<std::string, at::Tensor>> all;
-  for (std::size_t g = 0; g < groups_.size(); ++g) {
-    for (std::size_t i = 0; i < states_[g].size(); ++i) {
-      const std::string& name = groups_[g].parameters[i].first;
-      const State& state = states_[g][i];
-      all.emplace_back(name + ".exp_avg", state.exp_avg);
-      all.emplace_back(name + ".exp_avg_sq", state.exp_avg_sq);
-      all.emplace_back(name + ".step", state.step);
-    }
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const std::string& name = parameters_[i].name;
+    all.emplace_back(name + ".exp_avg", states_[i].exp_avg);
+    all.emplace_back(name + ".exp_avg_sq", states_[i].exp_avg_sq);
+    all.emplace_back(name + ".step", states_[i].step);
   }
   return all;
 }

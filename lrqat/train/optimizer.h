@@ -11,6 +11,15 @@
 
 namespace lrqat::train {
 
+// A tensor to train, and how fast.
+struct TrainedParameter {
+  std::string name;  // full: "model.layers.0.mlp.up_proj.lora_a"
+  at::Tensor value;  // float32 leaf
+  double lr = 1e-3;
+  double weight_decay = 0.0;
+  int clip_group = 0;  // gradients of one group are clipped by their common norm
+};
+
 struct AdamWOptions {
   double beta1 = 0.9;
   double beta2 = 0.95;
@@ -19,40 +28,34 @@ struct AdamWOptions {
   bool clip_together = false;  // true: one gradient norm over all groups
 };
 
-struct ParameterGroup {
-  std::vector<std::pair<std::string, at::Tensor>> parameters;  // float32 leaves with their full names
-  double lr = 1e-3;
-  double weight_decay = 0.0;
-};
-
 class AdamW {
  public:
-  AdamW(std::vector<ParameterGroup> groups, const AdamWOptions& options);
+  AdamW(std::vector<TrainedParameter> parameters, const AdamWOptions& options);
 
-  // One step with every group's lr times lr_factor. Parameters without a gradient stay.
+  // One step with every parameter's lr times lr_factor. Parameters without a gradient stay.
   void step(double lr_factor);
   void zero_grad();  // gradients become undefined
-  // The gradients of each group are scaled by max_norm / (norm + 1e-6) where that is below 1, norm being the
-  // group's own, in float64 (clip_together: that of all gradients). max_norm 0: no clipping. Returns the norm
-  // of all gradients before clipping (not finite where any gradient is not).
+  // The gradients of each clip group are scaled by max_norm / (norm + 1e-6) where that is below 1, norm being
+  // the group's own, in float64 (clip_together: that of all gradients). max_norm 0: no clipping. Returns the
+  // norm of all gradients before clipping (not finite where any gradient is not).
   double clip_grad_norm(double max_norm);
 
-  // State for a checkpoint: "<parameter>.exp_avg", "<parameter>.exp_avg_sq" (like the parameter) and
-  // "<parameter>.step" (float32 [1]).
+  // State for a checkpoint, in the order of the parameters: "<parameter>.exp_avg", "<parameter>.exp_avg_sq"
+  // (like the parameter) and "<parameter>.step" (float32 [1]). The optimiser's own tensors, no copies.
   std::vector<std::pair<std::string, at::Tensor>> state() const;
-  // Error naming the tensor that is missing or of another shape.
+  // Copied into the optimiser's own. Error naming the tensor that is missing or of another shape.
   void load_state(const std::vector<std::pair<std::string, at::Tensor>>& state);
 
-  const std::vector<ParameterGroup>& groups() const { return groups_; }
+  const std::vector<TrainedParameter>& parameters() const { return parameters_; }
   std::int64_t state_bytes() const;
 
  private:
   struct State {
     at::Tensor exp_avg, exp_avg_sq, step;
   };
-  std::vector<ParameterGroup> groups_;
+  std::vector<TrainedParameter> parameters_;
   AdamWOptions options_;
-  std::vector<std::vector<State>> states_;  // one a parameter, by group
+  std::vector<State> states_;  // one a parameter
 };
 
 }  // namespace lrqat::train

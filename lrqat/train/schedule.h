@@ -1,4 +1,4 @@
-// Learning rate over time, as a factor of each group's own rate.
+// Learning rate over time, as a factor of each parameter's own rate.
 #pragma once
 
 #include <cstdint>

@@ -115,12 +115,12 @@ double time_head(const Recipe& recipe, const model::Decoder& decoder, const at::
 
 // A step on the first block's parameters, which have gradients.
 double time_optimizer(const model::Decoder& decoder) {
-  ParameterGroup group{{}, 0.0, 0.0};
+  std::vector<TrainedParameter> parameters;
   for (const quant::Parameter& parameter : decoder.layer(0).parameters()) {
-    if (parameter.value.grad().defined()) group.parameters.emplace_back(parameter.name, parameter.value);
+    if (parameter.value.grad().defined()) parameters.push_back({parameter.name, parameter.value, /*lr=*/0.0});
   }
-  if (group.parameters.empty()) return 0;
-  AdamW optimizer({std::move(group)}, {});
+  if (parameters.empty()) return 0;
+  AdamW optimizer(std::move(parameters), {});
   return quickest([&] {
     optimizer.clip_grad_norm(1.0);
     optimizer.step(1.0);

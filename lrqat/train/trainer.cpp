@@ -22,6 +22,7 @@
 #include "lrqat/train/run.h"
 #include "lrqat/train/scale_range.h"
 #include "lrqat/train/train_step.h"
+#include "lrqat/train/trained_parameters.h"
 
 namespace lrqat::train {
 namespace {
@@ -33,19 +34,11 @@ double seconds_now() {
 }
 
 AdamW make_optimizer(const Recipe& recipe, const model::Decoder& student) {
-  ParameterGroup adapters{{}, recipe.lr, recipe.weight_decay}, scales{{}, recipe.scale_lr, 0.0},
-      floats{{}, recipe.float_lr, 0.0};
-  for (const quant::Parameter& parameter : student.parameters()) {
-    auto& group = parameter.kind == quant::ParameterKind::scale         ? scales
-                  : parameter.kind == quant::ParameterKind::unquantized ? floats
-                                                                        : adapters;
-    group.parameters.emplace_back(parameter.name, parameter.value);
-  }
   AdamWOptions options;
   options.beta1 = recipe.beta1;
   options.beta2 = recipe.beta2;
   options.clip_together = recipe.clip_together;
-  return {{std::move(adapters), std::move(scales), std::move(floats)}, options};
+  return {trained_parameters(recipe, student), options};
 }
 
 struct MicroBatch {

@@ -10,6 +10,7 @@
 #include "lrqat/train/methods.h"
 #include "lrqat/train/optimizer.h"
 #include "lrqat/train/train_step.h"
+#include "lrqat/train/trained_parameters.h"
 #include "tests/golden/comparer.h"
 #include "tests/golden/golden_data.h"
 
@@ -129,12 +130,7 @@ TEST_P(TinyLlamaTraining, IsReproducedTensorByTensor) {
   // The reference's own: its warm-up begins with a step that moves nothing, ours does not
   // (schedule_test.cpp).
   const auto factors = entry_.at("lr_factors").get<std::vector<double>>();
-  train::ParameterGroup adapters{{}, recipe_.lr, 0.0}, scales{{}, recipe_.scale_lr, 0.0};
-  for (const quant::Parameter& parameter : student_->parameters()) {
-    auto& group = parameter.kind == quant::ParameterKind::scale ? scales : adapters;
-    group.parameters.emplace_back(parameter.name, parameter.value);
-  }
-  train::AdamW optimizer({adapters, scales},
+  train::AdamW optimizer(train::trained_parameters(recipe_, *student_),
                          {.beta1 = recipe_.beta1, .beta2 = recipe_.beta2, .clip_together = true});
 
   std::vector<double> losses, norms;

@@ -20,11 +20,6 @@ at::Tensor leaf(const at::Tensor& values) { return values.to(at::kFloat).clone()
 
 at::Tensor random_leaf(at::IntArrayRef shape) { return leaf(at::randn(shape)); }
 
-ParameterGroup group_of(std::vector<std::pair<std::string, at::Tensor>> parameters, double lr,
-                        double decay = 0.0) {
-  return {std::move(parameters), lr, decay};
-}
-
 AdamWOptions with_fused(bool fused) {
   AdamWOptions options;
   options.fused = fused;
@@ -74,7 +69,7 @@ at::Tensor gradient_of_step(int t) {
 TEST_P(AdamWForms, GivesTorchsNumbers) {
   for (const double decay : {0.0, 0.1}) {
     const at::Tensor parameter = leaf(at::tensor(at::ArrayRef<double>(kStart.data(), 5)));
-    AdamW optimizer({group_of({{"p", parameter}}, 0.01, decay)}, with_fused(GetParam()));
+    AdamW optimizer({{"p", parameter, 0.01, decay}}, with_fused(GetParam()));
     for (int t = 0; t < 5; ++t) {
       parameter.mutable_grad() = gradient_of_step(t);
       optimizer.step(kFactors[static_cast<std::size_t>(t)]);
@@ -95,7 +90,7 @@ TEST_P(AdamWForms, FollowsTheFormulaForManySteps) {
   const at::Tensor flat = parameter.detach().view({-1});
   std::vector<ScalarAdamW> expected;
   for (std::int64_t i = 0; i < flat.numel(); ++i) expected.push_back({flat[i].item<double>()});
-  AdamW optimizer({group_of({{"p", parameter}}, 3e-3, 0.05)}, options);
+  AdamW optimizer({{"p", parameter, 3e-3, 0.05}}, options);
   for (int t = 0; t < 30; ++t) {
     parameter.mutable_grad() = at::randn_like(parameter.detach());
     const at::Tensor gradient = parameter.grad().view({-1}).clone();
@@ -114,7 +109,7 @@ TEST_P(AdamWForms, LeavesParametersWithoutGradient) {
   const at::Tensor moved = random_leaf({4});
   const at::Tensor still = random_leaf({3});
   const at::Tensor before = still.detach().clone();
-  AdamW optimizer({group_of({{"moved", moved}, {"still", still}}, 0.1, 0.1)}, with_fused(GetParam()));
+  AdamW optimizer({{"moved", moved, 0.1, 0.1}, {"still", still, 0.1, 0.1}}, with_fused(GetParam()));
   moved.mutable_grad() = at::ones({4});
   optimizer.step(1.0);
   EXPECT_TRUE(at::equal(still.detach(), before));
@@ -130,19 +125,18 @@ TEST_P(AdamWForms, TakesGradientsOfAnyLayout) {
   const at::Tensor b = leaf(start);
   a.mutable_grad() = gradient.t();
   b.mutable_grad() = gradient.t().contiguous();
-  AdamW first({group_of({{"p", a}}, 0.1)}, with_fused(GetParam()));
-  AdamW second({group_of({{"p", b}}, 0.1)}, with_fused(GetParam()));
+  AdamW first({{"p", a, 0.1}}, with_fused(GetParam()));
+  AdamW second({{"p", b, 0.1}}, with_fused(GetParam()));
   first.step(1.0);
   second.step(1.0);
   EXPECT_TRUE(at::equal(a.detach(), b.detach()));
   EXPECT_FALSE(at::equal(a.detach(), start));
 }
 
-TEST_P(AdamWForms, GroupsHaveTheirOwnRates) {
+TEST_P(AdamWForms, ParametersHaveTheirOwnRates) {
   const at::Tensor fast = leaf(at::zeros({2}));
   const at::Tensor slow = leaf(at::zeros({2}));
-  AdamW optimizer({group_of({{"fast", fast}}, 1e-2), group_of({{"slow", slow}}, 1e-4)},
-                  with_fused(GetParam()));
+  AdamW optimizer({{"fast", fast, 1e-2}, {"slow", slow, 1e-4}}, with_fused(GetParam()));
   fast.mutable_grad() = at::ones({2});
   slow.mutable_grad() = at::ones({2});
   optimizer.step(0.5);
@@ -162,20 +156,20 @@ TEST_P(AdamWForms, StateGoesOnBitForBit) {
     }
   };
   const at::Tensor straight = leaf(start);
-  AdamW whole({group_of({{"p", straight}}, 0.1, 0.1)}, with_fused(GetParam()));
+  AdamW whole({{"p", straight, 0.1, 0.1}}, with_fused(GetParam()));
   run(whole, straight, 0, 6);
 
   const at::Tensor first = leaf(start);
-  AdamW before({group_of({{"p", first}}, 0.1, 0.1)}, with_fused(GetParam()));
+  AdamW before({{"p", first, 0.1, 0.1}}, with_fused(GetParam()));
   run(before, first, 0, 3);
   const at::Tensor second = leaf(first.detach());
-  AdamW after({group_of({{"p", second}}, 0.1, 0.1)}, with_fused(GetParam()));
+  AdamW after({{"p", second, 0.1, 0.1}}, with_fused(GetParam()));
   after.load_state(before.state());
   run(after, second, 3, 6);
   EXPECT_TRUE(at::equal(second.detach(), straight.detach()));
 
   const at::Tensor forgetful = leaf(first.detach());  // the control: without the state it comes out different
-  AdamW fresh({group_of({{"p", forgetful}}, 0.1, 0.1)}, with_fused(GetParam()));
+  AdamW fresh({{"p", forgetful, 0.1, 0.1}}, with_fused(GetParam()));
   run(fresh, forgetful, 3, 6);
   EXPECT_FALSE(at::equal(forgetful.detach(), straight.detach()));
 }
@@ -185,8 +179,8 @@ TEST(AdamW, FusedAndPlainAgree) {
   const at::Tensor start = at::randn({64, 33});
   const at::Tensor a = leaf(start);
   const at::Tensor b = leaf(start);
-  AdamW fused({group_of({{"p", a}}, 1e-2, 0.01)}, with_fused(true));
-  AdamW plain({group_of({{"p", b}}, 1e-2, 0.01)}, with_fused(false));
+  AdamW fused({{"p", a, 1e-2, 0.01}}, with_fused(true));
+  AdamW plain({{"p", b, 1e-2, 0.01}}, with_fused(false));
   for (int t = 0; t < 20; ++t) {
     a.mutable_grad() = at::randn({64, 33});
     b.mutable_grad() = a.grad().clone();
@@ -199,7 +193,7 @@ TEST(AdamW, FusedAndPlainAgree) {
 
 TEST(AdamW, ClipsEachGroupByItsOwnNorm) {
   const at::Tensor a = leaf(at::zeros({2})), b = leaf(at::zeros({2})), c = leaf(at::zeros({1}));
-  AdamW optimizer({group_of({{"a", a}}, 0.1), group_of({{"b", b}, {"c", c}}, 0.1), group_of({}, 0.1)}, {});
+  AdamW optimizer({{"a", a, 0.1, 0.0, 0}, {"b", b, 0.1, 0.0, 2}, {"c", c, 0.1, 0.0, 2}}, {});
   a.mutable_grad() = at::tensor({0.03F, 0.04F});
   b.mutable_grad() = at::tensor({3.0F, 0.0F});
   c.mutable_grad() = at::tensor({4.0F});
@@ -215,7 +209,7 @@ TEST(AdamW, ClipsTheNormOverAllGradientsWhereAsked) {
   const at::Tensor a = leaf(at::zeros({2}));
   const at::Tensor b = leaf(at::zeros({2, 2}));
   const at::Tensor without = leaf(at::zeros({1}));
-  AdamW optimizer({group_of({{"a", a}}, 0.1), group_of({{"b", b}, {"without", without}}, 0.1)},
+  AdamW optimizer({{"a", a, 0.1, 0.0, 0}, {"b", b, 0.1, 0.0, 1}, {"without", without, 0.1, 0.0, 1}},
                   {.clip_together = true});
   const auto set = [&] {
     a.mutable_grad() = at::tensor({3.0F, 0.0F});
@@ -233,7 +227,7 @@ TEST(AdamW, ClipsTheNormOverAllGradientsWhereAsked) {
 
 TEST(AdamW, NormIsNotFiniteWhereAGradientIsNot) {
   const at::Tensor a = leaf(at::zeros({3}));
-  AdamW optimizer({group_of({{"a", a}}, 0.1)}, {});
+  AdamW optimizer({{"a", a, 0.1}}, {});
   for (const float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     a.mutable_grad() = at::tensor({1.0F, bad, 2.0F});
     EXPECT_FALSE(std::isfinite(optimizer.clip_grad_norm(1.0)));
@@ -243,21 +237,21 @@ TEST(AdamW, NormIsNotFiniteWhereAGradientIsNot) {
 
 TEST(AdamW, NormOfHugeGradientsIsFinite) {
   const at::Tensor a = leaf(at::zeros({2}));
-  AdamW optimizer({group_of({{"a", a}}, 0.1)}, {});
+  AdamW optimizer({{"a", a, 0.1}}, {});
   a.mutable_grad() = at::full({2}, 3e38F);  // its square overflows float32
   EXPECT_NEAR(optimizer.clip_grad_norm(1.0) / 4.2426e38, 1.0, 1e-4);
 }
 
 TEST(AdamW, ZeroGradForgets) {
   const at::Tensor a = leaf(at::zeros({2}));
-  AdamW optimizer({group_of({{"a", a}}, 0.1)}, {});
+  AdamW optimizer({{"a", a, 0.1}}, {});
   a.mutable_grad() = at::ones({2});
   optimizer.zero_grad();
   EXPECT_FALSE(a.grad().defined());
 }
 
 TEST(AdamW, StateHasNamesAndSizes) {
-  AdamW optimizer({group_of({{"x.lora_a", leaf(at::zeros({3, 2}))}}, 0.1)}, {});
+  AdamW optimizer({{"x.lora_a", leaf(at::zeros({3, 2})), 0.1}}, {});
   const auto state = optimizer.state();
   ASSERT_EQ(state.size(), 3U);
   EXPECT_EQ(state[0].first, "x.lora_a.exp_avg");
@@ -277,7 +271,7 @@ std::string load_error(AdamW& optimizer, const std::vector<std::pair<std::string
 }
 
 TEST(AdamW, NamesWhatIsWrongWithAState) {
-  AdamW optimizer({group_of({{"p", leaf(at::zeros({3}))}}, 0.1)}, {});
+  AdamW optimizer({{"p", leaf(at::zeros({3})), 0.1}}, {});
   auto state = optimizer.state();
   state[1].second = at::zeros({4});
   EXPECT_NE(load_error(optimizer, state).find("p.exp_avg_sq has shape [4], expected [3]"), std::string::npos);
@@ -290,7 +284,7 @@ TEST(AdamW, RefusesImpossibleOptions) {
     AdamWOptions options;
     options.beta1 = beta1;
     options.eps = eps;
-    AdamW({group_of({{"p", leaf(at::zeros({1}))}}, lr)}, options);
+    AdamW({{"p", leaf(at::zeros({1})), lr}}, options);
   };
   EXPECT_NO_THROW(make(0.9, 1e-8, 0.1));
   EXPECT_THROW(make(1.0, 1e-8, 0.1), UsageError);

@@ -1,0 +1,29 @@
+#include "lrqat/train/trained_parameters.h"
+
+#include <algorithm>
+
+namespace lrqat::train {
+namespace {
+
+enum ClipGroup { kAdapters, kScales, kFloats };
+
+TrainedParameter with_rate(const Recipe& recipe, const quant::Parameter& parameter) {
+  if (parameter.kind == quant::ParameterKind::scale)
+    return {parameter.name, parameter.value, recipe.scale_lr, 0.0, kScales};
+  if (parameter.kind == quant::ParameterKind::unquantized)
+    return {parameter.name, parameter.value, recipe.float_lr, 0.0, kFloats};
+  return {parameter.name, parameter.value, recipe.lr, recipe.weight_decay, kAdapters};
+}
+
+}  // namespace
+
+std::vector<TrainedParameter> trained_parameters(const Recipe& recipe, const model::Decoder& student) {
+  std::vector<TrainedParameter> all;
+  for (const quant::Parameter& parameter : student.parameters()) all.push_back(with_rate(recipe, parameter));
+  std::stable_sort(all.begin(), all.end(), [](const TrainedParameter& a, const TrainedParameter& b) {
+    return a.clip_group < b.clip_group;
+  });
+  return all;
+}
+
+}  // namespace lrqat::train
