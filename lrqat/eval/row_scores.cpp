@@ -7,7 +7,7 @@
 
 #include "lrqat/eval/log_likelihood.h"
 #include "lrqat/eval/windows.h"
-#include "lrqat/nn/softmax_rows.h"
+#include "lrqat/kernels/softmax_rows.h"
 
 namespace lrqat::eval {
 namespace {
@@ -24,8 +24,8 @@ RowSum sum_row(const float* z, std::int64_t columns) {
   RowSum row{z[0], 0};
   double sum = 0;
   for (std::int64_t begin = 0; begin < columns; begin += kPiece) {
-    nn::RunningLogSumExp piece;
-    nn::update_log_sum_exp(z + begin, std::min(kPiece, columns - begin), piece);
+    kernels::RunningLogSumExp piece;
+    kernels::update_log_sum_exp(z + begin, std::min(kPiece, columns - begin), piece);
     const float maximum = std::max(row.maximum, piece.maximum);
     sum = sum * std::exp(static_cast<double>(row.maximum) - maximum) +
           piece.sum * std::exp(static_cast<double>(piece.maximum) - maximum);

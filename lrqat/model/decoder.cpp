@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "lrqat/base/error.h"
-#include "lrqat/nn/soft_cap.h"
+#include "lrqat/ops/soft_cap.h"
 #include "lrqat/quant/float_weight.h"
 #include "lrqat/quant/tile_math.h"
 
@@ -169,7 +169,7 @@ const nn::RotaryEmbedding& Decoder::rotary(std::int64_t layer) const {
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden) const {
-  return nn::soft_cap(lm_head_.forward(hidden), config_.final_logit_softcapping);
+  return ops::soft_cap(lm_head_.forward(hidden), config_.final_logit_softcapping);
 }
 
 at::Tensor Decoder::embed(const at::Tensor& tokens) const {

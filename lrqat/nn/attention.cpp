@@ -2,63 +2,34 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
 #include <tuple>
 #include <vector>
 
 #include "lrqat/base/error.h"
-#include "lrqat/nn/block_attention.h"
-#include "lrqat/nn/soft_cap.h"
+#include "lrqat/ops/attention.h"
 
 namespace lrqat::nn {
 namespace {
 
-// [Q, K] bool, true where query i may see key j: j <= i + K - Q. SDPA's own is_causal counts from the first
-// key, which is right only for Q = K.
-at::Tensor visible_keys(std::int64_t queries, std::int64_t keys, std::int64_t window,
-                        const at::Tensor& like) {
-  const at::Tensor visible = at::ones({queries, keys}, like.options().dtype(at::kBool)).tril(keys - queries);
-  return window == 0 ? visible : visible.triu(keys - queries - window + 1);
-}
-
 // Attention of one segment of a packed row; k and v begin with the prefix.
 at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                              const at::Tensor& mask, double softcap) {
-  if (!mask.defined()) return causal_attention(q, k, v, 0, softcap);
-  if (softcap > 0) return soft_capped_attention(q, k, v, mask, softcap);
-  const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(3)));
-  return at::scaled_dot_product_attention(q, k, v, mask, 0.0, false, scale, q.size(1) != k.size(1));
+  return mask.defined() ? ops::masked_attention(q, k, v, mask, softcap)
+                        : ops::causal_attention(q, k, v, 0, softcap);
 }
 
-// The segment's mask without the keys that lie `window` positions or more before a query; keys = P + L.
+// The segment's mask without the keys that are `window` positions or more before a query; keys = P + L.
 at::Tensor within_window(const PackedRow& row, const PackedSegment& segment, std::int64_t keys,
                          std::int64_t window) {
   const at::Tensor queries_at = row.positions.narrow(0, segment.begin, segment.length);
   const at::Tensor prefix_at = at::arange(keys - segment.length, queries_at.options());
   const at::Tensor distance = queries_at.unsqueeze(1) - at::cat({prefix_at, queries_at}).unsqueeze(0);
   const at::Tensor visible =
-      segment.mask.defined() ? segment.mask : visible_keys(segment.length, keys, 0, queries_at);
+      segment.mask.defined() ? segment.mask : ops::visible_keys(segment.length, keys, 0, queries_at);
   return visible.logical_and(distance < window);
 }
 
 }  // namespace
-
-at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            std::int64_t window, double softcap) {
-  const std::int64_t queries = q.size(2), keys = k.size(2);
-  LRQAT_CHECK(keys >= queries, queries, " queries, ", keys, " keys");
-  if (has_block_attention(q)) return block_attention(q, k, v, window, softcap);
-  if (softcap > 0) return soft_capped_attention(q, k, v, visible_keys(queries, keys, window, q), softcap);
-  const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(3)));
-  const bool share_keys = q.size(1) != k.size(1);
-  if (window >= keys) window = 0;
-  if (window == 0 && queries == keys)
-    return at::scaled_dot_product_attention(q, k, v, {}, 0.0, true, scale, share_keys);
-  if (window == 0 && queries == 1)
-    return at::scaled_dot_product_attention(q, k, v, {}, 0.0, false, scale, share_keys);
-  return at::scaled_dot_product_attention(q, k, v, visible_keys(queries, keys, window, q), 0.0, false, scale,
-                                          share_keys);
-}
 
 Attention::Heads Attention::project(const at::Tensor& hidden,
                                     const std::function<at::Tensor(const at::Tensor&)>& rotate) const {
@@ -87,7 +58,7 @@ at::Tensor Attention::forward(const at::Tensor& hidden, const RotaryEmbedding& r
     LRQAT_CHECK(cache->length() == position, "the cache holds ", cache->length(), " tokens, not ", position);
     std::tie(k, v) = cache->append(k, v);
   }
-  const at::Tensor attended = causal_attention(q, k, v, sliding_window, softcap);
+  const at::Tensor attended = ops::causal_attention(q, k, v, sliding_window, softcap);
   const at::Tensor mixed = attended.transpose(1, 2);
   return o_proj.forward(points.output(mixed.reshape({batch, tokens, num_heads * head_dim})));
 }

@@ -17,13 +17,6 @@
 
 namespace lrqat::nn {
 
-// softmax(q kᵀ / sqrt(D)) v where the last query stands at the last key: query i of Q sees the keys up to
-// i + K - Q. q [B, heads, Q, D], k and v [B, kv heads, K, D] with K >= Q -> [B, heads, Q, D].
-// window: a query sees so many keys, its own included; 0: all before it. softcap: scores s become
-// softcap · tanh(s / softcap) before the softmax; 0: they stay.
-at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            std::int64_t window = 0, double softcap = 0.0);
-
 // Where attention quantizes activations, in the order of the forward pass. Last dimensions are tokens'
 // vectors.
 struct AttentionPoints {

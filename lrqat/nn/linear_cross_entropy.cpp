@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "lrqat/base/error.h"
-#include "lrqat/nn/softmax_rows.h"
+#include "lrqat/kernels/softmax_rows.h"
 #include "lrqat/ops/block_product.h"
 #include "lrqat/quant/float_weight.h"
 
@@ -101,7 +101,7 @@ class Chunk {
   at::Tensor make_logits(const at::Tensor& hidden, const Linear& head, const at::Tensor& logits) const {
     const bool narrow = head.compute() == ComputeType::bfloat16;
     const at::Tensor operand = narrow ? hidden.to(at::kBFloat16) : hidden;
-    std::vector<RunningLogSumExp> running(kernels_ ? static_cast<std::size_t>(rows_) : 0);
+    std::vector<kernels::RunningLogSumExp> running(kernels_ ? static_cast<std::size_t>(rows_) : 0);
     for_each_tile(head, [&](std::int64_t begin, std::int64_t end, const HeadTile& tile) {
       at::Tensor part = logits.slice(1, begin, end);
       if (tile.source) {
@@ -116,7 +116,7 @@ class Chunk {
     if (!kernels_) return at::logsumexp(logits, 1);
     at::Tensor lse = at::empty({rows_}, logits.options());
     float* out = lse.data_ptr<float>();
-    for (const RunningLogSumExp& row : running) *out++ = row.maximum + std::log(row.sum);
+    for (const kernels::RunningLogSumExp& row : running) *out++ = row.maximum + std::log(row.sum);
     return lse;
   }
 
@@ -129,12 +129,12 @@ class Chunk {
     if (tile.row_scale.defined()) part.mul_(tile.row_scale);
   }
 
-  void update(const at::Tensor& part, std::vector<RunningLogSumExp>& running) const {
+  void update(const at::Tensor& part, std::vector<kernels::RunningLogSumExp>& running) const {
     const float* data = part.data_ptr<float>();
     const std::int64_t stride = part.stride(0), columns = part.size(1);
     at::parallel_for(0, rows_, 1, [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t row = first; row < last; ++row)
-        update_log_sum_exp(data + row * stride, columns, running[static_cast<std::size_t>(row)]);
+        kernels::update_log_sum_exp(data + row * stride, columns, running[static_cast<std::size_t>(row)]);
     });
   }
 
@@ -188,10 +188,10 @@ class Chunk {
     at::parallel_for(0, rows_, 1, [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t i = first; i < last; ++i) {
         if (t == nullptr) {
-          softmax_gradient(z + i * stride, columns, lse[i], factor[i]);
+          kernels::softmax_gradient(z + i * stride, columns, lse[i], factor[i]);
         } else {
-          difference[i] += distilled_gradient(z + i * stride, t + i * stride, columns, lse[i], lse_teacher[i],
-                                              factor[i], weight);
+          difference[i] += kernels::distilled_gradient(z + i * stride, t + i * stride, columns, lse[i],
+                                                       lse_teacher[i], factor[i], weight);
         }
       }
     });
@@ -247,8 +247,8 @@ class Chunk {
     double* difference = difference_.data_ptr<double>();
     at::parallel_for(0, rows_, 1, [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t i = first; i < last; ++i) {
-        difference[i] += teacher_weighted_difference(z + i * logits_.stride(0), t + i * logits_.stride(0),
-                                                     vocabulary_, lse_teacher[i]);
+        difference[i] += kernels::teacher_weighted_difference(
+            z + i * logits_.stride(0), t + i * logits_.stride(0), vocabulary_, lse_teacher[i]);
       }
     });
   }

@@ -8,7 +8,7 @@
 #include <cmath>
 
 #include "lrqat/base/error.h"
-#include "lrqat/nn/row_kernels.h"
+#include "lrqat/kernels/rms_norm.h"
 
 namespace lrqat::nn {
 namespace {
@@ -32,8 +32,8 @@ std::pair<at::Tensor, at::Tensor> normalize(const at::Tensor& x, const at::Tenso
   at::parallel_for(0, x.size(0), kRowsPerTask, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
       r.data_ptr<float>()[row] =
-          rms_norm_row(x.const_data_ptr<float>() + row * size, weight.const_data_ptr<float>(),
-                       static_cast<float>(eps), y.data_ptr<float>() + row * size, size);
+          kernels::rms_norm_row(x.const_data_ptr<float>() + row * size, weight.const_data_ptr<float>(),
+                                static_cast<float>(eps), y.data_ptr<float>() + row * size, size);
     }
   });
   return {y, r};
@@ -50,9 +50,10 @@ at::Tensor input_gradient(const at::Tensor& grad, const at::Tensor& x, const at:
   const std::int64_t size = x.size(1);
   at::parallel_for(0, x.size(0), kRowsPerTask, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
-      rms_norm_backward_row(grad.const_data_ptr<float>() + row * size, x.const_data_ptr<float>() + row * size,
-                            weight.const_data_ptr<float>(), r.const_data_ptr<float>()[row],
-                            grad_x.data_ptr<float>() + row * size, size);
+      kernels::rms_norm_backward_row(grad.const_data_ptr<float>() + row * size,
+                                     x.const_data_ptr<float>() + row * size, weight.const_data_ptr<float>(),
+                                     r.const_data_ptr<float>()[row], grad_x.data_ptr<float>() + row * size,
+                                     size);
     }
   });
   return grad_x;

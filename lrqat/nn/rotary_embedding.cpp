@@ -10,7 +10,7 @@
 #include <numbers>
 
 #include "lrqat/base/error.h"
-#include "lrqat/nn/row_kernels.h"
+#include "lrqat/kernels/rotary.h"
 
 namespace lrqat::nn {
 namespace {
@@ -90,9 +90,9 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& 
       const std::int64_t angle = row % tokens * half;
       for (std::int64_t head = 0; head < heads; ++head) {
         const std::int64_t start = (row * heads + head) * 2 * half;
-        rotate_head(x.const_data_ptr<float>() + start, cos.const_data_ptr<float>() + angle,
-                    sin.const_data_ptr<float>() + angle, static_cast<float>(direction),
-                    out.data_ptr<float>() + start, half);
+        kernels::rotate_head(x.const_data_ptr<float>() + start, cos.const_data_ptr<float>() + angle,
+                             sin.const_data_ptr<float>() + angle, static_cast<float>(direction),
+                             out.data_ptr<float>() + start, half);
       }
     }
   });

@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <array>
 
-#include "drawn_weight.h"
 #include "lrqat/methods/lora_weight.h"
 #include "lrqat/quant/float_weight.h"
 #include "lrqat/quant/integer_weight.h"
+#include "tests/quant/drawn_weight.h"
 
 namespace lrqat::quant {
 namespace {

@@ -1,4 +1,4 @@
-#include "lrqat/nn/block_attention.h"
+#include "lrqat/ops/block_attention.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -11,11 +11,11 @@
 #include <vector>
 
 #include "lrqat/base/error.h"
+#include "lrqat/kernels/softmax_rows.h"
 #include "lrqat/kernels/token_sums.h"
-#include "lrqat/nn/softmax_rows.h"
 #include "lrqat/ops/block_product.h"
 
-namespace lrqat::nn {
+namespace lrqat::ops {
 namespace {
 
 using torch::autograd::AutogradContext;
@@ -90,7 +90,7 @@ struct Geometry {
   std::int64_t block_first_key(std::int64_t begin) const { return first_key(begin) / kPad * kPad; }
 };
 
-// The keys and values of one head in the forms that products want; made again when the head changes.
+// The keys and values of one head in the forms that products want; recomputed when the head changes.
 class HeadKeys {
  public:
   void set(const Geometry& geometry, const at::Tensor& k, const at::Tensor& v, std::int64_t batch,
@@ -119,7 +119,7 @@ class HeadKeys {
 
 void product(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda, const float* b,
              std::int64_t ldb, float* c, std::int64_t ldc, bool add) {
-  ops::small_block_product(m, n, k, a, lda, b, ldb, c, ldc, add);
+  small_block_product(m, n, k, a, lda, b, ldb, c, ldc, add);
 }
 
 // One block of queries of one head: rows of out, [rows, D] with row stride out_stride, and log Σ exp of them.
@@ -141,8 +141,8 @@ void attend(const Geometry& geometry, const HeadKeys& head, const Head& q, std::
     float* row = scores + (i - begin) * width;
     const std::int64_t visible = geometry.first_key(i) - first, visible_end = geometry.last_key(i) - first;
     std::fill_n(row, visible, 0.0F);
-    if (geometry.cap > 0.0F) cap_scores(row + visible, visible_end - visible, geometry.cap, nullptr);
-    const RunningLogSumExp sums = exponentials(row + visible, visible_end - visible);
+    if (geometry.cap > 0.0F) kernels::cap_scores(row + visible, visible_end - visible, geometry.cap, nullptr);
+    const kernels::RunningLogSumExp sums = kernels::exponentials(row + visible, visible_end - visible);
     std::fill(row + visible_end, row + width, 0.0F);
     inverse[i - begin] = 1.0F / sums.sum;
     lse[i] = sums.maximum + std::log(sums.sum);
@@ -238,11 +238,11 @@ void add_block_gradient(const Geometry& geometry, const HeadKeys& head, QueryBlo
     product(keys, rows, size, head.keys() + j * size, size, block.query_columns.data(), rows, p, rows, false);
     product(keys, rows, size, head.values() + j * size, size, block.grad_columns.data(), rows, dp, rows,
             false);
-    if (geometry.cap > 0.0F) cap_scores(p, keys * rows, geometry.cap, slope);
-    probabilities(p, keys, rows, block.lse.data());
+    if (geometry.cap > 0.0F) kernels::cap_scores(p, keys * rows, geometry.cap, slope);
+    kernels::probabilities(p, keys, rows, block.lse.data());
     if (j + keys > geometry.last_key(block.begin) || geometry.window != 0) hide(geometry, block, j, keys, p);
-    score_gradients(p, dp, keys, rows, block.delta.data());
-    if (geometry.cap > 0.0F) multiply_elements(dp, slope, keys * rows);
+    kernels::score_gradients(p, dp, keys, rows, block.delta.data());
+    if (geometry.cap > 0.0F) kernels::multiply_elements(dp, slope, keys * rows);
     product(keys, size, rows, p, rows, block.grads.data(), size, grad_values + j * size, size, true);
     product(keys, size, rows, dp, rows, block.queries.data(), size, grad_keys + j * size, size, true);
     transpose(dp, keys, rows, dp_columns);
@@ -336,7 +336,7 @@ class BlockAttentionFunction : public torch::autograd::Function<BlockAttentionFu
 bool has_block_attention(const at::Tensor& q) {
   constexpr std::int64_t kFewQueries = 8;
   return q.is_cpu() && q.scalar_type() == at::kFloat && q.size(2) > kFewQueries &&
-         ops::block_products(ops::ComputeType::float32);
+         block_products(ComputeType::float32);
 }
 
 at::Tensor block_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t window,
@@ -346,4 +346,4 @@ at::Tensor block_attention(const at::Tensor& q, const at::Tensor& k, const at::T
                                        window >= k.size(2) ? 0 : window, softcap);
 }
 
-}  // namespace lrqat::nn
+}  // namespace lrqat::ops

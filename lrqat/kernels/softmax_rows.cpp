@@ -1,17 +1,10 @@
-#include "lrqat/nn/softmax_rows.h"
+#include "lrqat/kernels/softmax_rows.h"
 
 #include <bit>
-#include <cmath>
 
-// One version a generation of x86 processors, chosen when the program starts.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define LRQAT_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define LRQAT_CLONES
-#endif
-#define LRQAT_INLINE static inline __attribute__((always_inline))
+#include "lrqat/kernels/target.h"
 
-namespace lrqat::nn {
+namespace lrqat::kernels {
 namespace {
 
 // exp(x) for x <= about 0 to 2 units in the last place: x = n ln 2 + r, |r| <= ln 2 / 2, a polynomial in r
@@ -53,7 +46,7 @@ LRQAT_INLINE float tanh_of(float x) {
 
 }  // namespace
 
-LRQAT_CLONES void update_log_sum_exp(const float* x, std::int64_t n, RunningLogSumExp& running) {
+LRQAT_KERNEL void update_log_sum_exp(const float* x, std::int64_t n, RunningLogSumExp& running) {
   float maximum = running.maximum;
 #pragma omp simd reduction(max : maximum)
   for (std::int64_t i = 0; i < n; ++i) maximum = x[i] > maximum ? x[i] : maximum;
@@ -64,7 +57,7 @@ LRQAT_CLONES void update_log_sum_exp(const float* x, std::int64_t n, RunningLogS
   running.maximum = maximum;
 }
 
-LRQAT_CLONES RunningLogSumExp exponentials(float* x, std::int64_t n) {
+LRQAT_KERNEL RunningLogSumExp exponentials(float* x, std::int64_t n) {
   float maximum = -3.4e38F, sum = 0.0F;
 #pragma omp simd reduction(max : maximum)
   for (std::int64_t i = 0; i < n; ++i) maximum = x[i] > maximum ? x[i] : maximum;
@@ -76,14 +69,14 @@ LRQAT_CLONES RunningLogSumExp exponentials(float* x, std::int64_t n) {
   return {maximum, sum};
 }
 
-LRQAT_CLONES void probabilities(float* s, std::int64_t rows, std::int64_t n, const float* lse) {
+LRQAT_KERNEL void probabilities(float* s, std::int64_t rows, std::int64_t n, const float* lse) {
   for (std::int64_t row = 0; row < rows; ++row, s += n) {
 #pragma omp simd
     for (std::int64_t i = 0; i < n; ++i) s[i] = exp_nonpositive(s[i] - lse[i]);
   }
 }
 
-LRQAT_CLONES void score_gradients(const float* p, float* dp, std::int64_t rows, std::int64_t n,
+LRQAT_KERNEL void score_gradients(const float* p, float* dp, std::int64_t rows, std::int64_t n,
                                   const float* delta) {
   for (std::int64_t row = 0; row < rows; ++row, p += n, dp += n) {
 #pragma omp simd
@@ -91,7 +84,7 @@ LRQAT_CLONES void score_gradients(const float* p, float* dp, std::int64_t rows, 
   }
 }
 
-LRQAT_CLONES void cap_scores(float* x, std::int64_t n, float cap, float* slope) {
+LRQAT_KERNEL void cap_scores(float* x, std::int64_t n, float cap, float* slope) {
   const float inverse = 1.0F / cap;
   if (slope == nullptr) {
 #pragma omp simd
@@ -106,17 +99,17 @@ LRQAT_CLONES void cap_scores(float* x, std::int64_t n, float cap, float* slope) 
   }
 }
 
-LRQAT_CLONES void multiply_elements(float* x, const float* factor, std::int64_t n) {
+LRQAT_KERNEL void multiply_elements(float* x, const float* factor, std::int64_t n) {
 #pragma omp simd
   for (std::int64_t i = 0; i < n; ++i) x[i] *= factor[i];
 }
 
-LRQAT_CLONES void softmax_gradient(float* z, std::int64_t n, float lse, float factor) {
+LRQAT_KERNEL void softmax_gradient(float* z, std::int64_t n, float lse, float factor) {
 #pragma omp simd
   for (std::int64_t i = 0; i < n; ++i) z[i] = factor * exp_nonpositive(z[i] - lse);
 }
 
-LRQAT_CLONES float distilled_gradient(float* z, const float* t, std::int64_t n, float lse, float lse_teacher,
+LRQAT_KERNEL float distilled_gradient(float* z, const float* t, std::int64_t n, float lse, float lse_teacher,
                                       float factor, float weight) {
   float difference = 0.0F;
 #pragma omp simd reduction(+ : difference)
@@ -129,7 +122,7 @@ LRQAT_CLONES float distilled_gradient(float* z, const float* t, std::int64_t n, 
   return difference;
 }
 
-LRQAT_CLONES float teacher_weighted_difference(const float* z, const float* t, std::int64_t n,
+LRQAT_KERNEL float teacher_weighted_difference(const float* z, const float* t, std::int64_t n,
                                                float lse_teacher) {
   float difference = 0.0F;
 #pragma omp simd reduction(+ : difference)
@@ -137,4 +130,4 @@ LRQAT_CLONES float teacher_weighted_difference(const float* z, const float* t, s
   return difference;
 }
 
-}  // namespace lrqat::nn
+}  // namespace lrqat::kernels

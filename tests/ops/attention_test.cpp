@@ -1,4 +1,4 @@
-#include "lrqat/nn/attention.h"
+#include "lrqat/ops/attention.h"
 
 #include <ATen/ATen.h>
 #include <ATen/SDPBackend.h>
@@ -7,7 +7,7 @@
 
 #include "tests/nn/numeric_gradient.h"
 
-namespace lrqat::nn {
+namespace lrqat::ops {
 namespace {
 
 struct Operands {
@@ -79,14 +79,14 @@ TEST(CausalAttention, ALaterKeyChangesNothing) {
 TEST(CausalAttention, GradientsEqualCentralDifferences) {
   const Operands x = random_operands(4, 2, 5, 5, at::kDouble);
   const auto error = [](const auto& function, const at::Tensor& at) {
-    return testing::gradient_error(function, at);
+    return nn::testing::gradient_error(function, at);
   };
   EXPECT_LT(error([&](const at::Tensor& q) { return causal_attention(q, x.k, x.v); }, x.q),
-            testing::kGradientTolerance);
+            nn::testing::kGradientTolerance);
   EXPECT_LT(error([&](const at::Tensor& k) { return causal_attention(x.q, k, x.v); }, x.k),
-            testing::kGradientTolerance);
+            nn::testing::kGradientTolerance);
   EXPECT_LT(error([&](const at::Tensor& v) { return causal_attention(x.q, x.k, v); }, x.v),
-            testing::kGradientTolerance);
+            nn::testing::kGradientTolerance);
 }
 
 // The call of causal_attention must reach the flash kernel on the CPU: the other way keeps a T×T matrix a
@@ -103,24 +103,5 @@ TEST(CausalAttention, ReachesTheFlashKernel) {
   EXPECT_NE(at::_fused_sdp_choice(odd, odd, odd, {}, 0.0, true, 0.125, true), flash) << "negative control";
 }
 
-TEST(KvCacheLayer, GrowsAndKeepsWhatItHolds) {
-  at::manual_seed(0);
-  KvCacheLayer layer;
-  const at::Tensor k = at::randn({1, 2, 200, 4}), v = at::randn({1, 2, 200, 4});
-  std::int64_t begin = 0;
-  for (const std::int64_t count : {1, 62, 1, 1, 135}) {
-    const auto part = [&](const at::Tensor& x) { return x.narrow(2, begin, count); };
-    const auto [keys, values] = layer.append(part(k), part(v));
-    begin += count;
-    EXPECT_TRUE(at::equal(keys, k.narrow(2, 0, begin)));
-    EXPECT_TRUE(at::equal(values, v.narrow(2, 0, begin)));
-  }
-  layer.truncate(10);
-  const auto [keys, values] = layer.append(k.narrow(2, 150, 1), v.narrow(2, 150, 1));
-  EXPECT_EQ(layer.length(), 11);
-  EXPECT_TRUE(at::equal(keys.narrow(2, 0, 10), k.narrow(2, 0, 10)));
-  EXPECT_TRUE(at::equal(values.narrow(2, 10, 1), v.narrow(2, 150, 1)));
-}
-
 }  // namespace
-}  // namespace lrqat::nn
+}  // namespace lrqat::ops

@@ -1,10 +1,10 @@
-#include "lrqat/nn/row_kernels.h"
+#include "lrqat/kernels/rms_norm.h"
 
 #include <cmath>
 
 #include "lrqat/kernels/target.h"
 
-namespace lrqat::nn {
+namespace lrqat::kernels {
 
 LRQAT_KERNEL
 float rms_norm_row(const float* x, const float* weight, float eps, float* y, std::int64_t size) {
@@ -28,17 +28,4 @@ void rms_norm_backward_row(const float* grad, const float* x, const float* weigh
   for (std::int64_t i = 0; i < size; ++i) grad_x[i] = r * weight[i] * grad[i] - along_x * x[i];
 }
 
-LRQAT_KERNEL
-void rotate_head(const float* x, const float* cos, const float* sin, float direction, float* out,
-                 std::int64_t half) {
-#pragma omp simd
-  for (std::int64_t i = 0; i < half; ++i) {
-    const float s = direction * sin[i];
-    const float x1 = x[i];
-    const float x2 = x[i + half];
-    out[i] = x1 * cos[i] - x2 * s;
-    out[i + half] = x2 * cos[i] + x1 * s;
-  }
-}
-
-}  // namespace lrqat::nn
+}  // namespace lrqat::kernels

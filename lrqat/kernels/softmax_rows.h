@@ -1,11 +1,11 @@
-// The row-wise arithmetic of a softmax loss, for pieces of a row at a time: a row of logits is 4·V bytes, a
-// piece of it stays in cache between the matrix product that makes it and the loop that reads it.
-// Plain loops, compiled for several instruction sets.
+// The row-wise arithmetic of softmax, of attention and of the loss, for pieces of a row at a time: a row of
+// logits is 4·V bytes, a piece of it stays in cache between the matrix product that makes it and the loop
+// that reads it. Plain loops on float32, compiled for several instruction sets (target.h).
 #pragma once
 
 #include <cstdint>
 
-namespace lrqat::nn {
+namespace lrqat::kernels {
 
 // log Σ exp(x) of a row, piece by piece: = maximum + log(sum).
 struct RunningLogSumExp {
@@ -41,4 +41,4 @@ float distilled_gradient(float* z, const float* t, std::int64_t n, float lse, fl
 // The same sum without the gradient.
 float teacher_weighted_difference(const float* z, const float* t, std::int64_t n, float lse_teacher);
 
-}  // namespace lrqat::nn
+}  // namespace lrqat::kernels

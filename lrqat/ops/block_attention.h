@@ -1,5 +1,5 @@
 // Causal attention as block products in float32 on the CPU: a block of queries with all its keys at a time,
-// so that scores stay in the second cache. Its gradient makes the probabilities again from the saved
+// so that scores stay in the second cache. Its gradient recomputes the probabilities from the saved
 // log Σ exp of every row (Dao et al., FlashAttention, arXiv 2205.14135, algorithm 4, with whole rows).
 #pragma once
 
@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-namespace lrqat::nn {
+namespace lrqat::ops {
 
 // True where block_attention works and pays: float32 on the CPU, more than a handful of queries, and block
 // products at hand.
@@ -20,4 +20,4 @@ bool has_block_attention(const at::Tensor& q);
 at::Tensor block_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t window,
                            double softcap = 0.0);
 
-}  // namespace lrqat::nn
+}  // namespace lrqat::ops

@@ -3,7 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
-namespace lrqat::nn {
+namespace lrqat::ops {
 
 // Differentiable; cap 0: x as it is.
 at::Tensor soft_cap(const at::Tensor& x, double cap);
@@ -14,4 +14,4 @@ at::Tensor soft_cap(const at::Tensor& x, double cap);
 at::Tensor soft_capped_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                  const at::Tensor& visible, double cap);
 
-}  // namespace lrqat::nn
+}  // namespace lrqat::ops

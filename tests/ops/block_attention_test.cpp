@@ -1,4 +1,4 @@
-#include "lrqat/nn/block_attention.h"
+#include "lrqat/ops/block_attention.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 
 #include "lrqat/ops/block_product.h"
 
-namespace lrqat::nn {
+namespace lrqat::ops {
 namespace {
 
 struct Shape {
@@ -66,7 +66,7 @@ double relative(const at::Tensor& a, const at::Tensor& exact) {
 class BlockAttention : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (!ops::block_products(ops::ComputeType::float32)) GTEST_SKIP() << "no block products here";
+    if (!block_products(ComputeType::float32)) GTEST_SKIP() << "no block products here";
   }
 };
 
@@ -131,12 +131,12 @@ TEST_F(BlockAttention, TheSameTwice) {
 }
 
 TEST_F(BlockAttention, WithoutBlockProductsItIsNotOffered) {
-  ops::allow_block_products(false);
+  allow_block_products(false);
   EXPECT_FALSE(has_block_attention(at::empty({1, 1, 64, 8})));
-  ops::allow_block_products(true);
+  allow_block_products(true);
   EXPECT_FALSE(has_block_attention(at::empty({1, 1, 64, 8}, at::kDouble)));
   EXPECT_FALSE(has_block_attention(at::empty({1, 1, 1, 8})));
 }
 
 }  // namespace
-}  // namespace lrqat::nn
+}  // namespace lrqat::ops

@@ -1,11 +1,11 @@
-#include "lrqat/nn/soft_cap.h"
+#include "lrqat/ops/soft_cap.h"
 
 #include <ATen/ATen.h>
 
 #include <cmath>
 #include <limits>
 
-namespace lrqat::nn {
+namespace lrqat::ops {
 
 at::Tensor soft_cap(const at::Tensor& x, double cap) { return cap == 0 ? x : (x / cap).tanh() * cap; }
 
@@ -21,4 +21,4 @@ at::Tensor soft_capped_attention(const at::Tensor& q, const at::Tensor& k, const
   return at::matmul(seen.softmax(-1), for_queries(v));
 }
 
-}  // namespace lrqat::nn
+}  // namespace lrqat::ops

@@ -1,12 +1,12 @@
-#include "lrqat/nn/soft_cap.h"
+#include "lrqat/ops/soft_cap.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "lrqat/nn/attention.h"
+#include "lrqat/ops/attention.h"
 #include "tests/nn/numeric_gradient.h"
 
-namespace lrqat::nn {
+namespace lrqat::ops {
 namespace {
 
 at::Tensor causal(std::int64_t tokens) { return at::ones({tokens, tokens}, at::kBool).tril(); }
@@ -16,8 +16,8 @@ TEST(SoftCap, BendsAndKeepsItsSlope) {
   const at::Tensor x = at::randn({3, 7}, at::kDouble) * 5;
   EXPECT_TRUE(at::equal(soft_cap(x, 0), x));
   EXPECT_LT(soft_cap(x, 2).abs().max().item<double>(), 2);
-  EXPECT_LT(testing::gradient_error([](const at::Tensor& v) { return soft_cap(v, 2); }, x),
-            testing::kGradientTolerance);
+  EXPECT_LT(nn::testing::gradient_error([](const at::Tensor& v) { return soft_cap(v, 2); }, x),
+            nn::testing::kGradientTolerance);
 }
 
 // A cap that is far away bends nothing: the kernel without caps must come out.
@@ -37,13 +37,13 @@ TEST(SoftCap, AttentionHasTheGradientsOfItsDefinition) {
   const auto attend = [&](const at::Tensor& a, const at::Tensor& b, const at::Tensor& c) {
     return soft_capped_attention(a, b, c, causal(5), 2.0);
   };
-  EXPECT_LT(testing::gradient_error([&](const at::Tensor& x) { return attend(x, k, v); }, q),
-            testing::kGradientTolerance);
-  EXPECT_LT(testing::gradient_error([&](const at::Tensor& x) { return attend(q, x, v); }, k),
-            testing::kGradientTolerance);
-  EXPECT_LT(testing::gradient_error([&](const at::Tensor& x) { return attend(q, k, x); }, v),
-            testing::kGradientTolerance);
+  EXPECT_LT(nn::testing::gradient_error([&](const at::Tensor& x) { return attend(x, k, v); }, q),
+            nn::testing::kGradientTolerance);
+  EXPECT_LT(nn::testing::gradient_error([&](const at::Tensor& x) { return attend(q, x, v); }, k),
+            nn::testing::kGradientTolerance);
+  EXPECT_LT(nn::testing::gradient_error([&](const at::Tensor& x) { return attend(q, k, x); }, v),
+            nn::testing::kGradientTolerance);
 }
 
 }  // namespace
-}  // namespace lrqat::nn
+}  // namespace lrqat::ops

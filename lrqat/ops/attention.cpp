@@ -1,0 +1,48 @@
+#include "lrqat/ops/attention.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "lrqat/base/error.h"
+#include "lrqat/ops/block_attention.h"
+#include "lrqat/ops/soft_cap.h"
+
+namespace lrqat::ops {
+namespace {
+
+at::Tensor dot_product_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                 const at::Tensor& mask, bool causal) {
+  const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(3)));
+  const bool share_keys = q.size(1) != k.size(1);
+  return at::scaled_dot_product_attention(q, k, v, mask, 0.0, causal, scale, share_keys);
+}
+
+}  // namespace
+
+// SDPA's own is_causal counts from the first key, which is right only for Q = K.
+at::Tensor visible_keys(std::int64_t queries, std::int64_t keys, std::int64_t window,
+                        const at::Tensor& like) {
+  const at::Tensor visible = at::ones({queries, keys}, like.options().dtype(at::kBool)).tril(keys - queries);
+  return window == 0 ? visible : visible.triu(keys - queries - window + 1);
+}
+
+at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            std::int64_t window, double softcap) {
+  const std::int64_t queries = q.size(2), keys = k.size(2);
+  LRQAT_CHECK(keys >= queries, queries, " queries, ", keys, " keys");
+  if (has_block_attention(q)) return block_attention(q, k, v, window, softcap);
+  if (softcap > 0) return soft_capped_attention(q, k, v, visible_keys(queries, keys, window, q), softcap);
+  if (window >= keys) window = 0;
+  if (window == 0 && queries == keys) return dot_product_attention(q, k, v, {}, /*causal=*/true);
+  const at::Tensor mask = window == 0 && queries == 1 ? at::Tensor() : visible_keys(queries, keys, window, q);
+  return dot_product_attention(q, k, v, mask, /*causal=*/false);
+}
+
+at::Tensor masked_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            const at::Tensor& visible, double softcap) {
+  if (softcap > 0) return soft_capped_attention(q, k, v, visible, softcap);
+  return dot_product_attention(q, k, v, visible, /*causal=*/false);
+}
+
+}  // namespace lrqat::ops
