@@ -19,6 +19,13 @@ void append_parameters(const nn::Linear& linear, std::vector<quant::Parameter>& 
   }
 }
 
+template <typename Linear>
+std::vector<Linear*> linears_of(const std::vector<LinearGroupOf<Linear>>& groups) {
+  std::vector<Linear*> out;
+  for (const auto& group : groups) out.insert(out.end(), group.linears.begin(), group.linears.end());
+  return out;
+}
+
 // Points of a layer by name, in the order of the forward pass.
 template <typename Point, typename Attention, typename Mlp>
 std::vector<std::pair<std::string, Point*>> points_of(Attention& attention, Mlp& mlp) {
@@ -38,6 +45,7 @@ int bits_of(const std::string& point, const quant::ActivationOptions& options) {
   const bool score = point == "self_attn.queries" || point == "self_attn.rotated_keys";
   return score && options.activation_bits < quant::kFloatBits ? quant::kScoreBits : options.activation_bits;
 }
+
 void append_trained(const std::string& name, const at::Tensor& value, std::vector<quant::Parameter>& out) {
   if (value.requires_grad()) out.push_back({name, value, quant::ParameterKind::unquantized});
 }
@@ -84,25 +92,43 @@ const nn::RmsNorm& DecoderLayer::feed_forward_norm() const {
   return sandwich_ ? sandwich_->pre_feedforward_layernorm : post_attention_layernorm_;
 }
 
-std::string DecoderLayer::feed_forward_norm_name() const {
-  return sandwich_ ? "pre_feedforward_layernorm.weight" : "post_attention_layernorm.weight";
-}
-
 at::Tensor DecoderLayer::forward_packed(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary,
                                         const nn::PackedRow& row, const nn::KvCacheLayer* prefix) const {
   return feed_forward(
       add_attended(hidden, self_attn_.forward_packed(input_layernorm_.forward(hidden), rotary, row, prefix)));
 }
 
-std::vector<nn::Linear*> DecoderLayer::linears() {
-  return {&self_attn_.q_proj, &self_attn_.k_proj, &self_attn_.v_proj, &self_attn_.o_proj,
-          &mlp_.gate_proj,    &mlp_.up_proj,      &mlp_.down_proj};
+template <typename Linear, typename Layer>
+std::vector<LinearGroupOf<Linear>> DecoderLayer::groups_of(Layer& layer) {
+  auto& attention = layer.self_attn_;
+  auto& mlp = layer.mlp_;
+  const std::string norm = layer.sandwich_ ? "pre_feedforward_layernorm" : "post_attention_layernorm";
+  return {{"self_attn.input",
+           LayerHalf::attention,
+           {.norm = &layer.input_layernorm_, .norm_name = layer.prefix_ + "input_layernorm.weight"},
+           {&attention.q_proj, &attention.k_proj, &attention.v_proj}},
+          {"self_attn.output",
+           LayerHalf::attention,
+           {.linear = &attention.v_proj,
+            .copies = attention.num_heads / attention.num_key_value_heads,
+            .width = attention.head_dim},
+           {&attention.o_proj}},
+          {"mlp.input",
+           LayerHalf::feed_forward,
+           {.norm = &layer.feed_forward_norm(), .norm_name = concat(layer.prefix_, norm, ".weight")},
+           {&mlp.gate_proj, &mlp.up_proj}},
+          {"mlp.product", LayerHalf::feed_forward, {.linear = &mlp.up_proj}, {&mlp.down_proj}}};
 }
 
-std::vector<const nn::Linear*> DecoderLayer::linears() const {
-  return {&self_attn_.q_proj, &self_attn_.k_proj, &self_attn_.v_proj, &self_attn_.o_proj,
-          &mlp_.gate_proj,    &mlp_.up_proj,      &mlp_.down_proj};
+std::vector<LinearGroup> DecoderLayer::linear_groups() { return groups_of<nn::Linear>(*this); }
+
+std::vector<ConstLinearGroup> DecoderLayer::linear_groups() const {
+  return groups_of<const nn::Linear>(*this);
 }
+
+std::vector<nn::Linear*> DecoderLayer::linears() { return linears_of(linear_groups()); }
+
+std::vector<const nn::Linear*> DecoderLayer::linears() const { return linears_of(linear_groups()); }
 
 std::vector<quant::Parameter> DecoderLayer::parameters() const {
   std::vector<quant::Parameter> out;

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "lrqat/formats/model_config.h"
+#include "lrqat/model/linear_group.h"
 #include "lrqat/nn/attention.h"
 #include "lrqat/nn/embedding.h"
 #include "lrqat/nn/kv_cache.h"
@@ -36,7 +37,7 @@ class DecoderLayer {
  public:
   DecoderLayer(nn::RmsNorm input_layernorm, nn::Attention self_attn, nn::RmsNorm post_attention_layernorm,
                nn::Mlp mlp, std::optional<SandwichNorms> sandwich = {});
-  DecoderLayer(const DecoderLayer&) = delete;  // linears() hands out addresses
+  DecoderLayer(const DecoderLayer&) = delete;  // linear_groups() hands out addresses
   DecoderLayer& operator=(const DecoderLayer&) = delete;
 
   // hidden [B, T, H] float32 whose first token stands at `position`. Differentiable in hidden and in the
@@ -53,7 +54,10 @@ class DecoderLayer {
   at::Tensor forward_packed(const at::Tensor& hidden, const nn::RotaryEmbedding& rotary,
                             const nn::PackedRow& row, const nn::KvCacheLayer* prefix) const;
 
-  std::vector<nn::Linear*> linears();  // q, k, v, o, gate, up, down
+  // In the order of the forward pass: q, k, v; o; gate, up; down.
+  std::vector<LinearGroup> linear_groups();
+  std::vector<ConstLinearGroup> linear_groups() const;
+  std::vector<nn::Linear*> linears();  // of all groups
   std::vector<const nn::Linear*> linears() const;
   // With full names: of the linears, then of static ranges that are trained, then norms that are.
   std::vector<quant::Parameter> parameters() const;
@@ -68,13 +72,12 @@ class DecoderLayer {
 
   const nn::RmsNorm& input_layernorm() const { return input_layernorm_; }
   const nn::RmsNorm& post_attention_layernorm() const { return post_attention_layernorm_; }
-  const nn::RmsNorm& feed_forward_norm() const;  // the one in front of the MLP
-  std::string feed_forward_norm_name() const;    // as norms() names it
   const nn::Attention& self_attn() const { return self_attn_; }
   const nn::Mlp& mlp() const { return mlp_; }
   const std::optional<SandwichNorms>& sandwich() const { return sandwich_; }
 
  private:
+  const nn::RmsNorm& feed_forward_norm() const;  // the one in front of the MLP
   // The residual sum around the attention, whose output is `mixed`.
   at::Tensor add_attended(const at::Tensor& hidden, const at::Tensor& mixed) const;
 
@@ -87,6 +90,8 @@ class DecoderLayer {
 
   template <typename Norm, typename Layer>
   static std::vector<std::pair<std::string, Norm*>> norms_of(Layer& layer);
+  template <typename Linear, typename Layer>
+  static std::vector<LinearGroupOf<Linear>> groups_of(Layer& layer);
 };
 
 using FloatTensors = std::map<std::string, at::Tensor>;

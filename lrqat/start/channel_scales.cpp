@@ -7,42 +7,29 @@
 namespace lrqat::start {
 namespace {
 
-// Heads that share a value head lie behind each other: [heads·D] as [value heads, heads of each, D].
-at::Tensor by_value_head(const at::Tensor& per_channel, const nn::Attention& attention) {
-  return per_channel.view({attention.num_key_value_heads, attention.num_heads / attention.num_key_value_heads,
-                           attention.head_dim});
+// [K] as [blocks, copies, width].
+at::Tensor by_block(const at::Tensor& per_channel, const model::LinearGroup& group) {
+  return per_channel.view({-1, group.producer.copies, group.producer.width});
 }
-
-void scale_columns(at::Tensor& matrix, const at::Tensor& scale) { matrix.mul_(scale.unsqueeze(0)); }
-void divide_rows(at::Tensor& matrix, const at::Tensor& scale) { matrix.div_(scale.unsqueeze(1)); }
 
 }  // namespace
 
-at::Tensor shared_by_value_heads(const at::Tensor& per_channel, const nn::Attention& attention) {
-  const at::Tensor heads = by_value_head(per_channel, attention);
-  return heads.mean(1, /*keepdim=*/true).expand_as(heads).reshape({-1});
+at::Tensor shared_by_copies(const at::Tensor& per_channel, const model::LinearGroup& group) {
+  const at::Tensor blocks = by_block(per_channel, group);
+  return blocks.mean(1, /*keepdim=*/true).expand_as(blocks).reshape({-1});
 }
 
-void fold(const ChannelScales& scales, const nn::Attention& attention, LayerWeights& weights) {
-  auto& [q, k, v, o, gate, up, down] = weights.matrices;
-  if (scales.qkv.defined()) {
-    for (at::Tensor* matrix : {&q, &k, &v}) scale_columns(*matrix, scales.qkv);
-    weights.input_norm.div_(scales.qkv);
+void fold(const model::LinearGroup& group, const at::Tensor& scale, LayerWeights& weights) {
+  for (const nn::Linear* linear : group.linears) {
+    weights.matrices.at(linear->name()).mul_(scale.unsqueeze(0));
   }
-  if (scales.o.defined()) {
-    const at::Tensor heads = by_value_head(scales.o, attention), first = heads.select(1, 0);
-    LRQAT_CHECK(heads.eq(first.unsqueeze(1)).all().item<bool>(), "heads of one value head differ");
-    scale_columns(o, scales.o);
-    divide_rows(v, first.reshape({-1}));
+  if (group.producer.linear == nullptr) {
+    weights.norms.at(group.producer.norm_name).div_(scale);
+    return;
   }
-  if (scales.gate_up.defined()) {
-    for (at::Tensor* matrix : {&gate, &up}) scale_columns(*matrix, scales.gate_up);
-    weights.feed_forward_norm.div_(scales.gate_up);
-  }
-  if (scales.down.defined()) {
-    scale_columns(down, scales.down);
-    divide_rows(up, scales.down);
-  }
+  const at::Tensor blocks = by_block(scale, group), first = blocks.select(1, 0);
+  LRQAT_CHECK(blocks.eq(first.unsqueeze(1)).all().item<bool>(), "copies of a channel differ");
+  weights.matrices.at(group.producer.linear->name()).div_(first.reshape({-1}).unsqueeze(1));
 }
 
 }  // namespace lrqat::start

@@ -1,35 +1,29 @@
-// Factors on the input channels of a layer's matrices, undone in what comes before them, so that the layer
+// Factors on the input channels of a group's matrices, undone in what feeds that input, so that the layer
 // computes the same function with weights that round better (AWQ, arXiv 2306.00978): a norm's weight is
-// divided before q, k, v and before gate, up; the rows of v before o; the rows of up before down. H hidden
-// size, I intermediate size, D head_dim.
+// divided before q, k, v and before gate, up; the rows of v before o; the rows of up before down. N
+// out_features, K in_features.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include <array>
+#include <map>
+#include <string>
 
 #include "lrqat/model/decoder.h"
 
 namespace lrqat::start {
 
-// Positive, float32; undefined: none.
-struct ChannelScales {
-  at::Tensor qkv;      // [H]
-  at::Tensor o;        // [heads·D], the same for all heads that share a value head
-  at::Tensor gate_up;  // [H]
-  at::Tensor down;     // [I]
-};
-
 // What a layer's function is made of, float32; changed in place by fold().
 struct LayerWeights {
-  std::array<at::Tensor, 7> matrices;  // q, k, v, o, gate, up, down
-  // What the norms in front of q, k, v and of gate, up multiply by: Gemma's stored weight plus 1.
-  at::Tensor input_norm, feed_forward_norm;
+  std::map<std::string, at::Tensor> matrices;  // [N, K], by the linears' names
+  // What the norms in front of groups multiply by (Gemma's stored weight plus 1), by their tensors' names.
+  std::map<std::string, at::Tensor> norms;
 };
 
-void fold(const ChannelScales& scales, const nn::Attention& attention, LayerWeights& weights);
+// scale: positive, float32 [K], the same for all copies of a channel of the group's producer.
+void fold(const model::LinearGroup& group, const at::Tensor& scale, LayerWeights& weights);
 
-// Values of o's input channels [heads·D] averaged over the heads that share a value head.
-at::Tensor shared_by_value_heads(const at::Tensor& per_channel, const nn::Attention& attention);
+// Values of a group's input channels, [K], averaged over the copies of a channel of its producer.
+at::Tensor shared_by_copies(const at::Tensor& per_channel, const model::LinearGroup& group);
 
 }  // namespace lrqat::start

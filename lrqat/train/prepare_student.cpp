@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <array>
 #include <optional>
 
 #include "lrqat/base/error.h"
@@ -14,8 +13,9 @@
 #include "lrqat/quant/gptq.h"
 #include "lrqat/quant/integer_weight.h"
 #include "lrqat/quant/tile_math.h"
-#include "lrqat/start/calibrate.h"
 #include "lrqat/start/channel_scales.h"
+#include "lrqat/start/input_statistics.h"
+#include "lrqat/start/layer_pass.h"
 #include "lrqat/train/activation_ranges.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
@@ -37,110 +37,118 @@ std::vector<at::Tensor> calibration_batches(const Recipe& recipe, const data::Pa
   return batches;
 }
 
-// Prepares the linears of one input after the other.
+// GPTQ: prepares one group after the other, each from the inputs that those before it produce.
 class GroupPreparation {
  public:
   GroupPreparation(const Recipe& recipe, const formats::WeightSource& source)
       : recipe_(recipe), method_(find_method(recipe.method)), source_(source) {}
 
-  bool wants_input(std::span<nn::Linear* const> linears) const {
-    return std::any_of(linears.begin(), linears.end(), [&](const nn::Linear* linear) {
+  void prepare(start::Block& block) const {
+    block.prepare_in_order([&](const model::LinearGroup& group, const start::ForEachInput& inputs) {
+      std::optional<quant::GptqFactor> factor;
+      if (wants_input(group)) {
+        factor = quant::GptqFactor::from_hessian(start::input_hessian(group, inputs, block.device()),
+                                                 recipe_.gptq_damping, recipe_.gptq_act_order);
+      }
+      for (nn::Linear* linear : group.linears) prepare(*linear, factor);
+    });
+  }
+
+ private:
+  bool wants_input(const model::LinearGroup& group) const {
+    return std::any_of(group.linears.begin(), group.linears.end(), [&](const nn::Linear* linear) {
       const auto own = layer_recipe(recipe_, linear->name());
       return own && own->init == "gptq";
     });
   }
 
-  void prepare(std::span<nn::Linear* const> linears, const at::Tensor& hessian) const {
-    std::optional<quant::GptqFactor> factor;
-    if (hessian.defined())
-      factor = quant::GptqFactor::from_hessian(hessian, recipe_.gptq_damping, recipe_.gptq_act_order);
-    for (nn::Linear* linear : linears) {
-      const std::string tensor = linear->name() + ".weight";
-      const at::Tensor weight = model::read_tensor(source_, tensor);
-      const auto own = layer_recipe(recipe_, linear->name());
-      std::shared_ptr<quant::WeightParametrization> prepared;
-      if (own && own->init == "gptq") {
-        prepared = prepare_gptq(method_, *own, linear->name(), weight.to(hessian.device()), *factor);
-      } else if (own) {
-        prepared = prepare_layer(method_, recipe_, *linear, weight.to(linear->weight()->device()));
-      }
-      if (prepared) linear->set_weight(std::move(prepared));
-      source_.release(tensor);
+  void prepare(nn::Linear& linear, const std::optional<quant::GptqFactor>& factor) const {
+    const std::string tensor = linear.name() + ".weight";
+    const at::Tensor weight = model::read_tensor(source_, tensor);
+    const auto own = layer_recipe(recipe_, linear.name());
+    std::shared_ptr<quant::WeightParametrization> prepared;
+    if (own && own->init == "gptq") {
+      prepared = prepare_gptq(method_, *own, linear.name(), weight.to(factor->upper.device()), *factor);
+    } else if (own) {
+      prepared = prepare_layer(method_, recipe_, linear, weight.to(linear.weight()->device()));
     }
+    if (prepared) linear.set_weight(std::move(prepared));
+    source_.release(tensor);
   }
 
- private:
   const Recipe& recipe_;
   const Method& method_;
   const formats::WeightSource& source_;
 };
 
-// AWQ: rescales the channels of a layer and prepares its linears from the rescaled weights.
+// AWQ: rescales the channels of a block and prepares its linears from the rescaled weights.
 class LayerPreparation {
  public:
   LayerPreparation(const Recipe& recipe, const formats::WeightSource& source, model::Decoder& student)
       : recipe_(recipe), method_(find_method(recipe.method)), source_(source), student_(student) {}
 
-  void prepare(std::int64_t index, const start::LayerInputs& inputs) const {
-    model::DecoderLayer& layer = student_.layer(index);
-    const auto linears = layer.linears();
-    start::LayerWeights weights;
-    const nn::RmsNorm &input = layer.input_layernorm(), &feed_forward = layer.feed_forward_norm();
-    weights.input_norm = input.weight + input.offset;
-    weights.feed_forward_norm = feed_forward.weight + feed_forward.offset;
-    for (std::size_t i = 0; i < linears.size(); ++i) {
-      weights.matrices.at(i) =
-          model::read_tensor(source_, linears[i]->name() + ".weight").to(student_.device());
-      source_.release(linears[i]->name() + ".weight");
+  void prepare(const start::Block& block) const {
+    const auto statistics = start::input_statistics(block);
+    const auto groups = block.layer().linear_groups();
+    start::LayerWeights weights = read_weights(groups);
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      if (can_rescale(groups[i])) rescale(groups[i], statistics[i], weights);
     }
-    fold_all(layer, inputs, weights);
-    const std::string prefix = concat("model.layers.", index, ".");
-    replace_norm(prefix + "input_layernorm.weight", input, weights.input_norm);
-    replace_norm(prefix + layer.feed_forward_norm_name(), feed_forward, weights.feed_forward_norm);
-    for (std::size_t i = 0; i < linears.size(); ++i) {
-      auto prepared = prepare_layer(method_, recipe_, *linears[i], weights.matrices.at(i));
-      if (prepared) linears[i]->set_weight(std::move(prepared));
-    }
+    for (const model::LinearGroup& group : groups) replace(group, weights);
   }
 
  private:
-  // factor: what the norm multiplies by, its offset included.
-  void replace_norm(const std::string& name, const nn::RmsNorm& norm, const at::Tensor& factor) const {
-    if (!at::equal(norm.weight + norm.offset, factor)) student_.replace(name, factor - norm.offset);
-  }
-
-  // True where all of these linears take part: a float one beside them would need its weight stored anew.
-  bool takes_part(std::span<nn::Linear* const> linears) const {
-    return std::all_of(linears.begin(), linears.end(), [&](const nn::Linear* linear) {
-      const auto own = layer_recipe(recipe_, linear->name());
-      return own && own->init == "awq";
-    });
-  }
-
-  // A bias would have to be divided too.
-  bool divisible(nn::Linear* producer, nn::Linear* consumer) const {
-    return !producer->bias().defined() && takes_part(std::array{producer, consumer});
-  }
-
-  void fold_all(model::DecoderLayer& layer, const start::LayerInputs& inputs,
-                start::LayerWeights& weights) const {
-    const auto linears = layer.linears();
-    const std::span<nn::Linear* const> all(linears);
-    auto& m = weights.matrices;
-    const nn::Attention& attention = layer.self_attn();
-    const auto search = [&](std::size_t first, std::size_t count, const quant::InputStatistics& input) {
-      std::vector<quant::RoundValues> round;
-      for (std::size_t i = first; i < first + count; ++i) round.push_back(rounding_of(linears[i]->name()));
-      return quant::search_channel_scales(at::TensorList(&m.at(first), count), input, round);
-    };
-    if (takes_part(all.subspan(0, 3))) fold({.qkv = search(0, 3, inputs.qkv)}, attention, weights);
-    if (divisible(all[2], all[3])) {
-      quant::InputStatistics shared = inputs.o;
-      shared.mean_abs = start::shared_by_value_heads(shared.mean_abs, attention);
-      fold({.o = search(3, 1, shared)}, attention, weights);
+  start::LayerWeights read_weights(const std::vector<model::LinearGroup>& groups) const {
+    start::LayerWeights weights;
+    for (const model::LinearGroup& group : groups) {
+      if (const nn::RmsNorm* norm = group.producer.norm; norm != nullptr)
+        weights.norms[group.producer.norm_name] = norm->weight + norm->offset;
+      for (const nn::Linear* one : group.linears) {
+        const std::string tensor = one->name() + ".weight";
+        weights.matrices[one->name()] = model::read_tensor(source_, tensor).to(student_.device());
+        source_.release(tensor);
+      }
     }
-    if (takes_part(all.subspan(4, 2))) fold({.gate_up = search(4, 2, inputs.gate_up)}, attention, weights);
-    if (divisible(all[5], all[6])) fold({.down = search(6, 1, inputs.down)}, attention, weights);
+    return weights;
+  }
+
+  bool takes_part(const nn::Linear& linear) const {
+    const auto own = layer_recipe(recipe_, linear.name());
+    return own && own->init == "awq";
+  }
+
+  // All of its linears take part (a float one beside them would need its weight stored anew), and what feeds
+  // them: a bias would have to be divided too.
+  bool can_rescale(const model::LinearGroup& group) const {
+    const nn::Linear* producer = group.producer.linear;
+    if (producer != nullptr && (producer->bias().defined() || !takes_part(*producer))) return false;
+    return std::all_of(group.linears.begin(), group.linears.end(),
+                       [&](const nn::Linear* linear) { return takes_part(*linear); });
+  }
+
+  void rescale(const model::LinearGroup& group, quant::InputStatistics input,
+               start::LayerWeights& weights) const {
+    if (group.producer.copies > 1) input.mean_abs = start::shared_by_copies(input.mean_abs, group);
+    std::vector<at::Tensor> matrices;
+    std::vector<quant::RoundValues> round;
+    for (const nn::Linear* linear : group.linears) {
+      matrices.push_back(weights.matrices.at(linear->name()));
+      round.push_back(rounding_of(linear->name()));
+    }
+    start::fold(group, quant::search_channel_scales(matrices, input, round), weights);
+  }
+
+  // Gives the linears, and the norm that feeds them, what the weights are now.
+  void replace(const model::LinearGroup& group, const start::LayerWeights& weights) const {
+    if (const nn::RmsNorm* norm = group.producer.norm; norm != nullptr) {
+      const at::Tensor& factor = weights.norms.at(group.producer.norm_name);
+      if (!at::equal(norm->weight + norm->offset, factor))
+        student_.replace(group.producer.norm_name, factor - norm->offset);
+    }
+    for (nn::Linear* linear : group.linears) {
+      auto prepared = prepare_layer(method_, recipe_, *linear, weights.matrices.at(linear->name()));
+      if (prepared) linear->set_weight(std::move(prepared));
+    }
   }
 
   // On the linear's own grid with the min-max range, which is quick.
@@ -177,12 +185,13 @@ std::int64_t gptq_bytes(const model::DecoderLayer& layer) {
 // All matrices and Hessians of a layer; the candidate of one matrix, its codes, values and output error.
 std::int64_t awq_bytes(const model::DecoderLayer& layer) {
   std::int64_t all = 0, largest = 0;
-  const auto linears = layer.linears();  // q, k, v, o, gate, up, down
-  for (const nn::Linear* linear : linears) {
-    all += 4 * weights_of(*linear);
-    largest = std::max(largest, weights_of(*linear));
+  for (const model::ConstLinearGroup& group : layer.linear_groups()) {
+    for (const nn::Linear* linear : group.linears) {
+      all += 4 * weights_of(*linear);
+      largest = std::max(largest, weights_of(*linear));
+    }
+    all += 4 * group.in_features() * group.in_features();
   }
-  for (const std::size_t i : {0, 3, 4, 6}) all += 4 * linears[i]->in_features() * linears[i]->in_features();
   return all + 14 * largest;
 }
 
@@ -196,18 +205,14 @@ void prepare_weights(const Recipe& recipe, model::Decoder& student, const format
     return prepare_linears(find_method(recipe.method), recipe, student, source, progress);
   }
   LRQAT_CHECK(text != nullptr);
-  const auto batches = calibration_batches(recipe, *text);
+  start::LayerPass pass(student, calibration_batches(recipe, *text));
   if (uses_value(recipe, "init", "awq")) {
     const LayerPreparation layers(recipe, source, student);
-    start::calibrate_layers(
-        student, batches, [&](std::int64_t i, const auto& inputs) { layers.prepare(i, inputs); }, progress);
-    return;
+    pass.run([&](start::Block& block) { layers.prepare(block); }, progress);
+  } else {
+    const GroupPreparation groups(recipe, source);
+    pass.run([&](start::Block& block) { groups.prepare(block); }, progress);
   }
-  const GroupPreparation groups(recipe, source);
-  start::calibrate(student, batches,
-                   {[&](const auto& linears) { return groups.wants_input(linears); },
-                    [&](const auto& linears, const auto& hessian) { groups.prepare(linears, hessian); }},
-                   progress);
 }
 
 }  // namespace

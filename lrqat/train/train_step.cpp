@@ -119,16 +119,18 @@ std::int64_t activation_bytes_per_token(const model::Decoder& decoder) {
 // SmolLM2-135M keeps 2 and 3 % less than this, in float32 and with bfloat16 products (docs/performance.md).
 std::int64_t kept_bytes_per_token(const model::Decoder& decoder) {
   const formats::ModelConfig& config = decoder.config();
-  const auto linears = decoder.layer(0).linears();  // q, k, v, o, gate, up, down
+  const auto groups = decoder.layer(0).linear_groups();
   const std::int64_t heads = config.num_attention_heads * config.head_dim;
   const std::int64_t kv_heads = config.num_key_value_heads * config.head_dim;
   std::int64_t elements = config.hidden_size + heads + kv_heads;  // residual; queries and keys, rotated
-  for (const nn::Linear* linear : linears) elements += linear->out_features();
+  for (const model::ConstLinearGroup& group : groups) {
+    for (const nn::Linear* linear : group.linears) elements += linear->out_features();
+  }
   // Linears that read the same input keep it once; in bfloat16 it is a copy, and attention keeps its output.
-  const bool copies = linears[0]->compute() == ops::ComputeType::bfloat16;
+  const bool copies = groups.front().linears.front()->compute() == ops::ComputeType::bfloat16;
   if (copies) elements += heads;
   std::int64_t inputs = 0;
-  for (const std::size_t i : {0, 3, 4, 6}) inputs += (copies ? 2 : 4) * linears[i]->in_features();
+  for (const model::ConstLinearGroup& group : groups) inputs += (copies ? 2 : 4) * group.in_features();
   return 4 * elements + inputs + activation_bytes_per_token(decoder);
 }
 

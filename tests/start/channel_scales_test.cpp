@@ -9,8 +9,11 @@
 #include "tests/model/fixtures.h"
 #include "tests/model/random_model.h"
 
-namespace lrqat::model {
+namespace lrqat::start {
 namespace {
+
+namespace testing = model::testing;
+using model::Decoder, model::DecoderLayer, model::SharedSource, model::read_tensor;
 
 at::Tensor draw(std::int64_t size) { return at::exp(at::randn({size})); }
 
@@ -19,7 +22,7 @@ class ChannelScalesTest : public ::testing::Test {
   void open(const formats::ModelConfig& config) {
     source_ = formats::open_weight_source(
         testing::write_random_model(folder_.path() / concat(config.model_type, "-m"), config));
-    decoder_ = load_float_model(source_);
+    decoder_ = model::load_float_model(source_);
     at::manual_seed(9);
     tokens_ = at::randint(80, {2, 11}, at::kLong);
   }
@@ -27,34 +30,32 @@ class ChannelScalesTest : public ::testing::Test {
 
   at::Tensor logits() const { return decoder_->logits(decoder_->forward(tokens_)); }
 
-  start::ChannelScales draw_scales(const DecoderLayer& layer) const {
-    const auto& attention = layer.self_attn();
-    return {draw(64), start::shared_by_value_heads(draw(64), attention), draw(64), draw(96)};
-  }
-
-  void rescale(std::int64_t index, const start::ChannelScales& scales) {
-    DecoderLayer& layer = decoder_->layer(index);
-    const auto linears = layer.linears();
-    const nn::RmsNorm &input = layer.input_layernorm(), &feed_forward = layer.feed_forward_norm();
-    start::LayerWeights weights;
-    weights.input_norm = input.weight + input.offset;
-    weights.feed_forward_norm = feed_forward.weight + feed_forward.offset;
-    for (std::size_t i = 0; i < 7; ++i)
-      weights.matrices.at(i) = read_tensor(*source_, linears[i]->name() + ".weight");
-    start::fold(scales, layer.self_attn(), weights);
-    const std::string prefix = concat("model.layers.", index, ".");
-    ASSERT_TRUE(decoder_->replace(prefix + "input_layernorm.weight", weights.input_norm - input.offset));
-    ASSERT_TRUE(decoder_->replace(prefix + layer.feed_forward_norm_name(),
-                                  weights.feed_forward_norm - feed_forward.offset));
-    for (std::size_t i = 0; i < 7; ++i) {
-      EXPECT_FALSE(at::equal(weights.matrices.at(i), read_tensor(*source_, linears[i]->name() + ".weight")));
-      linears[i]->set_weight(std::make_shared<quant::FloatWeight>(weights.matrices.at(i)));
+  // Of every group of the layer, drawn.
+  void rescale(DecoderLayer& layer) {
+    LayerWeights weights;
+    const auto groups = layer.linear_groups();
+    for (const auto& group : groups) {
+      const nn::RmsNorm* norm = group.producer.norm;
+      if (norm != nullptr) weights.norms[group.producer.norm_name] = norm->weight + norm->offset;
+      for (const nn::Linear* linear : group.linears)
+        weights.matrices[linear->name()] = read_tensor(*source_, linear->name() + ".weight");
+    }
+    for (const auto& group : groups) fold(group, shared_by_copies(draw(group.in_features()), group), weights);
+    for (const auto& group : groups) {
+      const nn::RmsNorm* norm = group.producer.norm;
+      const std::string& name = group.producer.norm_name;
+      if (norm != nullptr) ASSERT_TRUE(decoder_->replace(name, weights.norms.at(name) - norm->offset));
+      for (nn::Linear* linear : group.linears) {
+        const at::Tensor& matrix = weights.matrices.at(linear->name());
+        EXPECT_FALSE(at::equal(matrix, read_tensor(*source_, linear->name() + ".weight"))) << linear->name();
+        linear->set_weight(std::make_shared<quant::FloatWeight>(matrix));
+      }
     }
   }
 
   void expect_same_function() {
     const at::Tensor before = logits();
-    for (std::int64_t i = 0; i < decoder_->num_layers(); ++i) rescale(i, draw_scales(decoder_->layer(i)));
+    for (std::int64_t i = 0; i < decoder_->num_layers(); ++i) rescale(decoder_->layer(i));
     EXPECT_LT(testing::max_difference(before, logits()), 2e-5 * before.abs().max().item<double>());
     EXPECT_EQ(decoder_->replaced().size(), 4U);
     decoder_->replace("model.layers.1.input_layernorm.weight", at::ones({64}));
@@ -111,14 +112,17 @@ TEST_F(ChannelScalesTest, GemmasNormsAreTrainable) {
 
 // Four heads on two value heads: factors of heads 0, 1 and of 2, 3 are the same.
 TEST_F(ChannelScalesTest, HeadsOfAValueHeadShareTheirFactors) {
-  const auto& attention = decoder_->layer(0).self_attn();
-  const at::Tensor values = draw(64), shared = start::shared_by_value_heads(values, attention).view({4, 16});
+  const auto group = decoder_->layer(0).linear_groups().at(1);
+  ASSERT_EQ(group.input, "self_attn.output");
+  const at::Tensor values = draw(64), shared = shared_by_copies(values, group).view({4, 16});
   EXPECT_TRUE(at::equal(shared[0], shared[1]) && at::equal(shared[2], shared[3]));
   EXPECT_FALSE(at::equal(shared[1], shared[2]));
   EXPECT_TRUE(at::allclose(shared[0], values.view({4, 16}).slice(0, 0, 2).mean(0)));
-  start::LayerWeights weights;
-  for (at::Tensor& matrix : weights.matrices) matrix = at::ones({64, 64});
-  EXPECT_THROW(start::fold({.o = values}, attention, weights), std::exception);
+  LayerWeights weights;
+  for (const nn::Linear* linear : decoder_->layer(0).linears())
+    weights.matrices[linear->name()] = at::ones({linear->out_features(), linear->in_features()});
+  EXPECT_THROW(fold(group, values, weights), std::exception);
+  fold(group, shared.reshape({-1}), weights);
 }
 
 TEST_F(ChannelScalesTest, UnknownNamesAreNotReplaced) {
@@ -128,4 +132,4 @@ TEST_F(ChannelScalesTest, UnknownNamesAreNotReplaced) {
 }
 
 }  // namespace
-}  // namespace lrqat::model
+}  // namespace lrqat::start
