@@ -6,10 +6,10 @@
 #include "lrqat/base/error.h"
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/flags.h"
-#include "lrqat/methods/lora_weight.h"
 #include "lrqat/model/converted.h"
 #include "lrqat/model/open.h"
 #include "lrqat/model/output.h"
+#include "lrqat/quant/integer_weight.h"
 
 namespace lrqat::cli {
 namespace {
@@ -30,7 +30,7 @@ void run_convert(const ConvertFlags& flags, Context& context) {
   if (!model.unfinished.empty()) context.progress.message("warning: " + model.unfinished);
   if (flags.round_adapters) {
     for (nn::Linear* linear : model.decoder->linears()) {
-      linear->set_weight(methods::merged_by_rounding(linear->name(), linear->weight()));
+      linear->set_weight(quant::merged_by_rounding(linear->name(), linear->weight()));
     }
   }
   const auto summary = model::save_converted(*model.decoder, *model.source, flags.out, flags.force);

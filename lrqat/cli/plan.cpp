@@ -54,7 +54,8 @@ Shapes shapes_of(model::Decoder& decoder, const formats::WeightSource& source, c
     if (!own) continue;  // stays float, in the file's pages
     own->grid_granularity().check(linear->name(), linear->in_features());
     const auto scale = own->grid_granularity().scale_shape(linear->out_features(), linear->in_features());
-    if (method.frozen_bytes != nullptr) out.frozen += method.frozen_bytes(*own) * n * k;
+    if (method.frozen_bytes)
+      out.frozen += method.frozen_bytes(train::layer_options(*own, linear->name())) * n * k;
     if (method.trains_weight) out.trained_weights += n * k;
     if (method.has_adapters) out.adapters += static_cast<double>(own->rank) * (n + k);
     out.scales += static_cast<double>(scale[0] * scale[1]);

@@ -65,7 +65,7 @@ bool same(const Tensors& a, const Tensors& b, TensorDifference& difference) {
     return difference.elements == 0;
   }
   const WeightPtr &one = a.matrices.at(difference.name), &other = b.matrices.at(difference.name);
-  const auto one_integers = model::stored_integers(*one), other_integers = model::stored_integers(*other);
+  const auto one_integers = one->stored_integers(), other_integers = other->stored_integers();
   const bool integers = one_integers && other_integers;
   if (integers && same_integers(*one_integers, *other_integers)) return true;
   for_row_chunks(*one, [&](const at::Tensor& rows, std::int64_t begin) {

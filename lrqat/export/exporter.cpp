@@ -86,7 +86,7 @@ void take_blocks_as_integers(model::Decoder& decoder) {
     return;
   }
   for (nn::Linear* linear : linears) {
-    if (auto integers = model::stored_integers(*linear->weight()))
+    if (auto integers = linear->weight()->stored_integers())
       linear->set_weight(std::make_shared<quant::IntegerWeight>(linear->name(), *integers));
   }
 }

@@ -15,7 +15,6 @@
 #include "lrqat/model/general_metadata.h"
 #include "lrqat/model/output.h"
 #include "lrqat/model/tokenizer_files.h"
-#include "lrqat/quant/float_weight.h"
 
 namespace lrqat::exporting {
 namespace {
@@ -36,11 +35,11 @@ at::ScalarType smallest_exact(bool half, bool bfloat16) {
 
 // How a float matrix is kept: as it is stored, or the smallest type that loses nothing.
 at::ScalarType kept_type(const Matrices& weights) {
-  if (const auto* plain = dynamic_cast<const quant::FloatWeight*>(weights.front().get())) {
-    const at::ScalarType type = plain->weight().scalar_type();
+  if (const at::Tensor first = weights.front()->float_storage(); first.defined()) {
+    const at::ScalarType type = first.scalar_type();
     const bool all = std::all_of(weights.begin(), weights.end(), [&](const WeightPtr& weight) {
-      const auto* other = dynamic_cast<const quant::FloatWeight*>(weight.get());
-      return other != nullptr && other->weight().scalar_type() == type;
+      const at::Tensor other = weight->float_storage();
+      return other.defined() && other.scalar_type() == type;
     });
     if (all) return type;
   }

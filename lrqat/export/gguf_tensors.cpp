@@ -12,7 +12,6 @@
 #include "lrqat/export/stacked_weight.h"
 #include "lrqat/formats/ggml_blocks.h"
 #include "lrqat/formats/gguf_names.h"
-#include "lrqat/quant/float_weight.h"
 
 namespace lrqat::exporting {
 namespace {
@@ -101,8 +100,7 @@ void write_values(const ExportTensor& tensor, const ByteSink& sink) {
 }
 
 // The stored rows of a weight that lies in a file, as they are.
-void write_stored(const model::SourceWeight& weight, const ExportTensor& tensor, const ByteSink& sink) {
-  const formats::SourceTensor raw = weight.source()->raw(weight.tensor_name());
+void write_stored(const formats::SourceTensor& raw, const ExportTensor& tensor, const ByteSink& sink) {
   const std::size_t row_bytes = formats::ggml_row_bytes(raw.type, raw.cols());
   for (std::int64_t r = 0; r < raw.shape.front(); ++r) {
     const std::int64_t row = raw.source_row(tensor.row_of ? tensor.row_of(r) : r);
@@ -112,24 +110,27 @@ void write_stored(const model::SourceWeight& weight, const ExportTensor& tensor,
 
 // How "keep" stores a matrix: the type that holds exactly what the model has.
 GgmlType kept_type(const quant::WeightParametrization& weight) {
-  if (const auto* stored = dynamic_cast<const model::SourceWeight*>(&weight)) {
-    const GgmlType type = stored->source()->raw(stored->tensor_name()).type;
+  if (const formats::SourceTensor* stored = weight.file_tensor()) {
     // The model computes with both as float32: 64 bits, and integers of a folder that are not blocks.
-    if (type == GgmlType::F64 || !formats::ggml_type_info(type).can_dequantize) return GgmlType::F32;
-    return type;
+    if (stored->type == GgmlType::F64 || !formats::ggml_type_info(stored->type).can_dequantize)
+      return GgmlType::F32;
+    return stored->type;
   }
-  if (const auto* stacked = dynamic_cast<const StackedWeight*>(&weight)) {
-    const GgmlType type = kept_type(*stacked->parts().front());
-    for (const WeightPtr& part : stacked->parts()) {
-      if (kept_type(*part) != type) return GgmlType::F32;
-    }
-    return type == GgmlType::F16 || type == GgmlType::BF16 ? type : GgmlType::F32;
+  const at::Tensor plain = weight.float_storage();
+  if (!plain.defined()) return GgmlType::F32;
+  return plain.scalar_type() == at::kHalf       ? GgmlType::F16
+         : plain.scalar_type() == at::kBFloat16 ? GgmlType::BF16
+                                                : GgmlType::F32;
+}
+
+// The same for a matrix of several parts, which has no blocks of its own.
+GgmlType kept_type(const Matrices& parts) {
+  const GgmlType type = kept_type(*parts.front());
+  if (parts.size() == 1) return type;
+  for (const WeightPtr& part : parts) {
+    if (kept_type(*part) != type) return GgmlType::F32;
   }
-  if (const auto* plain = dynamic_cast<const quant::FloatWeight*>(&weight)) {
-    if (plain->weight().scalar_type() == at::kHalf) return GgmlType::F16;
-    if (plain->weight().scalar_type() == at::kBFloat16) return GgmlType::BF16;
-  }
-  return GgmlType::F32;
+  return type == GgmlType::F16 || type == GgmlType::BF16 ? type : GgmlType::F32;
 }
 
 class Planner {
@@ -146,8 +147,8 @@ class Planner {
   std::vector<ExportTensor> plan() {
     for_each_file_tensor(
         decoder_,
-        [this](const std::string& module, const Matrices& weights) {
-          matrix(module, weights.size() == 1 ? weights.front() : stack(module, weights));
+        [this](const std::string& module, const Matrices& parts) {
+          matrix(module, parts.size() == 1 ? parts.front() : stack(module, parts), kept_type(parts));
         },
         [this](const std::string& name, const at::Tensor& values) { vector(name, values); });
     rope_tensors();
@@ -187,11 +188,12 @@ class Planner {
     };
   }
 
-  void matrix(const std::string& module, const WeightPtr& weight) {
+  // exact_type: the one that holds it exactly.
+  void matrix(const std::string& module, const WeightPtr& weight, GgmlType exact_type) {
     if (options_.matrices == "f32") return values(module, weight, GgmlType::F32);
     const bool is_rest = is_outside_layers(module) || !weight->is_quantized();
     const std::string rest_type =
-        options_.rest_type == "auto" ? automatic_type(module, *weight) : options_.rest_type;
+        options_.rest_type == "auto" ? automatic_type(module, *weight, exact_type) : options_.rest_type;
     if (is_rest && rest_type != "keep") {
       GgmlType type = parse_rest_type(rest_type);
       // As llama.cpp's quantizer does for rows that are no whole blocks of 256.
@@ -203,7 +205,7 @@ class Planner {
     }
     // Embeddings that are quantized are blocks of the source file, which keep their own type.
     if (weight->is_quantized()) return codes(module, weight, is_rest ? "auto" : options_.linear_type);
-    kept(module, weight);
+    kept(module, weight, exact_type);
   }
 
   static bool has_whole_blocks(const quant::WeightParametrization& weight, GgmlType type) {
@@ -212,22 +214,21 @@ class Planner {
 
   // What llama.cpp's own quantizer gives the head: Q6_K, or Q8_0 beside 8-bit linears; the embedding too.
   // Kept are blocks of the source, linears left alone, and everything in a model that is not quantized.
-  std::string automatic_type(const std::string& module, const quant::WeightParametrization& weight) const {
+  std::string automatic_type(const std::string& module, const quant::WeightParametrization& weight,
+                             GgmlType kept) const {
     if (most_bits_ == 0 || !is_outside_layers(module) || weight.is_quantized()) return "keep";
-    const GgmlType kept = kept_type(weight);
     const bool is_float = kept == GgmlType::F32 || kept == GgmlType::F16 || kept == GgmlType::BF16;
     if (!is_float || !has_whole_blocks(weight, GgmlType::Q8_0)) return "keep";
     return most_bits_ > 6 ? "q8_0" : "q6_k";
   }
 
-  void kept(const std::string& module, const WeightPtr& weight) {
-    const GgmlType type = kept_type(*weight);
-    const auto stored = std::dynamic_pointer_cast<const model::SourceWeight>(weight);
-    if (!stored || stored->source()->raw(stored->tensor_name()).type != type) {
-      return values(module, weight, type);
-    }
+  void kept(const std::string& module, const WeightPtr& weight, GgmlType type) {
+    const formats::SourceTensor* stored = weight->file_tensor();
+    if (stored == nullptr || stored->type != type) return values(module, weight, type);
     ExportTensor& tensor = values_tensor(module, weight, type);
-    tensor.write = [stored, copy = tensor](const ByteSink& sink) { write_stored(*stored, copy, sink); };
+    tensor.write = [weight, copy = tensor](const ByteSink& sink) {
+      write_stored(*weight->file_tensor(), copy, sink);
+    };
   }
 
   ExportTensor& values_tensor(const std::string& module, const WeightPtr& weight, GgmlType type) {

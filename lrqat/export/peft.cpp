@@ -10,7 +10,6 @@
 #include "lrqat/base/user_text.h"
 #include "lrqat/export/exporter.h"
 #include "lrqat/formats/safetensors.h"
-#include "lrqat/methods/lora_weight.h"
 #include "lrqat/model/converted_format.h"
 
 namespace lrqat::exporting {
@@ -18,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using WeightPtr = std::shared_ptr<quant::WeightParametrization>;
-using Adapters = std::vector<std::pair<nn::Linear*, std::shared_ptr<const methods::LoraWeight>>>;
+using Adapters = std::vector<std::pair<nn::Linear*, quant::FloatAdapters>>;
 
 constexpr const char* kAdapterFile = "adapter_model.safetensors";
 constexpr const char* kBaseFolder = "base";
@@ -26,8 +25,7 @@ constexpr const char* kBaseFolder = "base";
 Adapters adapters_of(model::Decoder& decoder) {
   Adapters adapters;
   for (nn::Linear* linear : decoder.linears()) {
-    auto lora = std::dynamic_pointer_cast<const methods::LoraWeight>(linear->weight());
-    if (lora) adapters.emplace_back(linear, std::move(lora));
+    if (auto lora = linear->weight()->float_adapters()) adapters.emplace_back(linear, std::move(*lora));
   }
   if (adapters.empty()) {
     fail(
@@ -43,7 +41,7 @@ class WithoutAdapters {
   explicit WithoutAdapters(const Adapters& adapters) {
     for (const auto& [linear, lora] : adapters) {
       before_.emplace_back(linear, linear->weight());
-      linear->set_weight(lora->base());
+      linear->set_weight(lora.base);
     }
   }
   ~WithoutAdapters() {
@@ -62,17 +60,17 @@ std::string base_path(const fs::path& out) {
 }
 
 Json config_of(const Adapters& adapters, const fs::path& out) {
-  const methods::LoraOptions& common = adapters.front().second->options();
+  const quant::FloatAdapters& common = adapters.front().second;
   Json modules = Json::array(), ranks = Json::object(), alphas = Json::object();
   for (const auto& [linear, lora] : adapters) {
     modules.push_back(linear->name());
-    if (lora->options().rank != common.rank) ranks[linear->name()] = lora->options().rank;
-    if (lora->options().lora_alpha != common.lora_alpha) alphas[linear->name()] = lora->options().lora_alpha;
+    if (lora.rank() != common.rank()) ranks[linear->name()] = lora.rank();
+    if (lora.lora_alpha != common.lora_alpha) alphas[linear->name()] = lora.lora_alpha;
   }
   return {{"peft_type", "LORA"},
           {"task_type", "CAUSAL_LM"},
           {"base_model_name_or_path", base_path(out)},
-          {"r", common.rank},
+          {"r", common.rank()},
           {"lora_alpha", common.lora_alpha},
           {"rank_pattern", ranks},
           {"alpha_pattern", alphas},
@@ -89,8 +87,8 @@ std::vector<std::pair<std::string, at::Tensor>> peft_tensors(const Adapters& ada
   std::vector<std::pair<std::string, at::Tensor>> tensors;
   for (const auto& [linear, lora] : adapters) {
     const std::string prefix = "base_model.model." + linear->name();
-    tensors.emplace_back(prefix + ".lora_A.weight", lora->lora_b().detach().cpu().contiguous());
-    tensors.emplace_back(prefix + ".lora_B.weight", lora->lora_a().detach().cpu().contiguous());
+    tensors.emplace_back(prefix + ".lora_A.weight", lora.lora_b.detach().cpu().contiguous());
+    tensors.emplace_back(prefix + ".lora_B.weight", lora.lora_a.detach().cpu().contiguous());
   }
   return tensors;
 }

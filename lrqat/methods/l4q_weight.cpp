@@ -3,17 +3,13 @@
 #include <ATen/ATen.h>
 
 #include "lrqat/base/error.h"
+#include "lrqat/methods/method.h"
 
 namespace lrqat::methods {
 namespace {
 
-double lora_scaling(const L4qOptions& options) {
-  return options.lora_alpha / static_cast<double>(options.rank);
-}
-
 void check_options(const L4qOptions& options) {
-  if (options.rank <= 0)
-    throw UsageError(concat("--rank ", options.rank, ": L4Q needs a rank of at least 1"));
+  check_rank(options.rank);
   if (options.asymmetric_start && !options.learn_offset) {
     throw UsageError(
         "--method l4q with --symmetric false starts from a float offset: give --learn-offset true too, or "
@@ -34,26 +30,26 @@ at::Tensor store(const std::string& name, const at::Tensor& weight, at::ScalarTy
 }  // namespace
 
 std::shared_ptr<L4qWeight> L4qWeight::prepare(const std::string& name, const at::Tensor& weight,
-                                              const L4qOptions& options,
-                                              const quant::RangeEstimator& estimator, std::uint64_t seed) {
+                                              const L4qOptions& options, const quant::InitialRange& initial,
+                                              std::uint64_t seed) {
   check_options(options);
   options.granularity.check(name, weight.size(1));
   quant::check_finite(name, weight);
   const at::Tensor stored = store(name, weight, options.storage);
-  at::Tensor scale, offset;
-  if (options.asymmetric_start) {
-    const auto range = estimator.estimate_asymmetric(weight, options.grid, options.granularity);
-    scale = range.scale;
+  const quant::QuantRange range =
+      initial.of(weight, {options.grid, options.granularity, options.scale, !options.asymmetric_start});
+  at::Tensor offset;
+  if (range.zero_float.defined()) {
     // s·(k - zero_float) with k = q - quant_min: b = -s·(quant_min + zero_float)
-    offset = -scale * (range.zero_float + options.grid.quant_min);
-  } else {
-    scale = estimator.estimate(weight, options.grid, options.granularity);
-    if (options.learn_offset) offset = at::zeros_like(scale);
+    offset = -range.scale * (range.zero_float + options.grid.quant_min);
+  } else if (options.learn_offset) {
+    offset = at::zeros_like(range.scale);
   }
   const at::Tensor lora_b =
       quant::kaiming_uniform_rows(options.rank, weight.size(1), seed).to(weight.device());
-  return std::make_shared<L4qWeight>(options, stored, quant::ScaleParameter(scale, options.scale), offset,
-                                     at::zeros({weight.size(0), options.rank}, weight.options()), lora_b);
+  return std::make_shared<L4qWeight>(options, stored, quant::ScaleParameter(range.scale, options.scale),
+                                     offset, at::zeros({weight.size(0), options.rank}, weight.options()),
+                                     lora_b);
 }
 
 L4qWeight::L4qWeight(const L4qOptions& options, at::Tensor weight, quant::ScaleParameter scale,
@@ -79,7 +75,8 @@ L4qWeight::L4qWeight(const L4qOptions& options, at::Tensor weight, quant::ScaleP
 at::Tensor L4qWeight::unrounded(std::int64_t row_begin, std::int64_t row_end) const {
   const at::Tensor merged =
       weight_.slice(0, row_begin, row_end).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
-  quant::add_low_rank_rows(merged, lora_a_, lora_b_, lora_scaling(options_), row_begin);
+  quant::add_low_rank_rows(merged, lora_a_, lora_b_, lora_scaling(options_.lora_alpha, options_.rank),
+                           row_begin);
   const at::Tensor scale = scale_.effective(row_begin, row_end);
   at::Tensor w = quant::grouped(merged, scale);
   if (offset_.defined()) w.sub_(quant::rows_of(offset_.detach(), row_begin, row_end));
@@ -131,7 +128,7 @@ void L4qWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, 
     const at::Tensor sums = quant::sum_of_groups(g - quant::grouped(kept, scale_.value())).mul_(factor);
     quant::add_per_scale_gradient(sums, row_begin, grads[next++]);
   }
-  const double scaling = lora_scaling(options_);
+  const double scaling = lora_scaling(options_.lora_alpha, options_.rank);
   const at::Tensor a = lora_a_.detach().slice(0, row_begin, row_end);
   at::Tensor grad_a = grads[0].slice(0, row_begin, row_end), grad_b = grads[1];
   grad_a.addmm_(kept, lora_b_.detach().t(), 1.0, scaling);
@@ -160,6 +157,53 @@ quant::QuantizedWeight L4qWeight::convert() const {
 std::int64_t L4qWeight::resident_bytes() const {
   return static_cast<std::int64_t>(weight_.nbytes() + scale_.value().nbytes() + lora_a_.nbytes() +
                                    lora_b_.nbytes() + (offset_.defined() ? offset_.nbytes() : 0));
+}
+
+// --- the row
+
+namespace {
+
+L4qOptions l4q_options(const LayerOptions& options) {
+  return {.grid = options.spec.grid,
+          .granularity = options.spec.granularity,
+          .storage = options.weight_dtype,
+          .rank = options.rank,
+          .lora_alpha = options.lora_alpha,
+          .scale = options.spec.scale,
+          .learn_offset = options.learn_offset,
+          .asymmetric_start = !options.spec.symmetric,
+          .gradient_scaling = options.gradient_scaling};
+}
+
+WeightPtr prepare(const std::string& name, const at::Tensor& weight, const LayerOptions& options) {
+  return L4qWeight::prepare(name, weight, l4q_options(options), options.range, options.seed);
+}
+
+WeightPtr from_integers(const std::string& name, const quant::RoundedStart& start,
+                        const LayerOptions& options) {
+  return prepare(name, quant::float_start(start, options.weight_dtype), on_scales_of(start.rounded, options));
+}
+
+WeightPtr restore(const SavedLayer& saved, const LayerOptions& layer) {
+  const L4qOptions options = l4q_options(layer);
+  const at::Tensor offset = options.learn_offset ? saved.at("offset") : at::Tensor();
+  return std::make_shared<L4qWeight>(options, saved.at("weight"), saved_scale(saved, options.scale), offset,
+                                     saved.at("lora_a"), saved.at("lora_b"));
+}
+
+}  // namespace
+
+Method l4q_method() {
+  return {.name = "l4q",
+          .has_adapters = true,
+          .trains_scales = true,
+          .reads = {.weight_dtype = true, .learn_offset = true, .gradient_scaling = true},
+          // Rates of short runs here and in the other rows: docs/results.md, "Learning rates".
+          .defaults = {.lr = 2e-3, .scale_lr = 1e-4, .beta2 = 0.999},
+          .prepare = prepare,
+          .from_integers = from_integers,
+          .restore = restore,
+          .frozen_bytes = float_bytes};
 }
 
 }  // namespace lrqat::methods

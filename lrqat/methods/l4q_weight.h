@@ -4,8 +4,8 @@
 // Frozen: W0, in 16 bits. With M = 1 where the *unrounded* w lies in [quant_min, quant_max], G = dL/dŴ:
 //     ds = Σ G ⊙ {w~ - w where M, else the bound}      db = Σ G ⊙ (1 - M)
 //     dA = γ (G ⊙ M) Bᵀ      dB = γ Aᵀ (G ⊙ M)
-// ds and db are multiplied by LSQ's 1 / sqrt(n · quant_max). w and w~ are made again for every tile: nothing
-// of size N×K is kept besides W0. N out_features, K in_features, R rank.
+// ds and db are multiplied by LSQ's 1 / sqrt(n · quant_max). w and w~ are computed anew for every tile:
+// nothing of size N×K is kept besides W0. N out_features, K in_features, R rank.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -20,6 +20,8 @@
 #include "lrqat/quant/weight_parametrization.h"
 
 namespace lrqat::methods {
+
+struct Method;
 
 struct L4qOptions {
   quant::Grid grid;
@@ -37,7 +39,7 @@ class L4qWeight final : public quant::WeightParametrization {
  public:
   // From a pretrained weight, float32 [N, K]. `name` is for messages.
   static std::shared_ptr<L4qWeight> prepare(const std::string& name, const at::Tensor& weight,
-                                            const L4qOptions& options, const quant::RangeEstimator& estimator,
+                                            const L4qOptions& options, const quant::InitialRange& range,
                                             std::uint64_t seed);
   // From the parts. weight [N, K] of options.storage; offset is undefined where it is not learned.
   L4qWeight(const L4qOptions& options, at::Tensor weight, quant::ScaleParameter scale, at::Tensor offset,
@@ -71,5 +73,7 @@ class L4qWeight final : public quant::WeightParametrization {
   at::Tensor lora_a_;
   at::Tensor lora_b_;
 };
+
+Method l4q_method();  // its row (method.h)
 
 }  // namespace lrqat::methods

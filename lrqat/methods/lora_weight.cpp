@@ -3,9 +3,11 @@
 #include <ATen/ATen.h>
 
 #include "lrqat/base/error.h"
+#include "lrqat/methods/method.h"
+#include "lrqat/methods/peqa_weight.h"
 #include "lrqat/ops/block_product.h"
 #include "lrqat/quant/float_weight.h"
-#include "lrqat/quant/integer_weight.h"
+#include "lrqat/quant/low_rank_approximation.h"
 #include "lrqat/quant/tile_math.h"
 
 namespace lrqat::methods {
@@ -21,14 +23,15 @@ bool has_small_products(const at::Tensor& x) {
 
 std::shared_ptr<LoraWeight> LoraWeight::around(std::shared_ptr<quant::WeightParametrization> base,
                                                const LoraOptions& options, std::uint64_t seed) {
-  if (options.rank <= 0)
-    throw UsageError(concat("--rank ", options.rank, ": adapters need a rank of at least 1"));
+  check_rank(options.rank);
   const auto on_device = at::TensorOptions(at::kFloat).device(base->device());
   const at::Tensor lora_a = at::zeros({base->out_features(), options.rank}, on_device);
   const at::Tensor lora_b =
       quant::kaiming_uniform_rows(options.rank, base->in_features(), seed).to(base->device());
   return std::make_shared<LoraWeight>(std::move(base), options, lora_a, lora_b);
 }
+
+double LoraWeight::scaling() const { return lora_scaling(options_.lora_alpha, options_.rank); }
 
 LoraWeight::LoraWeight(std::shared_ptr<quant::WeightParametrization> base, const LoraOptions& options,
                        at::Tensor lora_a, at::Tensor lora_b)
@@ -44,12 +47,12 @@ quant::WeightTile LoraWeight::make_tile(std::int64_t row_begin, std::int64_t row
   const quant::WeightTile tile = base_->make_tile(row_begin, row_end, ops::ComputeType::float32);
   const at::Tensor values = tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1)
                                                      : tile.values.clone(at::MemoryFormat::Contiguous);
-  quant::add_low_rank_rows(values, lora_a_, lora_b_, lora_scaling(), row_begin);
+  quant::add_low_rank_rows(values, lora_a_, lora_b_, scaling(), row_begin);
   return {compute == ops::ComputeType::bfloat16 ? values.to(at::kBFloat16) : values, {}};
 }
 
 std::optional<ops::OperandSource> LoraWeight::operand_source(ops::ComputeType compute) const {
-  if (dynamic_cast<const quant::FloatWeight*>(base_.get()) == nullptr) return std::nullopt;
+  if (!base_->float_storage().defined()) return std::nullopt;
   auto source = base_->operand_source(compute);
   if (!source) return std::nullopt;
   const at::Tensor a = lora_a_.detach(), b = lora_b_.detach();
@@ -57,7 +60,7 @@ std::optional<ops::OperandSource> LoraWeight::operand_source(ops::ComputeType co
   source->weight.lora_b = b.const_data_ptr<float>();
   source->weight.lora_b_stride = in_features();
   source->weight.rank = options_.rank;
-  source->weight.lora_scaling = static_cast<float>(lora_scaling());
+  source->weight.lora_scaling = static_cast<float>(scaling());
   source->storage.insert(source->storage.end(), {a, b});
   return source;
 }
@@ -70,8 +73,7 @@ std::vector<quant::Parameter> LoraWeight::parameters() const {
 }
 
 std::vector<std::pair<std::string, at::Tensor>> LoraWeight::buffers() const {
-  if (const auto* plain = dynamic_cast<const quant::FloatWeight*>(base_.get()))
-    return {{"weight", plain->weight()}};
+  if (const at::Tensor plain = base_->float_storage(); plain.defined()) return {{"weight", plain}};
   return base_->buffers();
 }
 
@@ -79,8 +81,8 @@ void LoraWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end,
                                    const at::Tensor& grad_weight, at::TensorList grads) const {
   const at::Tensor a = lora_a_.detach().slice(0, row_begin, row_end);
   at::Tensor grad_a = grads[0].slice(0, row_begin, row_end), grad_b = grads[1];
-  grad_a.addmm_(grad_weight, lora_b_.detach().t(), 1.0, lora_scaling());
-  grad_b.addmm_(a.t(), grad_weight, 1.0, lora_scaling());
+  grad_a.addmm_(grad_weight, lora_b_.detach().t(), 1.0, scaling());
+  grad_b.addmm_(a.t(), grad_weight, 1.0, scaling());
   base_->add_tile_gradient(row_begin, row_end, grad_weight, grads.slice(2));
 }
 
@@ -102,8 +104,8 @@ bool LoraWeight::add_gradient_from_activations(const quant::LinearGradient& line
     grad_a = at::mm(linear.grad_output.t(), at::mm(x_float, b_columns));
     grad_b_columns = at::mm(x_float.t(), at::mm(linear.grad_output, a));
   }
-  at::Tensor(grads[0]).add_(grad_a, lora_scaling());
-  at::Tensor(grads[1]).add_(grad_b_columns.t(), lora_scaling());
+  at::Tensor(grads[0]).add_(grad_a, scaling());
+  at::Tensor(grads[1]).add_(grad_b_columns.t(), scaling());
   return true;
 }
 
@@ -123,25 +125,87 @@ std::int64_t LoraWeight::resident_bytes() const {
   return base_->resident_bytes() + static_cast<std::int64_t>(lora_a_.nbytes() + lora_b_.nbytes());
 }
 
-std::shared_ptr<quant::WeightParametrization> merged_by_rounding(
-    const std::string& layer, const std::shared_ptr<quant::WeightParametrization>& weight) {
-  const auto* lora = dynamic_cast<const LoraWeight*>(weight.get());
-  if (lora == nullptr || !lora->base()->is_quantized()) return weight;
-  quant::QuantizedWeight result = lora->base()->convert();
-  std::int64_t clipped = 0;
-  quant::for_each_tile(
-      weight->out_features(), weight->in_features(), [&](std::int64_t begin, std::int64_t end) {
-        const at::Tensor values = weight->make_tile(begin, end, ops::ComputeType::float32).values;
-        at::Tensor rounded =
-            (quant::grouped(values, result.scale) / quant::rows_of(result.scale, begin, end)).round_();
-        if (result.zero_point.defined()) rounded.add_(quant::rows_of(result.zero_point, begin, end));
-        const at::Tensor codes = rounded.clamp(result.grid.quant_min, result.grid.quant_max);
-        clipped += codes.ne(rounded).sum().item<std::int64_t>();
-        result.weight_int.slice(0, begin, end).copy_(codes.view(values.sizes()));
-      });
-  result.clipped_fraction =
-      static_cast<double>(clipped) / static_cast<double>(weight->out_features() * weight->in_features());
-  return std::make_shared<quant::IntegerWeight>(layer, result);
+// --- the rows
+
+namespace {
+
+// Integers that stay as they are.
+quant::QuantSpec frozen_base(const LayerOptions& options) {
+  quant::QuantSpec spec = options.spec;
+  spec.scale.learn = false;
+  return spec;
 }
 
+LoraOptions lora_options(const LayerOptions& options) { return {options.rank, options.lora_alpha}; }
+
+WeightPtr prepare_qlora(const std::string& name, const at::Tensor& weight, const LayerOptions& options) {
+  return LoraWeight::around(PeqaWeight::prepare(name, weight, frozen_base(options), options.range),
+                            lora_options(options), options.seed);
+}
+
+WeightPtr qlora_from_integers(const std::string&, const quant::RoundedStart& start,
+                              const LayerOptions& options) {
+  return LoraWeight::around(PeqaWeight::of(start.rounded, frozen_base(options)), lora_options(options),
+                            options.seed);
+}
+
+// LoftQ: integers and adapters that together start near to the weight.
+WeightPtr qlora_from_decomposition(const std::string& name, const at::Tensor& weight,
+                                   const LayerOptions& options) {
+  const auto prepare = [&](const at::Tensor& from) {
+    return PeqaWeight::prepare(name, from, frozen_base(options), options.range);
+  };
+  const auto round = [&](const at::Tensor& from) { return quant::values_of(*prepare(from)); };
+  if (options.lora_alpha <= 0.0) throw UsageError("--init svd needs a --lora-alpha above 0");
+  const quant::ResidueStart start = quant::approximate_residue(weight, round, options.rank, options.scaling(),
+                                                               options.svd_steps, options.seed);
+  return std::make_shared<LoraWeight>(prepare(start.rounded_from), lora_options(options),
+                                      start.factors.left.contiguous(), start.factors.right.contiguous());
+}
+
+WeightPtr restore_qlora(const SavedLayer& saved, const LayerOptions& options) {
+  return std::make_shared<LoraWeight>(PeqaWeight::restore(saved, frozen_base(options)), lora_options(options),
+                                      saved.at("lora_a"), saved.at("lora_b"));
+}
+
+WeightPtr prepare_lora(const std::string& name, const at::Tensor& weight, const LayerOptions& options) {
+  quant::check_finite(name, weight);
+  return LoraWeight::around(std::make_shared<quant::FloatWeight>(weight.to(options.weight_dtype)),
+                            lora_options(options), options.seed);
+}
+
+WeightPtr restore_lora(const SavedLayer& saved, const LayerOptions& options) {
+  return std::make_shared<LoraWeight>(std::make_shared<quant::FloatWeight>(saved.at("weight")),
+                                      lora_options(options), saved.at("lora_a"), saved.at("lora_b"));
+}
+
+// Adapters that stay in float are for fitting a text. In bfloat16 the sum of a weight and a small adapter is
+// the weight.
+constexpr MethodDefaults kDefaults{.lr = 2e-4, .distill_weight = 0.0, .compute = ops::ComputeType::float32};
+
+}  // namespace
+
+Method qlora_method() {
+  return {.name = "qlora",
+          .has_adapters = true,
+          .adapters_stay = true,
+          .defaults = kDefaults,
+          .prepare = prepare_qlora,
+          .from_integers = qlora_from_integers,
+          .from_decomposition = qlora_from_decomposition,
+          .restore = restore_qlora,
+          .frozen_bytes = code_bytes};
+}
+
+Method lora_method() {
+  return {.name = "lora",
+          .has_grid = false,
+          .has_adapters = true,
+          .adapters_stay = true,
+          .reads = {.weight_dtype = true},
+          .defaults = kDefaults,
+          .prepare = prepare_lora,
+          .restore = restore_lora,
+          .frozen_bytes = float_bytes};
+}
 }  // namespace lrqat::methods

@@ -2,10 +2,10 @@
 // term stays outside of the quantizer, in float,
 //     Ŵ = base + γ·A·B      dA = γ G Bᵀ      dB = γ Aᵀ G
 // with the base integers and scales (PeqaWeight, LsqWeight), or a float weight (plain LoRA). A parameter of
-// the base is trained too. The sum is no grid, so there are no integers to convert to; merged_by_rounding()
-// makes some by rounding once more, which is another model. In bfloat16 the tile is rounded to 8 bits of
-// mantissa, coarser than small adapters: such methods train best in float32. N out_features, K in_features, R
-// rank.
+// the base is trained too. The sum is no grid, so there are no integers to convert to;
+// quant::merged_by_rounding() makes some by rounding once more, which is another model. In bfloat16 the tile
+// is rounded to 8 bits of mantissa, coarser than small adapters: such methods train best in float32. N
+// out_features, K in_features, R rank.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,9 +19,11 @@
 
 namespace lrqat::methods {
 
+struct Method;
+
 struct LoraOptions {
   std::int64_t rank = 32;
-  double lora_alpha = 1.0;  // γ = lora_alpha / rank
+  double lora_alpha = 1.0;
 };
 
 class LoraWeight final : public quant::WeightParametrization {
@@ -50,13 +52,15 @@ class LoraWeight final : public quant::WeightParametrization {
   std::string obstacle() const override;
   std::int64_t resident_bytes() const override;
 
-  const std::shared_ptr<quant::WeightParametrization>& base() const { return base_; }
+  std::optional<quant::FloatAdapters> float_adapters() const override {
+    return quant::FloatAdapters{base_, options_.lora_alpha, lora_a_, lora_b_};
+  }
   const LoraOptions& options() const { return options_; }
   const at::Tensor& lora_a() const { return lora_a_; }
   const at::Tensor& lora_b() const { return lora_b_; }
 
  private:
-  double lora_scaling() const { return options_.lora_alpha / static_cast<double>(options_.rank); }
+  double scaling() const;  // γ
 
   std::shared_ptr<quant::WeightParametrization> base_;
   LoraOptions options_;
@@ -64,9 +68,8 @@ class LoraWeight final : public quant::WeightParametrization {
   at::Tensor lora_b_;
 };
 
-// Where the weight is a LoraWeight over integers: its Ŵ rounded to nearest on the base's own grid and scales
-// (codes change, adapters that are small against a step are lost). Any other weight comes back as it is.
-std::shared_ptr<quant::WeightParametrization> merged_by_rounding(
-    const std::string& layer, const std::shared_ptr<quant::WeightParametrization>& weight);
+// The rows of the table of methods (method.h): LoRA over integers and over a float weight.
+Method qlora_method();
+Method lora_method();
 
 }  // namespace lrqat::methods

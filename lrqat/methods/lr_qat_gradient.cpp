@@ -182,7 +182,7 @@ bool LrQatWeight::add_low_rank_gradient(const quant::LinearGradient& linear, at:
   const ops::ClippedLists& clipped = known ? *linear.clipped : own;
   const std::int64_t count = count_of(clipped);
   if (!clipped.complete || count > most) return false;
-  const double scaling = options_.lora_alpha / static_cast<double>(options_.rank);
+  const double scaling = options_.scaling();
   const at::Tensor a = lora_a_.detach(), b_columns = lora_b_.detach().t().contiguous();
   const at::Tensor scale =
       source->row_scale.defined() ? source->row_scale.unsqueeze(1) : scale_.effective().contiguous();
@@ -273,7 +273,7 @@ bool LrQatWeight::add_blockwise_gradient(const quant::LinearGradient& linear, at
             grad_b.mutable_data_ptr<float>() + at::get_thread_num() * rank * k_all + block.col_begin, k_all,
             true);
       });
-  const double scaling = options_.lora_alpha / static_cast<double>(options_.rank);
+  const double scaling = options_.scaling();
   at::Tensor(grads[0]).add_(grad_a, scaling);
   at::Tensor(grads[1]).add_(grad_b.sum(0), scaling);
   if (options_.scale.learn)

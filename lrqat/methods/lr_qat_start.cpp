@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "lrqat/base/error.h"
+#include "lrqat/methods/method.h"
 #include "lrqat/quant/low_rank_approximation.h"
 #include "lrqat/quant/tile_math.h"
 
@@ -45,27 +46,9 @@ at::Tensor add_zero_point(const at::Tensor& u, const at::Tensor& zero_point) {
   return (quant::grouped(u, zero_point) + quant::rows_of(zero_point, 0, u.size(0))).view(u.sizes());
 }
 
-struct Start {
-  at::Tensor scale;       // before snapping
-  at::Tensor zero_point;  // int8 or undefined
-};
-
-Start estimate(const at::Tensor& weight, const LrQatOptions& options, bool symmetric,
-               const quant::RangeEstimator& estimator) {
-  if (symmetric) return {estimator.estimate(weight, options.grid, options.granularity), {}};
-  const quant::AsymmetricRange range =
-      estimator.estimate_asymmetric(weight, options.grid, options.granularity);
-  return {range.scale, range.zero_point(options.grid)};
-}
-
-void check_rank(const LrQatOptions& options) {
-  if (options.rank <= 0)
-    throw UsageError(concat("--rank ", options.rank, ": LR-QAT needs a rank of at least 1"));
-}
-
 void check_start(const std::string& name, const at::Tensor& weight, const LrQatOptions& options,
                  const LrQatStart& start) {
-  check_rank(options);
+  check_rank(options.rank);
   if (start.faithful && start.svd_steps > 0) {
     throw UsageError(
         "--faithful-downcast true is for adapters that start at zero: not together with --init svd");
@@ -100,16 +83,17 @@ void store_faithfully(quant::Phi0& phi_0, std::int64_t row_begin, const at::Tens
 
 std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const at::Tensor& weight,
                                           const LrQatOptions& options, const LrQatStart& start,
-                                          const quant::RangeEstimator& estimator, std::uint64_t seed) {
+                                          const quant::InitialRange& initial, std::uint64_t seed) {
   check_start(name, weight, options, start);
-  const Start grid = estimate(weight, options, start.symmetric, estimator);
-  const quant::ScaleParameter scale(grid.scale, options.scale);
-  at::Tensor u = add_zero_point(quant::divide_by_scale(weight, scale.effective()), grid.zero_point);
+  const quant::QuantRange range = initial.of(weight, options.spec(start.symmetric));
+  const at::Tensor zero_point = range.zero_point(options.grid);
+  const quant::ScaleParameter scale(range.scale, options.scale);
+  at::Tensor u = add_zero_point(quant::divide_by_scale(weight, scale.effective()), zero_point);
   const double clipped = quant::share_beyond(u, options.grid);
   at::Tensor lora_a = at::zeros({weight.size(0), options.rank}, weight.options());
   at::Tensor lora_b = quant::kaiming_uniform_rows(options.rank, weight.size(1), seed).to(weight.device());
   if (start.svd_steps > 0) {
-    const double scaling = options.lora_alpha / static_cast<double>(options.rank);
+    const double scaling = options.scaling();
     const auto round = [&](const at::Tensor& z) {
       return z.round().clamp_(options.grid.quant_min, options.grid.quant_max);
     };
@@ -122,12 +106,12 @@ std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const at::Ten
     u = stores_codes(options.downcast) ? found.rounded_from : at::addmm(u, lora_a, lora_b, 1.0, -scaling);
   }
   return std::make_shared<LrQatWeight>(options, store(u, options, start.faithful), scale, lora_a, lora_b,
-                                       grid.zero_point, clipped);
+                                       zero_point, clipped);
 }
 
 std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const quant::RoundedStart& start,
                                           const LrQatOptions& options, std::uint64_t seed) {
-  check_rank(options);
+  check_rank(options.rank);
   const at::Tensor& u = start.unrounded;
   quant::check_finite(name, u);
   return std::make_shared<LrQatWeight>(
@@ -136,6 +120,76 @@ std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const quant::
       at::zeros({u.size(0), options.rank}, u.options()),
       quant::kaiming_uniform_rows(options.rank, u.size(1), seed).to(u.device()), start.rounded.zero_point,
       start.rounded.clipped_fraction);
+}
+
+// --- the row
+
+namespace {
+
+LrQatOptions lr_qat_options(const LayerOptions& options) {
+  return {.grid = options.spec.grid,
+          .granularity = options.spec.granularity,
+          .downcast = options.phi,
+          .rank = options.rank,
+          .lora_alpha = options.lora_alpha,
+          .scale = options.spec.scale};
+}
+
+WeightPtr prepare(const std::string& name, const at::Tensor& weight, const LayerOptions& options) {
+  const LrQatStart start{.symmetric = options.spec.symmetric, .faithful = options.faithful_downcast};
+  if (start.symmetric && !start.faithful)
+    return LrQatWeight::prepare(name, weight, lr_qat_options(options), options.range, options.seed);
+  return start_lr_qat(name, weight, lr_qat_options(options), start, options.range, options.seed);
+}
+
+WeightPtr from_integers(const std::string& name, const quant::RoundedStart& start,
+                        const LayerOptions& options) {
+  return start_lr_qat(name, start, lr_qat_options(options), options.seed);
+}
+
+WeightPtr from_decomposition(const std::string& name, const at::Tensor& weight, const LayerOptions& options) {
+  const LrQatStart start{options.spec.symmetric, options.faithful_downcast, options.svd_steps};
+  return start_lr_qat(name, weight, lr_qat_options(options), start, options.range, options.seed);
+}
+
+WeightPtr restore(const SavedLayer& saved, const LayerOptions& layer) {
+  const LrQatOptions options = lr_qat_options(layer);
+  return std::make_shared<LrQatWeight>(
+      options, quant::Phi0(saved.at("phi_0"), saved.in_features, options.downcast, options.grid, saved.name),
+      saved_scale(saved, options.scale), saved.at("lora_a"), saved.at("lora_b"),
+      layer.spec.symmetric ? at::Tensor() : saved.at("zero_point"), saved_clipped_at_start(saved));
+}
+
+double frozen_bytes(const LayerOptions& options) {
+  switch (options.phi) {
+    case quant::Downcast::float32:
+      return 4;
+    case quant::Downcast::bfloat16:
+    case quant::Downcast::float16:
+      return 2;
+    case quant::Downcast::fixed_point8:
+      return 1;
+    case quant::Downcast::int4:
+      return 0.5;
+    case quant::Downcast::integer:
+      return code_bytes(options);
+  }
+  internal_error(__FILE__, __LINE__, "downcast", "");
+}
+
+}  // namespace
+
+Method lr_qat_method() {
+  return {.name = "lr-qat",
+          .has_adapters = true,
+          .adapters_in_steps = true,
+          .trains_scales = true,
+          .reads = {.phi = true, .faithful_downcast = true},
+          .prepare = prepare,
+          .from_integers = from_integers,
+          .from_decomposition = from_decomposition,
+          .restore = restore,
+          .frozen_bytes = frozen_bytes};
 }
 
 }  // namespace lrqat::methods

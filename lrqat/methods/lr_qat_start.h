@@ -14,8 +14,10 @@
 
 namespace lrqat::methods {
 
+struct Method;
+
 struct LrQatStart {
-  // False: Ŵ = s·(clip(round(Z)) - z) with whole zero points z from the range estimator; Φ0 is stored
+  // False: Ŵ = s·(clip(round(Z)) - z) with whole zero points z of the range; Φ0 is stored
   // relative to the middle of the grid, φ(W/s0 + z), so that every φ works unchanged.
   bool symmetric = true;
   // True: a Φ0 that would round to another code than W/s0 moves by one unit towards W/s0's code, so that the
@@ -29,7 +31,7 @@ struct LrQatStart {
 // As LrQatWeight::prepare. UsageError where `faithful` and svd_steps exclude each other.
 std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const at::Tensor& weight,
                                           const LrQatOptions& options, const LrQatStart& start,
-                                          const quant::RangeEstimator& estimator, std::uint64_t seed);
+                                          const quant::InitialRange& range, std::uint64_t seed);
 
 // From integers that something better than rounding to nearest chose: Φ0 = φ(start.unrounded), moved by one
 // unit of φ where it would round to another code, so that the first Ŵ is start.rounded exactly, and weights
@@ -40,5 +42,7 @@ std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const quant::
 // Stores u (float32 [rows, K], rows from row_begin on) and moves what would round to another code than u.
 void store_faithfully(quant::Phi0& phi_0, std::int64_t row_begin, const at::Tensor& u,
                       quant::Downcast downcast, const quant::Grid& grid);
+
+Method lr_qat_method();  // its row (method.h)
 
 }  // namespace lrqat::methods

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "lrqat/base/error.h"
+#include "lrqat/methods/layer_options.h"
 
 namespace lrqat::methods {
 namespace {
@@ -11,7 +12,7 @@ quant::LowRankTerm term_of(const LrQatOptions& options, const at::Tensor& lora_a
   quant::LowRankTerm term;
   term.lora_a = lora_a.detach();
   term.lora_b = lora_b.detach();
-  term.lora_scaling = static_cast<float>(options.lora_alpha / static_cast<double>(options.rank));
+  term.lora_scaling = static_cast<float>(options.scaling());
   term.round_separately = options.downcast == quant::Downcast::integer;
   term.bfloat16_product = options.bfloat16_product;
   return term;
@@ -38,15 +39,17 @@ Stored divide_and_store(const at::Tensor& weight, const at::Tensor& scale, const
 
 }  // namespace
 
+double LrQatOptions::scaling() const { return lora_scaling(lora_alpha, rank); }
+
+quant::QuantSpec LrQatOptions::spec(bool symmetric) const { return {grid, granularity, scale, symmetric}; }
+
 std::shared_ptr<LrQatWeight> LrQatWeight::prepare(const std::string& name, const at::Tensor& weight,
                                                   const LrQatOptions& options,
-                                                  const quant::RangeEstimator& estimator,
-                                                  std::uint64_t seed) {
+                                                  const quant::InitialRange& range, std::uint64_t seed) {
   options.granularity.check(name, weight.size(1));
-  if (options.rank <= 0)
-    throw UsageError(concat("--rank ", options.rank, ": LR-QAT needs a rank of at least 1"));
+  check_rank(options.rank);
   quant::check_finite(name, weight);
-  quant::ScaleParameter scale(estimator.estimate(weight, options.grid, options.granularity), options.scale);
+  quant::ScaleParameter scale(range.of(weight, options.spec(/*symmetric=*/true)).scale, options.scale);
   Stored stored = divide_and_store(weight, scale.effective(), options);
   const at::Tensor lora_a = at::zeros({weight.size(0), options.rank}, weight.options());
   const at::Tensor lora_b =
@@ -118,7 +121,7 @@ void LrQatWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end
   at::Tensor grad_scale = quant::low_rank_tile_gradient(codes, scale_.effective(row_begin, row_end),
                                                         grad_weight);  // grad_weight is dZ now
   if (shifted.defined()) grad_scale.sub_(shifted);
-  const double scaling = options_.lora_alpha / static_cast<double>(options_.rank);
+  const double scaling = options_.scaling();
   at::Tensor grad_a = grads[0].slice(0, row_begin, row_end);
   at::Tensor grad_b = grads[1];
   grad_a.addmm_(grad_weight, lora_b_.detach().t(), 1.0, scaling);

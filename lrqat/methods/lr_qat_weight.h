@@ -26,18 +26,21 @@ struct LrQatOptions {
   quant::Granularity granularity;
   quant::Downcast downcast = quant::Downcast::fixed_point8;
   std::int64_t rank = 32;
-  double lora_alpha = 1.0;  // γ = lora_alpha / rank
+  double lora_alpha = 1.0;
   quant::ScaleOptions scale;
   bool bfloat16_product = false;  // γAB rounded to bfloat16, as with adapters kept in bfloat16
+
+  double scaling() const;                       // γ = lora_alpha / rank
+  quant::QuantSpec spec(bool symmetric) const;  // of the grid
 };
 
 class LrQatWeight final : public quant::WeightParametrization {
  public:
-  // From a pretrained weight, float32 [N, K], which is not kept: s0 from the estimator (snapped as in
-  // training), Φ0 = φ(W / s0), A = 0, B Kaiming-uniform from `seed`. `name` is for messages.
+  // From a pretrained weight, float32 [N, K], which is not kept: s0 from `range` (snapped as in training), Φ0
+  // = φ(W / s0), A = 0, B Kaiming-uniform from `seed`. `name` is for messages.
   static std::shared_ptr<LrQatWeight> prepare(const std::string& name, const at::Tensor& weight,
-                                              const LrQatOptions& options,
-                                              const quant::RangeEstimator& estimator, std::uint64_t seed);
+                                              const LrQatOptions& options, const quant::InitialRange& range,
+                                              std::uint64_t seed);
 
   // From the parts (a checkpoint). lora_a [N, R], lora_b [R, K], scale: all float32 leaves.
   // zero_point, of an asymmetric grid (int8, shaped like the scale): Ŵ = s·(q - zero_point), Φ0 holds

@@ -3,25 +3,18 @@
 #include <ATen/ATen.h>
 
 #include "lrqat/base/error.h"
+#include "lrqat/methods/method.h"
 
 namespace lrqat::methods {
 
 std::shared_ptr<LsqWeight> LsqWeight::prepare(const std::string& name, const at::Tensor& weight,
-                                              const LsqOptions& options,
-                                              const quant::RangeEstimator& estimator) {
+                                              const LsqOptions& options, const quant::InitialRange& initial) {
   options.granularity.check(name, weight.size(1));
   quant::check_finite(name, weight);
-  at::Tensor scale, zero_float;
-  if (options.symmetric) {
-    scale = estimator.estimate(weight, options.grid, options.granularity);
-  } else {
-    const quant::AsymmetricRange range =
-        estimator.estimate_asymmetric(weight, options.grid, options.granularity);
-    scale = range.scale;
-    zero_float = range.zero_float;
-  }
-  return std::make_shared<LsqWeight>(options, weight.clone(), quant::ScaleParameter(scale, options.scale),
-                                     zero_float);
+  const quant::QuantRange range =
+      initial.of(weight, {options.grid, options.granularity, options.scale, options.symmetric});
+  return std::make_shared<LsqWeight>(options, weight.clone(),
+                                     quant::ScaleParameter(range.scale, options.scale), range.zero_float);
 }
 
 LsqWeight::LsqWeight(const LsqOptions& options, at::Tensor weight, quant::ScaleParameter scale,
@@ -130,6 +123,46 @@ quant::QuantizedWeight LsqWeight::convert() const {
 std::int64_t LsqWeight::resident_bytes() const {
   return static_cast<std::int64_t>(weight_.nbytes() + scale_.value().nbytes() +
                                    (zero_float_.defined() ? zero_float_.nbytes() : 0));
+}
+
+// --- the row
+
+namespace {
+
+LsqOptions lsq_options(const LayerOptions& options) {
+  return {.grid = options.spec.grid,
+          .granularity = options.spec.granularity,
+          .scale = options.spec.scale,
+          .symmetric = options.spec.symmetric,
+          .gradient_scaling = options.gradient_scaling};
+}
+
+WeightPtr prepare(const std::string& name, const at::Tensor& weight, const LayerOptions& options) {
+  return LsqWeight::prepare(name, weight, lsq_options(options), options.range);
+}
+
+WeightPtr from_integers(const std::string& name, const quant::RoundedStart& start,
+                        const LayerOptions& options) {
+  return prepare(name, quant::float_start(start, at::kFloat), on_scales_of(start.rounded, options));
+}
+
+WeightPtr restore(const SavedLayer& saved, const LayerOptions& layer) {
+  const LsqOptions options = lsq_options(layer);
+  const at::Tensor zero = options.symmetric ? at::Tensor() : saved.at("zero_float");
+  return std::make_shared<LsqWeight>(options, saved.at("weight"), saved_scale(saved, options.scale), zero);
+}
+
+}  // namespace
+
+Method lsq_method() {
+  return {.name = "lsq",
+          .trains_weight = true,
+          .trains_scales = true,
+          .reads = {.gradient_scaling = true},
+          .defaults = {.lr = 5e-4, .scale_lr = 1e-4},
+          .prepare = prepare,
+          .from_integers = from_integers,
+          .restore = restore};
 }
 
 }  // namespace lrqat::methods

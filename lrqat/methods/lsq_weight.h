@@ -22,6 +22,8 @@
 
 namespace lrqat::methods {
 
+struct Method;
+
 struct LsqOptions {
   quant::Grid grid;  // signed
   quant::Granularity granularity;
@@ -35,8 +37,7 @@ class LsqWeight final : public quant::WeightParametrization {
  public:
   // From a pretrained weight, float32 [N, K], which becomes the master weight. `name` is for messages.
   static std::shared_ptr<LsqWeight> prepare(const std::string& name, const at::Tensor& weight,
-                                            const LsqOptions& options,
-                                            const quant::RangeEstimator& estimator);
+                                            const LsqOptions& options, const quant::InitialRange& range);
   // From the parts: weight float32 [N, K]; zero_float (of the unsigned grid), shaped like the scale,
   // undefined on a symmetric grid.
   LsqWeight(const LsqOptions& options, at::Tensor weight, quant::ScaleParameter scale, at::Tensor zero_float);
@@ -70,5 +71,7 @@ class LsqWeight final : public quant::WeightParametrization {
   quant::ScaleParameter scale_;
   at::Tensor zero_float_;
 };
+
+Method lsq_method();  // its row (method.h)
 
 }  // namespace lrqat::methods

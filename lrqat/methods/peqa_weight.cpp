@@ -3,27 +3,36 @@
 #include <ATen/ATen.h>
 
 #include "lrqat/base/error.h"
+#include "lrqat/methods/method.h"
 #include "lrqat/quant/integer_weight.h"
 #include "lrqat/quant/low_rank_tile_op.h"
 
 namespace lrqat::methods {
 
 std::shared_ptr<PeqaWeight> PeqaWeight::prepare(const std::string& name, const at::Tensor& weight,
-                                                const PeqaOptions& options,
-                                                const quant::RangeEstimator& estimator) {
-  const quant::QuantizedWeight rounded =
-      options.symmetric
-          ? quant::round_to_nearest(name, weight, options.grid, options.granularity, estimator, options.scale)
-          : quant::round_to_nearest_asymmetric(name, weight, options.grid, options.granularity, estimator,
-                                               options.scale);
-  return std::make_shared<PeqaWeight>(
-      options, quant::Phi0::store(rounded.weight_int.to(at::kFloat), quant::Downcast::integer, options.grid),
-      quant::ScaleParameter(rounded.scale, options.scale), rounded.zero_point, rounded.clipped_fraction);
+                                                const quant::QuantSpec& spec,
+                                                const quant::InitialRange& range) {
+  return of(quant::round_to_nearest(name, weight, spec, range), spec);
 }
 
-PeqaWeight::PeqaWeight(const PeqaOptions& options, quant::Phi0 codes, quant::ScaleParameter scale,
+std::shared_ptr<PeqaWeight> PeqaWeight::of(const quant::QuantizedWeight& rounded,
+                                           const quant::QuantSpec& spec) {
+  return std::make_shared<PeqaWeight>(
+      spec, quant::Phi0::store(rounded.weight_int.to(at::kFloat), quant::Downcast::integer, spec.grid),
+      quant::ScaleParameter(rounded.scale, spec.scale), rounded.zero_point, rounded.clipped_fraction);
+}
+
+std::shared_ptr<PeqaWeight> PeqaWeight::restore(const SavedLayer& saved, const quant::QuantSpec& spec) {
+  return std::make_shared<PeqaWeight>(
+      spec,
+      quant::Phi0(saved.at("codes"), saved.in_features, quant::Downcast::integer, spec.grid, saved.name),
+      saved_scale(saved, spec.scale), spec.symmetric ? at::Tensor() : saved.at("zero_point"),
+      saved_clipped_at_start(saved));
+}
+
+PeqaWeight::PeqaWeight(const quant::QuantSpec& spec, quant::Phi0 codes, quant::ScaleParameter scale,
                        at::Tensor zero_point, std::optional<double> clipped_at_start)
-    : options_(options),
+    : options_(spec),
       codes_(std::move(codes)),
       scale_(std::move(scale)),
       zero_point_(std::move(zero_point)),
@@ -88,6 +97,36 @@ quant::QuantizedWeight PeqaWeight::convert() const {
 std::int64_t PeqaWeight::resident_bytes() const {
   return static_cast<std::int64_t>(codes_.tensor().nbytes() + scale_.value().nbytes() +
                                    (zero_point_.defined() ? zero_point_.nbytes() : 0));
+}
+
+// --- the row
+
+namespace {
+
+WeightPtr prepare(const std::string& name, const at::Tensor& weight, const LayerOptions& options) {
+  if (!options.spec.scale.learn)
+    throw UsageError("--method peqa trains the scales alone: --learn-scale must be true");
+  return PeqaWeight::prepare(name, weight, options.spec, options.range);
+}
+
+WeightPtr from_integers(const std::string&, const quant::RoundedStart& start, const LayerOptions& options) {
+  return PeqaWeight::of(start.rounded, options.spec);
+}
+
+WeightPtr restore(const SavedLayer& saved, const LayerOptions& options) {
+  return PeqaWeight::restore(saved, options.spec);
+}
+
+}  // namespace
+
+Method peqa_method() {
+  return {.name = "peqa",
+          .trains_scales = true,
+          .defaults = {.scale_lr = 3e-3, .scale_domain = quant::ScaleDomain::log},
+          .prepare = prepare,
+          .from_integers = from_integers,
+          .restore = restore,
+          .frozen_bytes = code_bytes};
 }
 
 }  // namespace lrqat::methods

@@ -18,22 +18,21 @@
 
 namespace lrqat::methods {
 
-struct PeqaOptions {
-  quant::Grid grid;  // signed
-  quant::Granularity granularity;
-  quant::ScaleOptions scale;
-  bool symmetric = true;
-};
+struct Method;
+struct SavedLayer;
 
 class PeqaWeight final : public quant::WeightParametrization {
  public:
   // Rounds a pretrained weight, float32 [N, K], which is not kept. `name` is for messages.
   static std::shared_ptr<PeqaWeight> prepare(const std::string& name, const at::Tensor& weight,
-                                             const PeqaOptions& options,
-                                             const quant::RangeEstimator& estimator);
+                                             const quant::QuantSpec& spec, const quant::InitialRange& range);
+  // On these integers.
+  static std::shared_ptr<PeqaWeight> of(const quant::QuantizedWeight& rounded, const quant::QuantSpec& spec);
+  // From a run's tensors.
+  static std::shared_ptr<PeqaWeight> restore(const SavedLayer& saved, const quant::QuantSpec& spec);
   // From the parts: codes as Downcast::integer stores them; zero_point int8, shaped like the scale, undefined
   // on a symmetric grid. clipped_at_start: the share of weights that the codes clip, where it is known.
-  PeqaWeight(const PeqaOptions& options, quant::Phi0 codes, quant::ScaleParameter scale,
+  PeqaWeight(const quant::QuantSpec& spec, quant::Phi0 codes, quant::ScaleParameter scale,
              at::Tensor zero_point, std::optional<double> clipped_at_start = {});
 
   std::int64_t out_features() const override { return codes_.out_features(); }
@@ -54,11 +53,13 @@ class PeqaWeight final : public quant::WeightParametrization {
   std::int64_t resident_bytes() const override;
 
  private:
-  PeqaOptions options_;
+  quant::QuantSpec options_;
   quant::Phi0 codes_;
   quant::ScaleParameter scale_;
   at::Tensor zero_point_;
   std::optional<double> clipped_at_start_;
 };
+
+Method peqa_method();  // its row (method.h)
 
 }  // namespace lrqat::methods

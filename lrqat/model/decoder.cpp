@@ -47,7 +47,7 @@ int bits_of(const std::string& point, const quant::ActivationOptions& options) {
 }
 
 void append_trained(const std::string& name, const at::Tensor& value, std::vector<quant::Parameter>& out) {
-  if (value.requires_grad()) out.push_back({name, value, quant::ParameterKind::unquantized});
+  if (value.requires_grad()) out.push_back({name, value, quant::ParameterKind::float_tensor});
 }
 
 constexpr const char* kEmbedding = "model.embed_tokens.weight";

@@ -11,7 +11,6 @@
 #include "lrqat/model/converted.h"
 #include "lrqat/model/load_packed.h"
 #include "lrqat/model/packed_config.h"
-#include "lrqat/quant/float_weight.h"
 
 namespace lrqat::model {
 namespace {
@@ -79,14 +78,13 @@ class IntegerSource final : public formats::WeightSource, public IntegerTensors 
   formats::SourceTensor raw(std::string_view name) const override {
     const quant::WeightParametrization* weight = find_weight(name);
     if (weight == nullptr) return mapped(vectors_.at(std::string(name)), GgmlType::F32);
-    if (const auto* filed = dynamic_cast<const SourceWeight*>(weight))
-      return filed->source()->raw(filed->tensor_name());
-    const auto* plain = dynamic_cast<const quant::FloatWeight*>(weight);
-    if (plain == nullptr) return {GgmlType::Q8_K, shape(name), {}, {}};
-    const at::ScalarType type = plain->weight().scalar_type();
-    return mapped(plain->weight(), type == at::kHalf       ? GgmlType::F16
-                                   : type == at::kBFloat16 ? GgmlType::BF16
-                                                           : GgmlType::F32);
+    if (const formats::SourceTensor* filed = weight->file_tensor()) return *filed;
+    const at::Tensor plain = weight->float_storage();
+    if (!plain.defined()) return {GgmlType::Q8_K, shape(name), {}, {}};
+    const at::ScalarType type = plain.scalar_type();
+    return mapped(plain, type == at::kHalf       ? GgmlType::F16
+                         : type == at::kBFloat16 ? GgmlType::BF16
+                                                 : GgmlType::F32);
   }
 
  private:

@@ -57,8 +57,7 @@ class PackedReader {
  private:
   static std::shared_ptr<quant::WeightParametrization> rows_of(const quant::WeightParametrization& whole,
                                                                const formats::FusedPart& part) {
-    const auto& weight = dynamic_cast<const quant::FloatWeight&>(whole).weight();
-    return std::make_shared<quant::FloatWeight>(weight.narrow(0, part.row_begin, part.rows));
+    return std::make_shared<quant::FloatWeight>(whole.float_storage().narrow(0, part.row_begin, part.rows));
   }
 
   static void narrow(quant::QuantizedWeight& weight, const formats::FusedPart& part) {

@@ -47,7 +47,7 @@ void check_stored(const formats::WeightSource& source, const std::string& name) 
 }  // namespace
 
 SourceWeight::SourceWeight(SharedSource source, std::string name)
-    : source_(std::move(source)), name_(std::move(name)) {
+    : source_(std::move(source)), name_(std::move(name)), tensor_(source_->raw(name_)) {
   const auto shape = source_->shape(name_);
   LRQAT_CHECK(shape.size() == 2, name_);
   rows_ = shape[0];
@@ -61,18 +61,11 @@ quant::WeightTile SourceWeight::make_tile(std::int64_t row_begin, std::int64_t r
   return {values, {}};
 }
 
-std::optional<quant::QuantizedWeight> SourceWeight::integers() const {
-  const formats::SourceTensor raw = source_->raw(name_);
-  if (!holds_integers(raw)) return std::nullopt;
-  auto weight = integers_of(raw);
+std::optional<quant::QuantizedWeight> SourceWeight::stored_integers() const {
+  if (!holds_integers(tensor_)) return std::nullopt;
+  auto weight = integers_of(tensor_);
   source_->release(name_);
   return weight;
-}
-
-std::optional<quant::QuantizedWeight> stored_integers(const quant::WeightParametrization& weight) {
-  if (weight.is_quantized()) return weight.convert();
-  const auto* stored = dynamic_cast<const SourceWeight*>(&weight);
-  return stored != nullptr ? stored->integers() : std::nullopt;
 }
 
 at::Tensor read_rows(const formats::WeightSource& source, const std::string& name, std::int64_t row_begin,

@@ -27,15 +27,14 @@ class SourceWeight final : public quant::WeightParametrization {
                               ops::ComputeType compute) const override;
   std::int64_t resident_bytes() const override { return 0; }
 
-  // The integers that the file holds, where it holds some as blocks.
-  std::optional<quant::QuantizedWeight> integers() const;
-
-  const SharedSource& source() const { return source_; }
-  const std::string& tensor_name() const { return name_; }
+  // Where the file holds integers, as blocks.
+  std::optional<quant::QuantizedWeight> stored_integers() const override;
+  const formats::SourceTensor* file_tensor() const override { return &tensor_; }
 
  private:
   SharedSource source_;
   std::string name_;
+  formats::SourceTensor tensor_;
   std::int64_t rows_;
   std::int64_t cols_;
 };
@@ -47,9 +46,6 @@ class IntegerTensors {
   // Null: this tensor is float.
   virtual std::shared_ptr<quant::WeightParametrization> integers(std::string_view name) const = 0;
 };
-
-// The integers that a weight is, or that lie in its file; nullopt: it is float.
-std::optional<quant::QuantizedWeight> stored_integers(const quant::WeightParametrization& weight);
 
 // Rows [row_begin, row_end) as a new float32 tensor, read by all threads.
 at::Tensor read_rows(const formats::WeightSource& source, const std::string& name, std::int64_t row_begin,

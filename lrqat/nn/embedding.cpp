@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include "lrqat/base/error.h"
-#include "lrqat/quant/float_weight.h"
 
 namespace lrqat::nn {
 namespace {
@@ -25,8 +24,8 @@ at::Tensor Embedding::forward(const at::Tensor& tokens) const {
   auto shape = tokens.sizes().vec();
   shape.push_back(weight_->in_features());
   const at::Tensor ids = tokens.reshape({-1});
-  if (const auto* table = dynamic_cast<const quant::FloatWeight*>(weight_.get())) {
-    return table->weight().index_select(0, ids.to(weight_->device())).to(at::kFloat).view(shape);
+  if (const at::Tensor table = weight_->float_storage(); table.defined()) {
+    return table.index_select(0, ids.to(weight_->device())).to(at::kFloat).view(shape);
   }
   const at::Tensor host_ids = ids.to(at::kCPU);
   at::Tensor out = at::empty({ids.size(0), weight_->in_features()},

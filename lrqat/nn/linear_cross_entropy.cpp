@@ -337,9 +337,8 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const Linear& head, co
     LRQAT_CHECK(distillation->head->out_features() == head.out_features());
   }
   std::vector<at::Tensor> trained;
-  if (const auto* plain = dynamic_cast<const quant::FloatWeight*>(head.weight().get());
-      plain != nullptr && plain->weight().requires_grad()) {
-    trained.push_back(plain->weight());
+  if (const at::Tensor plain = head.weight()->float_storage(); plain.defined() && plain.requires_grad()) {
+    trained.push_back(plain);
   }
   const bool with_gradient = (hidden.requires_grad() || !trained.empty()) && at::GradMode::is_enabled();
   const Inputs in{&head, targets.contiguous(), options, distillation, with_gradient, {}};

@@ -19,7 +19,7 @@ class FloatWeight final : public WeightParametrization {
   WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end, ops::ComputeType compute) const override;
   std::optional<ops::OperandSource> operand_source(ops::ComputeType compute) const override;
   std::int64_t resident_bytes() const override { return static_cast<std::int64_t>(weight_.nbytes()); }
-  const at::Tensor& weight() const { return weight_; }
+  at::Tensor float_storage() const override { return weight_; }
 
  private:
   at::Tensor weight_;

@@ -67,16 +67,6 @@ struct Scales {
   at::Tensor zero_point;  // int8 or undefined
 };
 
-Scales estimate(const at::Tensor& weight, const GptqOptions& options, const RangeEstimator& estimator) {
-  const auto effective = [&](const at::Tensor& scale) {
-    return ScaleParameter(scale, options.scale).effective();
-  };
-  if (options.symmetric)
-    return {effective(estimator.estimate(weight, options.grid, options.granularity)), {}};
-  const AsymmetricRange range = estimator.estimate_asymmetric(weight, options.grid, options.granularity);
-  return {effective(range.scale), range.zero_point(options.grid)};
-}
-
 Columns in_order(const at::Tensor& weight, const Scales& scales, const GptqFactor& factor, std::int64_t begin,
                  std::int64_t end) {
   const at::Tensor rows = weight.slice(0, begin, end).index_select(1, factor.order);
@@ -205,28 +195,29 @@ at::Tensor float_start(const RoundedStart& start, at::ScalarType storage) {
 }
 
 RoundedStart gptq(const std::string& name, const at::Tensor& weight, const GptqFactor& factor,
-                  const GptqOptions& options, const RangeEstimator& estimator) {
-  options.granularity.check(name, weight.size(1));
+                  const QuantSpec& spec, const InitialRange& range) {
+  spec.granularity.check(name, weight.size(1));
   check_finite(name, weight);
   LRQAT_CHECK(factor.order.size(0) == weight.size(1), name);
   const at::Tensor values = weight.to(at::kCPU).contiguous();
-  const Scales scales = estimate(values, options, estimator);
+  const QuantRange found = range.of(values, spec);
+  const Scales scales{ScaleParameter(found.scale, spec.scale).effective(), found.zero_point(spec.grid)};
   const at::Tensor unrounded = at::empty_like(values);
   const at::Tensor codes = at::empty(values.sizes(), values.options().dtype(at::kChar));
   std::int64_t clipped = 0;
   const std::int64_t rows = std::max<std::int64_t>(kRowBytes / (4 * values.size(1)), 64);
   for_each_block(values.size(0), rows, [&](std::int64_t begin, std::int64_t end) {
     Columns columns = in_order(values, scales, factor, begin, end);
-    round_columns(columns, factor.upper, options.grid);
+    round_columns(columns, factor.upper, spec.grid);
     // Back to the columns' own places.
     const at::Tensor own = unrounded.slice(0, begin, end).index_copy_(1, factor.order, columns.unrounded);
     const at::Tensor whole = own.round();
-    const at::Tensor inside = whole.clamp(options.grid.quant_min, options.grid.quant_max);
+    const at::Tensor inside = whole.clamp(spec.grid.quant_min, spec.grid.quant_max);
     clipped += inside.ne(whole).sum().item<std::int64_t>();
     codes.slice(0, begin, end).copy_(inside);
   });
   const auto device = weight.device();
-  QuantizedWeight rounded{options.grid, options.granularity, codes.to(device), scales.scale.to(device),
+  QuantizedWeight rounded{spec.grid, spec.granularity, codes.to(device), scales.scale.to(device),
                           static_cast<double>(clipped) / static_cast<double>(codes.numel())};
   if (scales.zero_point.defined()) rounded.zero_point = scales.zero_point.to(device);
   return {std::move(rounded), unrounded.to(device)};

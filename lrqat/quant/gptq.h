@@ -41,15 +41,8 @@ struct GptqFactor {
   static GptqFactor from_hessian(at::Tensor hessian, double damping, bool by_activation);
 };
 
-struct GptqOptions {
-  Grid grid;  // signed
-  Granularity granularity;
-  ScaleOptions scale;
-  bool symmetric = true;
-};
-
 // weight float32 [N, K]; `name` is for messages.
 RoundedStart gptq(const std::string& name, const at::Tensor& weight, const GptqFactor& factor,
-                  const GptqOptions& options, const RangeEstimator& estimator);
+                  const QuantSpec& spec, const InitialRange& range);
 
 }  // namespace lrqat::quant

@@ -101,24 +101,33 @@ QuantizedWeight round_on(QuantizedWeight result, const at::Tensor& weight) {
 
 }  // namespace
 
-QuantizedWeight round_to_nearest(const std::string& name, const at::Tensor& weight, const Grid& grid,
-                                 const Granularity& granularity, const RangeEstimator& estimator,
-                                 const ScaleOptions& scale_options) {
-  granularity.check(name, weight.size(1));
+QuantizedWeight round_to_nearest(const std::string& name, const at::Tensor& weight, const QuantSpec& spec,
+                                 const InitialRange& range) {
+  spec.granularity.check(name, weight.size(1));
   check_finite(name, weight);
-  const ScaleParameter start(estimator.estimate(weight, grid, granularity), scale_options);
-  return round_on({grid, granularity, {}, start.effective(), 0.0}, weight);
+  const QuantRange found = range.of(weight, spec);
+  const ScaleParameter scale(found.scale, spec.scale);
+  return round_on({spec.grid, spec.granularity, {}, scale.effective(), 0.0, found.zero_point(spec.grid)},
+                  weight);
 }
 
-QuantizedWeight round_to_nearest_asymmetric(const std::string& name, const at::Tensor& weight,
-                                            const Grid& grid, const Granularity& granularity,
-                                            const RangeEstimator& estimator,
-                                            const ScaleOptions& scale_options) {
-  granularity.check(name, weight.size(1));
-  check_finite(name, weight);
-  const AsymmetricRange range = estimator.estimate_asymmetric(weight, grid, granularity);
-  const ScaleParameter start(range.scale, scale_options);
-  return round_on({grid, granularity, {}, start.effective(), 0.0, range.zero_point(grid)}, weight);
+std::shared_ptr<WeightParametrization> merged_by_rounding(
+    const std::string& layer, const std::shared_ptr<WeightParametrization>& weight) {
+  const auto adapters = weight->float_adapters();
+  if (!adapters || !adapters->base->is_quantized()) return weight;
+  QuantizedWeight result = adapters->base->convert();
+  std::int64_t clipped = 0;
+  for_each_tile(weight->out_features(), weight->in_features(), [&](std::int64_t begin, std::int64_t end) {
+    const at::Tensor values = weight->make_tile(begin, end, ops::ComputeType::float32).values;
+    at::Tensor rounded = (grouped(values, result.scale) / rows_of(result.scale, begin, end)).round_();
+    if (result.zero_point.defined()) rounded.add_(rows_of(result.zero_point, begin, end));
+    const at::Tensor codes = rounded.clamp(result.grid.quant_min, result.grid.quant_max);
+    clipped += codes.ne(rounded).sum().item<std::int64_t>();
+    result.weight_int.slice(0, begin, end).copy_(codes.view(values.sizes()));
+  });
+  result.clipped_fraction =
+      static_cast<double>(clipped) / static_cast<double>(weight->out_features() * weight->in_features());
+  return std::make_shared<IntegerWeight>(layer, result);
 }
 
 }  // namespace lrqat::quant

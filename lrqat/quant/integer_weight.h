@@ -5,6 +5,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
+#include <string>
+
 #include "lrqat/quant/low_rank_tile_op.h"
 #include "lrqat/quant/range_estimator.h"
 #include "lrqat/quant/scale_parameter.h"
@@ -37,15 +40,16 @@ class IntegerWeight final : public WeightParametrization {
   double clipped_fraction_;
 };
 
-// Rounding to nearest, the baseline: q = clip(round(W / s)), s from the estimator and snapped to
-// `scale_type`. weight float32 [N, K]; `name` is for messages.
-QuantizedWeight round_to_nearest(const std::string& name, const at::Tensor& weight, const Grid& grid,
-                                 const Granularity& granularity, const RangeEstimator& estimator,
-                                 const ScaleOptions& scale_options);
-// On an asymmetric grid: q = clip(round(W / s) + z), with a whole zero point z a scale.
-QuantizedWeight round_to_nearest_asymmetric(const std::string& name, const at::Tensor& weight,
-                                            const Grid& grid, const Granularity& granularity,
-                                            const RangeEstimator& estimator,
-                                            const ScaleOptions& scale_options);
+// Rounding to nearest, the baseline: q = clip(round(W / s)), or clip(round(W / s) + z) with a whole zero
+// point z a scale where the grid is asymmetric; s and z from `range`, s snapped to the spec's scale type.
+// weight float32 [N, K]; `name` is for messages.
+QuantizedWeight round_to_nearest(const std::string& name, const at::Tensor& weight, const QuantSpec& spec,
+                                 const InitialRange& range = {});
+
+// Where float adapters lie over integers: Ŵ rounded to nearest on the integers' own grid and scales (codes
+// change, adapters that are small against a step are lost), which is another model. Any other weight comes
+// back as it is.
+std::shared_ptr<WeightParametrization> merged_by_rounding(
+    const std::string& layer, const std::shared_ptr<WeightParametrization>& weight);
 
 }  // namespace lrqat::quant

@@ -219,17 +219,21 @@ float scale_of(const float* weight, std::int64_t count, const Grid& grid, const 
       return l4q_scale(weight, count, grid);
     case RangeEstimator::Kind::lsq_plus:
       return lsq_plus_scale(weight, count, grid);
-    case RangeEstimator::Kind::stored:
-      break;  // estimate() has returned it
   }
   internal_error(__FILE__, __LINE__, "range estimator", "");
 }
 
 }  // namespace
 
-at::Tensor AsymmetricRange::zero_point(const Grid& grid) const {
+at::Tensor QuantRange::zero_point(const Grid& grid) const {
+  if (!zero_float.defined()) return {};
   const int steps = (1 << grid.num_bits) - 1;
   return (zero_float.round().clamp_(0, steps) - (1 << (grid.num_bits - 1))).to(at::kChar);
+}
+
+QuantRange QuantRange::of(const at::Tensor& scale, const at::Tensor& zero_point, const Grid& grid) {
+  if (!zero_point.defined()) return {scale};
+  return {scale, zero_point.to(at::kFloat) - grid.quant_min};
 }
 
 RangeEstimator RangeEstimator::parse(std::string_view text) {
@@ -255,14 +259,6 @@ RangeEstimator RangeEstimator::parse(std::string_view text) {
                           " is not known: use minmax, mse, lp:P with P in (0, 20], as lp:3.5, l4q or lsq+"));
 }
 
-RangeEstimator RangeEstimator::of_stored(at::Tensor scale, at::Tensor zero_point) {
-  RangeEstimator estimator;
-  estimator.kind = Kind::stored;
-  estimator.stored_scale = std::move(scale);
-  estimator.stored_zero_point = std::move(zero_point);
-  return estimator;
-}
-
 std::string RangeEstimator::name() const {
   switch (kind) {
     case Kind::minmax:
@@ -273,16 +269,18 @@ std::string RangeEstimator::name() const {
       return "l4q";
     case Kind::lsq_plus:
       return "lsq+";
-    case Kind::stored:
-      return "stored";
   }
   internal_error(__FILE__, __LINE__, "range estimator", "");
+}
+
+QuantRange RangeEstimator::estimate(const at::Tensor& weight, const QuantSpec& spec) const {
+  if (spec.symmetric) return {estimate(weight, spec.grid, spec.granularity)};
+  return estimate_asymmetric(weight, spec.grid, spec.granularity);
 }
 
 at::Tensor RangeEstimator::estimate(const at::Tensor& weight, const Grid& grid,
                                     const Granularity& granularity) const {
   LRQAT_CHECK(weight.dim() == 2 && weight.scalar_type() == at::kFloat);
-  if (kind == Kind::stored) return stored_scale.to(weight.device());
   const at::Tensor rows = weight.to(at::kCPU).contiguous();
   const auto shape = granularity.scale_shape(rows.size(0), rows.size(1));
   at::Tensor scale = at::empty({shape[0], shape[1]}, at::kFloat);
@@ -295,14 +293,9 @@ at::Tensor RangeEstimator::estimate(const at::Tensor& weight, const Grid& grid,
   return scale.to(weight.device());
 }
 
-AsymmetricRange RangeEstimator::estimate_asymmetric(const at::Tensor& weight, const Grid& grid,
-                                                    const Granularity& granularity) const {
+QuantRange RangeEstimator::estimate_asymmetric(const at::Tensor& weight, const Grid& grid,
+                                               const Granularity& granularity) const {
   LRQAT_CHECK(weight.dim() == 2 && weight.scalar_type() == at::kFloat);
-  if (kind == Kind::stored) {
-    const at::Tensor zero =
-        stored_zero_point.defined() ? stored_zero_point.to(at::kFloat) : at::zeros_like(stored_scale);
-    return {stored_scale.to(weight.device()), (zero - grid.quant_min).to(weight.device())};
-  }
   if (kind != Kind::minmax && kind != Kind::lp) {
     throw UsageError(concat("--range ", name(),
                             " is for symmetric grids: use minmax, mse or lp:P with "
@@ -324,6 +317,13 @@ AsymmetricRange RangeEstimator::estimate_asymmetric(const at::Tensor& weight, co
     }
   });
   return {scale.to(weight.device()), zero.to(weight.device())};
+}
+
+QuantRange InitialRange::of(const at::Tensor& weight, const QuantSpec& spec) const {
+  if (!given_) return estimator_.estimate(weight, spec);
+  LRQAT_CHECK(given_->zero_float.defined() != spec.symmetric);
+  const at::Tensor& zero = given_->zero_float;
+  return {given_->scale.to(weight.device()), zero.defined() ? zero.to(weight.device()) : zero};
 }
 
 }  // namespace lrqat::quant

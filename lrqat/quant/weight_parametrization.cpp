@@ -27,6 +27,11 @@ QuantizedWeight WeightParametrization::convert() const {
   return {};
 }
 
+std::optional<QuantizedWeight> WeightParametrization::stored_integers() const {
+  if (!is_quantized()) return std::nullopt;
+  return convert();
+}
+
 std::int64_t tile_rows(std::int64_t in_features, at::Device device) {
   constexpr std::int64_t kTileBytes = 1 << 20, kDeviceTileBytes = 256 << 20;
   const std::int64_t rows =

@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,6 +14,10 @@
 #include "lrqat/ops/compute_type.h"
 #include "lrqat/ops/operand_source.h"
 #include "lrqat/quant/grid.h"
+
+namespace lrqat::formats {
+struct SourceTensor;
+}
 
 namespace lrqat::ops {
 class OperandForms;
@@ -29,9 +34,9 @@ struct WeightTile {
 };
 
 // What a parameter is, which decides its learning rate: `weight` and `adapter` take the recipe's lr and
-// weight decay; `scale` (offsets too) takes scale-lr and no decay; `unquantized` (norms, embedding, head)
+// weight decay; `scale` (offsets too) takes scale-lr and no decay; `float_tensor` (norms, embedding, head)
 // takes float-lr and no decay.
-enum class ParameterKind { adapter, weight, scale, unquantized };
+enum class ParameterKind { adapter, weight, scale, float_tensor };
 
 struct Parameter {
   std::string name;  // "lora_a", "lora_b", "scale": the name on disk, after the layer's
@@ -59,6 +64,17 @@ struct LinearGradient {
   at::Tensor output;   // y without bias, float32 [T, N]
   const ops::ClippedLists* clipped = nullptr;  // the clipped entries of Ŵ, where they are known already
   ops::OperandForms* forms = nullptr;          // of x, where other linears read it too
+};
+
+class WeightParametrization;
+
+// Adapters that stay in float beside a weight: Ŵ = base + lora_alpha / R · A·B.
+struct FloatAdapters {
+  std::shared_ptr<WeightParametrization> base;
+  double lora_alpha;
+  at::Tensor lora_a;  // float32 [N, R]
+  at::Tensor lora_b;  // float32 [R, K]
+  std::int64_t rank() const { return lora_b.size(0); }
 };
 
 class WeightParametrization {
@@ -99,6 +115,16 @@ class WeightParametrization {
   // Why convert() has no answer, for the user, where there is more to say than that the weight is float.
   virtual std::string obstacle() const { return {}; }
   virtual QuantizedWeight convert() const;
+
+  // The tensor [N, K] that Ŵ is the values of, as it is stored (float32, bfloat16, float16); undefined where
+  // Ŵ is computed from something else.
+  virtual at::Tensor float_storage() const { return {}; }
+  // The integers that this weight is, or that lie in its file; nullopt: it is float.
+  virtual std::optional<QuantizedWeight> stored_integers() const;
+  // The tensor of a file that Ŵ is read from, as the file holds it; null: Ŵ is not read from a file.
+  virtual const formats::SourceTensor* file_tensor() const { return nullptr; }
+  // nullopt: there are none, or they are part of what is rounded.
+  virtual std::optional<FloatAdapters> float_adapters() const { return std::nullopt; }
 
   // Bytes that this weight keeps in memory (parameters included, gradients and optimiser state not).
   virtual std::int64_t resident_bytes() const = 0;

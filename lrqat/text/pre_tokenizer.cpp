@@ -56,6 +56,7 @@ class ByteLevelSplit final : public PreTokenizer {
     if (add_prefix_space_) return std::nullopt;
     return pattern_ ? kGpt2Pattern : "";
   }
+  bool is_byte_level() const override { return true; }
 
  private:
   void split_prefixed(std::string_view text, bool at_start, const WordSink& next) const {
@@ -177,7 +178,7 @@ PreTokenizers pre_tokenizers_from_json(const Json& json, const std::string& wher
   PreTokenizers out;
   append_components<PreTokenizer>(json, kTable, "pretokenizers", where + ": pre_tokenizer", out.steps);
   for (std::size_t i = 0; i < out.steps.size(); ++i) {
-    if (dynamic_cast<const ByteLevelSplit*>(out.steps[i].get()) == nullptr) continue;
+    if (!out.steps[i]->is_byte_level()) continue;
     if (i + 1 < out.steps.size()) fail(where, ": pre_tokenizer ByteLevel is not the last of its Sequence");
     out.byte_level = true;
   }

@@ -26,6 +26,8 @@ class PreTokenizer {
   // Where this does the same as isolating the matches of a regular expression: that expression (Oniguruma's
   // syntax).
   virtual std::optional<std::string> as_isolating_pattern() const { return std::nullopt; }
+  // True where the words' bytes are mapped to GPT-2's byte alphabet afterwards.
+  virtual bool is_byte_level() const { return false; }
 };
 
 struct PreTokenizers {

@@ -101,7 +101,7 @@ bool is_held(const Target& target, const Granularity& granularity, const Layer& 
 
 std::optional<quant::QuantizedWeight> stored_start(const Layer& layer) {
   if (layer.own.init != "auto" && layer.own.init != "stored") return std::nullopt;
-  return model::stored_integers(*layer.linear->weight());
+  return layer.linear->weight()->stored_integers();
 }
 
 // Whether training can start from the integers that the linear has, code by code.

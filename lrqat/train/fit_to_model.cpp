@@ -31,7 +31,7 @@ std::int64_t count_stored_starts(const Recipe& recipe, const Method& method, con
 // From GPTQ's integers unless the model has integers of its own on this grid, or the recipe wants another
 // start.
 bool starts_from_gptq(const Recipe& recipe, const Method& method, std::int64_t stored) {
-  return recipe.init == "auto" && method.trains && method.start != nullptr && stored == 0 &&
+  return recipe.init == "auto" && method.trains && method.from_integers && stored == 0 &&
          !recipe.faithful_downcast && !uses_value(recipe, "init", "awq");
 }
 

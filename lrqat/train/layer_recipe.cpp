@@ -73,6 +73,13 @@ void apply_init(Recipe& recipe) {
   recipe.faithful_downcast = true;
 }
 
+// FNV-1a.
+std::uint64_t layer_seed(std::uint64_t seed, const std::string& layer) {
+  std::uint64_t hash = 0xcbf29ce484222325ULL ^ seed;
+  for (const char c : layer) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+  return hash;
+}
+
 }  // namespace
 
 bool matches_pattern(const std::string& pattern, const std::string& name) {
@@ -111,6 +118,20 @@ std::optional<Recipe> layer_recipe(const Recipe& recipe, const std::string& laye
   if (skip) return std::nullopt;
   apply_init(result);
   return result;
+}
+
+methods::LayerOptions layer_options(const Recipe& own, const std::string& layer) {
+  return {.spec = own.spec(),
+          .range = own.range,
+          .phi = own.phi,
+          .faithful_downcast = own.faithful_downcast,
+          .rank = own.rank,
+          .lora_alpha = own.alpha(),
+          .weight_dtype = own.weight_dtype,
+          .learn_offset = own.learn_offset,
+          .gradient_scaling = own.gradient_scaling,
+          .svd_steps = own.svd_steps,
+          .seed = layer_seed(own.seed, layer)};
 }
 
 std::vector<OverriddenRecipe> overridden_recipes(const Recipe& recipe) {

@@ -9,12 +9,17 @@
 #include <string>
 #include <vector>
 
+#include "lrqat/methods/layer_options.h"
 #include "lrqat/train/recipe.h"
 
 namespace lrqat::train {
 
 // The recipe of one linear; nothing: it stays float.
 std::optional<Recipe> layer_recipe(const Recipe& recipe, const std::string& layer);
+
+// What a method has to know of the linear's own recipe. The seed is the linear's, whatever the order in which
+// linears are prepared.
+methods::LayerOptions layer_options(const Recipe& own, const std::string& layer);
 
 // UsageError naming the override that has no such form, names a field that is not a layer's own, or gives it
 // a value that it does not take.

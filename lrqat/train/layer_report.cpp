@@ -25,7 +25,7 @@ std::optional<Update> update_of(const quant::WeightParametrization& weight, cons
     if (parameter.name == "lora_b") lora_b = parameter.value;
   }
   if (!lora_a.defined() || !lora_b.defined()) return std::nullopt;
-  const double scaling = recipe.alpha() / static_cast<double>(recipe.rank);
+  const double scaling = methods::lora_scaling(recipe.alpha(), recipe.rank);
   Update update;
   quant::for_each_tile(weight.out_features(), weight.in_features(),
                        [&](std::int64_t begin, std::int64_t end) {

@@ -153,13 +153,8 @@ class LayerPreparation {
 
   // On the linear's own grid with the min-max range, which is quick.
   quant::RoundValues rounding_of(const std::string& layer) const {
-    const Recipe own = *layer_recipe(recipe_, layer);
-    const quant::Grid grid = quant::Grid::signed_symmetric(own.bits);
-    return [own, grid, layer](const at::Tensor& weight) {
-      const auto round = own.symmetric ? quant::round_to_nearest : quant::round_to_nearest_asymmetric;
-      const quant::IntegerWeight rounded(
-          layer, round(layer, weight, grid, own.grid_granularity(), {}, own.scale_options()));
-      return quant::values_of(rounded);
+    return [spec = layer_recipe(recipe_, layer)->spec(), layer](const at::Tensor& weight) {
+      return quant::values_of(quant::IntegerWeight(layer, quant::round_to_nearest(layer, weight, spec)));
     };
   }
 

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "lrqat/base/error.h"
+#include "lrqat/methods/rtn.h"
 #include "lrqat/model/open.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/teacher.h"
@@ -17,7 +18,7 @@ std::unique_ptr<model::Decoder> rounded(const Recipe& recipe, const model::Decod
                                         const model::SharedSource& source, const model::LoadOptions& load) {
   auto decoder = model::load_float_model(source, load);
   SilentProgress silent;
-  prepare_linears(find_method("rtn"), recipe, *decoder, *source, silent);
+  prepare_linears(methods::rtn_method(), recipe, *decoder, *source, silent);
   decoder->share_activations(trained);
   return decoder;
 }

@@ -36,15 +36,8 @@ quant::ScaleOptions Recipe::scale_options() const {
   return options;
 }
 
-methods::LrQatOptions Recipe::lr_qat_options() const {
-  methods::LrQatOptions options;
-  options.grid = quant::Grid::signed_symmetric(bits);
-  options.granularity = grid_granularity();
-  options.downcast = phi;
-  options.rank = rank;
-  options.lora_alpha = alpha();
-  options.scale = scale_options();
-  return options;
+quant::QuantSpec Recipe::spec() const {
+  return {quant::Grid::signed_symmetric(bits), grid_granularity(), scale_options(), symmetric};
 }
 
 const RecipeField& recipe_field(const std::string& name) {

@@ -13,7 +13,6 @@
 #include <string>
 #include <vector>
 
-#include "lrqat/methods/lr_qat_weight.h"
 #include "lrqat/nn/linear.h"
 #include "lrqat/quant/activation_options.h"
 #include "lrqat/quant/downcast.h"
@@ -96,7 +95,7 @@ struct Recipe {
   const quant::Granularity& grid_granularity() const;  // of a recipe that was fitted to its model
   ops::ComputeType compute() const;                    // what "auto" means on this machine
   quant::ScaleOptions scale_options() const;
-  methods::LrQatOptions lr_qat_options() const;
+  quant::QuantSpec spec() const;  // of a recipe that was fitted to its model
 };
 
 struct RecipeField {

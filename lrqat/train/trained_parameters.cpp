@@ -10,7 +10,7 @@ enum ClipGroup { kAdapters, kScales, kFloats };
 TrainedParameter with_rate(const Recipe& recipe, const quant::Parameter& parameter) {
   if (parameter.kind == quant::ParameterKind::scale)
     return {parameter.name, parameter.value, recipe.scale_lr, 0.0, kScales};
-  if (parameter.kind == quant::ParameterKind::unquantized)
+  if (parameter.kind == quant::ParameterKind::float_tensor)
     return {parameter.name, parameter.value, recipe.float_lr, 0.0, kFloats};
   return {parameter.name, parameter.value, recipe.lr, recipe.weight_decay, kAdapters};
 }

@@ -148,7 +148,7 @@ TEST(GoldenOtherMethods, LsqWithoutGradientScalingIsNoticed) {
 // --- PEQA
 
 std::shared_ptr<methods::PeqaWeight> codes_at_start(const MethodCase& c, bool learn_scale) {
-  methods::PeqaOptions options{c.grid, c.granularity, c.scale, true};
+  quant::QuantSpec options{c.grid, c.granularity, c.scale};
   options.scale.learn = learn_scale;
   const at::Tensor u = quant::divide_by_scale(c.stored("W"), c.per_scale("scale0"));
   return std::make_shared<methods::PeqaWeight>(
@@ -233,7 +233,7 @@ TEST(GoldenOtherMethods, MergingByRoundingUsesTheTrainedScale) {
     if (!c.has("merged_codes")) return;
     ++cases;
     const auto weight = lora_weight(c);
-    const WeightPtr merged = methods::merged_by_rounding("golden", weight);
+    const WeightPtr merged = quant::merged_by_rounding("golden", weight);
     ASSERT_TRUE(merged->is_quantized());
     const at::Tensor codes = merged->convert().weight_int, theirs = c.stored("merged_codes");
     const at::Tensor u = quant::divide_by_scale(values_of(*weight), c.per_scale("scale"));
@@ -284,7 +284,7 @@ TEST(GoldenOtherMethods, SvdStart) {
     comparer.check(c.name, "|B|", singular.sqrt(), factors.right.norm(2, {1}), kSvdProduct);
     comparer.check(c.name, "err", c.stored("err"), (w - c.stored("Q") - product).norm(), kSvdProduct);
     if (c.entry.at("steps") != 1) return;  // the reference estimates the range again at every step
-    const auto rounded = quant::round_to_nearest("golden", w, c.grid, c.granularity, {}, c.scale);
+    const auto rounded = quant::round_to_nearest("golden", w, {c.grid, c.granularity, c.scale});
     const quant::IntegerWeight start("golden", rounded);
     comparer.check(c.name, "Q", c.stored("Q"), values_of(start), kMinMax);
     const auto loop = quant::approximate_residue(
@@ -309,9 +309,9 @@ at::Tensor unrounded_start(const MethodCase& c, std::int64_t rank, double alpha)
 
 // The same outside of the quantizer: integers of W and adapters from what they leave (LoftQ).
 at::Tensor outside_start(const MethodCase& c, std::int64_t rank, double alpha) {
-  const methods::PeqaOptions options{c.grid, c.granularity, c.scale, true};
+  const quant::QuantSpec spec{c.grid, c.granularity, c.scale};
   const auto base = [&](const at::Tensor& from) {
-    return methods::PeqaWeight::prepare("golden", from, options, {});
+    return methods::PeqaWeight::prepare("golden", from, spec, {});
   };
   const auto round = [&](const at::Tensor& from) { return values_of(*base(from)); };
   const auto start = quant::approximate_residue(c.stored("W"), round, rank, c.entry.at("lora_scaling"), 1, 1);
@@ -337,7 +337,7 @@ TEST(GoldenOtherMethods, SvdStartKeepsTheCodesOfItsResidue) {
         integers ? c.per_scale("scale") * (c.stored("W_int") + term) : c.stored("W_hat");
     const auto distance = [&](const at::Tensor& start) { return (start - w).norm().item<double>(); };
     const quant::IntegerWeight rounded(
-        "golden", quant::round_to_nearest("golden", w, c.grid, c.granularity, {}, c.scale));
+        "golden", quant::round_to_nearest("golden", w, {c.grid, c.granularity, c.scale}));
     EXPECT_LE(distance(ours), (1 + 1e-5) * distance(values_of(rounded))) << c.name;
     if (!integers) {
       EXPECT_LT(distance(ours), distance(theirs)) << c.name;

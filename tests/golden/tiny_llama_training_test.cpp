@@ -7,6 +7,7 @@
 #include "lrqat/methods/lr_qat_weight.h"
 #include "lrqat/model/load.h"
 #include "lrqat/model/prepare.h"
+#include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/optimizer.h"
 #include "lrqat/train/train_step.h"
@@ -59,7 +60,7 @@ class TinyLlamaTraining : public ::testing::TestWithParam<train::KeptActivations
 
   void prepare() {
     model::prepare(*student_, *source_, [&](const std::string& name, const at::Tensor& weight) {
-      return train::find_method("lr-qat").prepare(recipe_, name, weight);
+      return train::find_method("lr-qat").prepare(name, weight, train::layer_options(recipe_, name));
     });
     for (const quant::Parameter& parameter : student_->parameters()) {
       const at::NoGradGuard no_grad;

@@ -28,9 +28,10 @@ class ConvertedShift : public ::testing::Test {
     OpenedModel model = open_model(source_);
     at::manual_seed(2);
     prepare(*model.decoder, *model.source, [&](const std::string& name, const at::Tensor& weight) {
-      auto q =
-          quant::round_to_nearest_asymmetric(name, weight + 0.02, quant::Grid::signed_symmetric(num_bits),
-                                             quant::Granularity::parse(granularity), {}, {});
+      const quant::QuantSpec spec{.grid = quant::Grid::signed_symmetric(num_bits),
+                                  .granularity = quant::Granularity::parse(granularity),
+                                  .symmetric = false};
+      auto q = quant::round_to_nearest(name, weight + 0.02, spec);
       if (offset) q.offset = at::randn_like(q.scale) * 0.01;
       return std::make_shared<quant::IntegerWeight>(name, q);
     });

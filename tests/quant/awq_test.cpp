@@ -10,8 +10,8 @@ namespace lrqat::quant {
 namespace {
 
 at::Tensor round3(const at::Tensor& weight) {
-  return values_of(IntegerWeight("layer", round_to_nearest("layer", weight, Grid::signed_symmetric(3),
-                                                           Granularity::parse("group:32"), {}, {})));
+  const QuantSpec spec{Grid::signed_symmetric(3), Granularity::parse("group:32")};
+  return values_of(IntegerWeight("layer", round_to_nearest("layer", weight, spec)));
 }
 
 InputStatistics statistics_of(const at::Tensor& x) { return {2.0 * at::mm(x.t(), x), x.abs().mean(0)}; }

@@ -133,7 +133,7 @@ TEST(Prepare, TellsWhatTheGridClipsAtTheStart) {
   const at::Tensor weight = at::randn({40, 640});
   const auto mse = RangeEstimator::parse("mse");
   const Grid grid = Grid::signed_symmetric(3);
-  const double clipped = round_to_nearest("layer", weight, grid, {}, mse, {}).clipped_fraction;
+  const double clipped = round_to_nearest("layer", weight, {.grid = grid}, mse).clipped_fraction;
   EXPECT_GT(clipped, 0.001);
   for (const Downcast downcast : testing::kDowncasts) {
     const methods::LrQatOptions options = testing::options_of(3, "channel", downcast);

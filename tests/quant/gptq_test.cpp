@@ -35,14 +35,12 @@ struct Case {
   bool act_order;
 };
 
-GptqOptions options_of(const Case& c) {
+QuantSpec options_of(const Case& c) {
   return {Grid::signed_symmetric(c.num_bits), Granularity::parse(c.granularity), {}, c.symmetric};
 }
 
-QuantizedWeight round_plainly(const at::Tensor& weight, const GptqOptions& options) {
-  const auto round = options.symmetric ? round_to_nearest : round_to_nearest_asymmetric;
-  return round("plain", weight, options.grid, options.granularity, RangeEstimator::parse("lp:3.5"),
-               options.scale);
+QuantizedWeight round_plainly(const at::Tensor& weight, const QuantSpec& options) {
+  return round_to_nearest("plain", weight, options, RangeEstimator::parse("lp:3.5"));
 }
 
 at::Tensor per_weight(const at::Tensor& per_scale, std::int64_t rows, std::int64_t cols) {
@@ -98,7 +96,7 @@ TEST(Gptq, MakesTheCodesOfTheNaiveAlgorithm) {
   for (const Case& c : kCases) {
     at::manual_seed(7);
     const at::Tensor weight = at::randn({48, 320}) * 0.05, hessian = hessian_of(draw_inputs(900, 320));
-    const GptqOptions options = options_of(c);
+    const QuantSpec options = options_of(c);
     const auto found = gptq("layer", weight, GptqFactor::from_hessian(hessian.clone(), 0.01, c.act_order),
                             options, RangeEstimator::parse("lp:3.5"));
     const QuantizedWeight plain = round_plainly(weight, options);
@@ -142,7 +140,7 @@ TEST(Gptq, OutputsAreNearerThanOfRoundingToNearest) {
   for (const Case& c : kCases) {
     at::manual_seed(11);
     const at::Tensor weight = at::randn({64, 256}) * 0.05, x = draw_inputs(1024, 256);
-    const GptqOptions options = options_of(c);
+    const QuantSpec options = options_of(c);
     const auto found = gptq("layer", weight, GptqFactor::from_hessian(hessian_of(x), 0.01, c.act_order),
                             options, RangeEstimator::parse("lp:3.5"));
     const auto error = [&](const QuantizedWeight& rounded) {
@@ -161,7 +159,7 @@ TEST(Gptq, InputsThatAreNotCorrelatedGiveRoundingToNearest) {
     const at::Tensor weight = at::randn({16, 192}) * 0.05;
     at::Tensor diagonal = at::rand({192}) + 0.1;
     diagonal.slice(0, 5, 9).zero_();  // inputs that are always zero
-    const GptqOptions options = options_of({3, "group:64", true, act_order});
+    const QuantSpec options = options_of({3, "group:64", true, act_order});
     const auto found = gptq("layer", weight, GptqFactor::from_hessian(at::diag(diagonal), 0.01, act_order),
                             options, RangeEstimator::parse("lp:3.5"));
     const QuantizedWeight plain = round_plainly(weight, options);
@@ -177,7 +175,7 @@ TEST(Gptq, LrQatStartsOnItsCodes) {
       at::manual_seed(17);
       const at::Tensor weight = at::randn({32, 256}) * 0.05, x = draw_inputs(512, 256);
       methods::LrQatOptions lr_qat = testing::options_of(4, "group:64", downcast);
-      const GptqOptions options{lr_qat.grid, lr_qat.granularity, lr_qat.scale, symmetric};
+      const QuantSpec options{lr_qat.grid, lr_qat.granularity, lr_qat.scale, symmetric};
       const auto start = gptq("layer", weight, GptqFactor::from_hessian(hessian_of(x), 0.01, true), options,
                               RangeEstimator::parse("lp:3.5"));
       const QuantizedWeight converted = methods::start_lr_qat("layer", start, lr_qat, 3)->convert();
@@ -197,10 +195,10 @@ TEST(Gptq, MethodsWithAFloatWeightStartOnItsCodes) {
   for (const bool symmetric : {true, false}) {
     at::manual_seed(18);
     const at::Tensor weight = at::randn({32, 256}) * 0.05, x = draw_inputs(512, 256);
-    const GptqOptions options = options_of({3, "group:64", symmetric, true});
+    const QuantSpec options = options_of({3, "group:64", symmetric, true});
     const auto start = gptq("layer", weight, GptqFactor::from_hessian(hessian_of(x), 0.01, true), options,
                             RangeEstimator::parse("lp:3.5"));
-    const auto range = RangeEstimator::of_stored(start.rounded.scale, start.rounded.zero_point);
+    const auto range = QuantRange::of(start.rounded.scale, start.rounded.zero_point, options.grid);
     const at::Tensor exact = float_start(start, at::kFloat);
     for (const auto storage : {at::kFloat, at::kBFloat16, at::kHalf}) {
       const at::Tensor from = float_start(start, storage);

@@ -71,8 +71,8 @@ TEST(RoundToNearest, EqualsItsDefinition) {
     for (const char* range : {"minmax", "lp:2"}) {
       const at::Tensor weight = at::randn({300, 1024});
       const Granularity kind = Granularity::parse(granularity);
-      const auto rounded = round_to_nearest("layer", weight, Grid::signed_symmetric(3), kind,
-                                            RangeEstimator::parse(range), {});
+      const auto rounded =
+          round_to_nearest("layer", weight, {Grid::signed_symmetric(3), kind}, RangeEstimator::parse(range));
       const at::Tensor start = RangeEstimator::parse(range).estimate(weight, Grid::signed_symmetric(3), kind);
       EXPECT_TRUE(at::equal(rounded.scale, start.to(at::kHalf).to(at::kFloat)));
       const at::Tensor scale = rounded.scale.repeat_interleave(1024 / rounded.scale.size(1), 1);
@@ -86,8 +86,8 @@ TEST(RoundToNearest, EqualsItsDefinition) {
 
 TEST(RoundToNearest, RowOfZerosAndErrors) {
   const auto round = [](const at::Tensor& weight, const char* granularity) {
-    return round_to_nearest("model.layers.1.mlp.down_proj", weight, Grid::signed_symmetric(4),
-                            Granularity::parse(granularity), {}, {});
+    return round_to_nearest("model.layers.1.mlp.down_proj", weight,
+                            {Grid::signed_symmetric(4), Granularity::parse(granularity)});
   };
   const QuantizedWeight zeros = round(at::zeros({3, 8}), "channel");
   EXPECT_TRUE(zeros.weight_int.eq(0).all().item<bool>());
@@ -108,8 +108,7 @@ TEST(RoundToNearest, IsWhereLrQatWithExactPhiStarts) {
   const at::Tensor weight = at::randn({32, 64});
   const auto options = testing::options_of(4, "channel", Downcast::float32);
   const auto start = methods::LrQatWeight::prepare("layer", weight, options, {}, 1)->convert();
-  const auto rounded =
-      round_to_nearest("layer", weight, options.grid, options.granularity, {}, options.scale);
+  const auto rounded = round_to_nearest("layer", weight, options.spec(/*symmetric=*/true));
   EXPECT_TRUE(at::equal(start.weight_int, rounded.weight_int));
   EXPECT_TRUE(at::equal(start.scale, rounded.scale));
 }

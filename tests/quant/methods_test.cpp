@@ -210,11 +210,11 @@ TEST(Methods, AsymmetricGridsAreNearerToOneSidedWeights) {
   };
   for (const char* range : {"minmax", "lp:2"}) {
     for (const int bits : {2, 3, 4}) {
-      const Grid grid = Grid::signed_symmetric(bits);
-      const Granularity channel = Granularity::parse("channel");
+      const QuantSpec symmetric{.grid = Grid::signed_symmetric(bits)},
+          asymmetric{.grid = symmetric.grid, .symmetric = false};
       const auto estimator = RangeEstimator::parse(range);
-      EXPECT_LT(error(round_to_nearest_asymmetric("layer", weight, grid, channel, estimator, {})),
-                0.9 * error(round_to_nearest("layer", weight, grid, channel, estimator, {})))
+      EXPECT_LT(error(round_to_nearest("layer", weight, asymmetric, estimator)),
+                0.9 * error(round_to_nearest("layer", weight, symmetric, estimator)))
           << range << ", " << bits << " bits";
     }
   }
@@ -242,7 +242,7 @@ TEST(Methods, WhatTheyRefuse) {
         methods::start_lr_qat("layer", w, testing::options_of(4, "channel", Downcast::int4), start, {}, 1);
       },
       {"--faithful-downcast", "svd"});
-  QuantizedWeight shifted = round_to_nearest("layer", w, grid, channel, {}, {});
+  QuantizedWeight shifted = round_to_nearest("layer", w, {grid, channel});
   shifted.zero_point = at::zeros({2, 1}, at::kChar);
   expect_error<Error>([&] { IntegerWeight("layer", shifted); }, {"layer", "zero_point", "[2, 1]", "[4, 1]"});
 }
@@ -257,8 +257,7 @@ TEST(LrQatStart, FaithfulDowncastEqualsRounding) {
       const auto options = testing::options_of(bits, "channel", downcast);
       const at::Tensor weight = at::randn({64, 512});
       const RangeEstimator estimator = RangeEstimator::parse("lp:3.5");
-      const auto rounded =
-          round_to_nearest("layer", weight, options.grid, options.granularity, estimator, options.scale);
+      const auto rounded = round_to_nearest("layer", weight, options.spec(/*symmetric=*/true), estimator);
       const auto faithful = methods::start_lr_qat("layer", weight, options, {true, true}, estimator, 1);
       EXPECT_TRUE(at::equal(faithful->convert().weight_int, rounded.weight_int))
           << testing::describe(options);

@@ -92,7 +92,7 @@ TEST_F(ChannelScalesTest, GemmasNormsAreTrainable) {
   torch::autograd::backward({loss()});
   std::size_t seen = 0;
   for (const auto& parameter : decoder_->parameters()) {
-    if (parameter.kind != quant::ParameterKind::unquantized) continue;
+    if (parameter.kind != quant::ParameterKind::float_tensor) continue;
     ++seen;
     const at::NoGradGuard no_grad;
     // Along its own gradient; float32 sums, and the curve's third derivative times the step squared.
