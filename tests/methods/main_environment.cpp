@@ -1,0 +1,1 @@
+#include "tests/quant/one_thread.h"
