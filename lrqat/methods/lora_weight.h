@@ -14,7 +14,6 @@
 #include <memory>
 #include <string>
 
-#include "lrqat/quant/range_estimator.h"
 #include "lrqat/quant/weight_parametrization.h"
 
 namespace lrqat::methods {
