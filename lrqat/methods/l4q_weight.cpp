@@ -179,9 +179,10 @@ WeightPtr prepare(const std::string& name, const at::Tensor& weight, const Layer
   return L4qWeight::prepare(name, weight, l4q_options(options), options.range, options.seed);
 }
 
-WeightPtr from_integers(const std::string& name, const quant::RoundedStart& start,
+WeightPtr from_integers(const std::string& name, const quant::RoundedWeight& start,
                         const LayerOptions& options) {
-  return prepare(name, quant::float_start(start, options.weight_dtype), on_scales_of(start.rounded, options));
+  return prepare(name, quant::float_values(start, options.weight_dtype),
+                 on_scales_of(start.rounded, options));
 }
 
 WeightPtr restore(const SavedLayer& saved, const LayerOptions& layer) {

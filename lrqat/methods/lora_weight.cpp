@@ -143,7 +143,7 @@ WeightPtr prepare_qlora(const std::string& name, const at::Tensor& weight, const
                             lora_options(options), options.seed);
 }
 
-WeightPtr qlora_from_integers(const std::string&, const quant::RoundedStart& start,
+WeightPtr qlora_from_integers(const std::string&, const quant::RoundedWeight& start,
                               const LayerOptions& options) {
   return LoraWeight::around(PeqaWeight::of(start.rounded, frozen_base(options)), lora_options(options),
                             options.seed);

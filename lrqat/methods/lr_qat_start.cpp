@@ -109,7 +109,7 @@ std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const at::Ten
                                        zero_point, clipped);
 }
 
-std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const quant::RoundedStart& start,
+std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const quant::RoundedWeight& start,
                                           const LrQatOptions& options, std::uint64_t seed) {
   check_rank(options.rank);
   const at::Tensor& u = start.unrounded;
@@ -142,7 +142,7 @@ WeightPtr prepare(const std::string& name, const at::Tensor& weight, const Layer
   return start_lr_qat(name, weight, lr_qat_options(options), start, options.range, options.seed);
 }
 
-WeightPtr from_integers(const std::string& name, const quant::RoundedStart& start,
+WeightPtr from_integers(const std::string& name, const quant::RoundedWeight& start,
                         const LayerOptions& options) {
   return start_lr_qat(name, start, lr_qat_options(options), options.seed);
 }

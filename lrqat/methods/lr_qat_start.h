@@ -36,7 +36,7 @@ std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const at::Ten
 // From integers that something better than rounding to nearest chose: Φ0 = φ(start.unrounded), moved by one
 // unit of φ where it would round to another code, so that the first Ŵ is start.rounded exactly, and weights
 // that lay near a border of their code still do. `name` is for messages.
-std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const quant::RoundedStart& start,
+std::shared_ptr<LrQatWeight> start_lr_qat(const std::string& name, const quant::RoundedWeight& start,
                                           const LrQatOptions& options, std::uint64_t seed);
 
 // Stores u (float32 [rows, K], rows from row_begin on) and moves what would round to another code than u.

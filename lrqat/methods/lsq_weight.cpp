@@ -141,9 +141,9 @@ WeightPtr prepare(const std::string& name, const at::Tensor& weight, const Layer
   return LsqWeight::prepare(name, weight, lsq_options(options), options.range);
 }
 
-WeightPtr from_integers(const std::string& name, const quant::RoundedStart& start,
+WeightPtr from_integers(const std::string& name, const quant::RoundedWeight& start,
                         const LayerOptions& options) {
-  return prepare(name, quant::float_start(start, at::kFloat), on_scales_of(start.rounded, options));
+  return prepare(name, quant::float_values(start, at::kFloat), on_scales_of(start.rounded, options));
 }
 
 WeightPtr restore(const SavedLayer& saved, const LayerOptions& layer) {

@@ -71,7 +71,7 @@ struct Method {
       prepare;
   // From integers that something else chose, and the float weight that they were rounded from; null: the
   // method has no integers.
-  std::function<WeightPtr(const std::string& name, const quant::RoundedStart& start,
+  std::function<WeightPtr(const std::string& name, const quant::RoundedWeight& start,
                           const LayerOptions& options)>
       from_integers{};
   // From a float weight, with adapters that a decomposition of the rounding residue fills (LoftQ); null: the

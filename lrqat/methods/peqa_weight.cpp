@@ -109,7 +109,7 @@ WeightPtr prepare(const std::string& name, const at::Tensor& weight, const Layer
   return PeqaWeight::prepare(name, weight, options.spec, options.range);
 }
 
-WeightPtr from_integers(const std::string&, const quant::RoundedStart& start, const LayerOptions& options) {
+WeightPtr from_integers(const std::string&, const quant::RoundedWeight& start, const LayerOptions& options) {
   return PeqaWeight::of(start.rounded, options.spec);
 }
 

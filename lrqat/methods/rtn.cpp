@@ -14,7 +14,7 @@ WeightPtr prepare(const std::string& name, const at::Tensor& weight, const Layer
       name, quant::round_to_nearest(name, weight, options.spec, options.range));
 }
 
-WeightPtr from_integers(const std::string& name, const quant::RoundedStart& start, const LayerOptions&) {
+WeightPtr from_integers(const std::string& name, const quant::RoundedWeight& start, const LayerOptions&) {
   return std::make_shared<quant::IntegerWeight>(name, start.rounded);
 }
 

@@ -171,7 +171,7 @@ GptqFactor GptqFactor::from_hessian(at::Tensor hessian, double damping, bool by_
   return {order, h};
 }
 
-at::Tensor float_start(const RoundedStart& start, at::ScalarType storage) {
+at::Tensor float_values(const RoundedWeight& start, at::ScalarType storage) {
   const QuantizedWeight& rounded = start.rounded;
   const at::Tensor& per_scale = rounded.scale;
   at::Tensor out = at::empty_like(start.unrounded);
@@ -194,8 +194,8 @@ at::Tensor float_start(const RoundedStart& start, at::ScalarType storage) {
   return out;
 }
 
-RoundedStart gptq(const std::string& name, const at::Tensor& weight, const GptqFactor& factor,
-                  const QuantSpec& spec, const InitialRange& range) {
+RoundedWeight gptq(const std::string& name, const at::Tensor& weight, const GptqFactor& factor,
+                   const QuantSpec& spec, const InitialRange& range) {
   spec.granularity.check(name, weight.size(1));
   check_finite(name, weight);
   LRQAT_CHECK(factor.order.size(0) == weight.size(1), name);

@@ -1,4 +1,4 @@
-// GPTQ (arXiv 2210.17323): rounding column by column, each column's error made up for by the columns after
+// GPTQ (arXiv 2210.17323): rounding column by column, each column's error compensated by the columns after
 // it, so that ‖(W - Ŵ)·X‖ stays small on the calibration inputs X rather than ‖W - Ŵ‖. With H = 2·X·Xᵀ and
 // H⁻¹ = Uᵀ·U, U upper triangular,
 //     u_j = w_j / s + z      q_j = clip(round(u_j))      e = (w_j - s·(q_j - z)) / U_jj      w_k -= e·U_jk, k
@@ -19,14 +19,14 @@ namespace lrqat::quant {
 
 // Integers together with what they were rounded from:
 // weight_int = clip(round(unrounded), quant_min, quant_max), entry by entry.
-struct RoundedStart {
+struct RoundedWeight {
   QuantizedWeight rounded;
   at::Tensor unrounded;  // float32 [N, K], in steps of the grid, zero point included
 };
 
 // The weight in float, float32 [N, K], that a method which keeps its weight in `storage` starts from: s·(u -
 // z), or s·(q - z) where the former, once stored, would not round to q again.
-at::Tensor float_start(const RoundedStart& start, at::ScalarType storage);
+at::Tensor float_values(const RoundedWeight& weight, at::ScalarType storage);
 
 // What the inputs of a linear say about the order of its columns and about how errors spread; linears that
 // read the same input share it.
@@ -42,7 +42,7 @@ struct GptqFactor {
 };
 
 // weight float32 [N, K]; `name` is for messages.
-RoundedStart gptq(const std::string& name, const at::Tensor& weight, const GptqFactor& factor,
-                  const QuantSpec& spec, const InitialRange& range);
+RoundedWeight gptq(const std::string& name, const at::Tensor& weight, const GptqFactor& factor,
+                   const QuantSpec& spec, const InitialRange& range);
 
 }  // namespace lrqat::quant

@@ -199,9 +199,9 @@ TEST(Gptq, MethodsWithAFloatWeightStartOnItsCodes) {
     const auto start = gptq("layer", weight, GptqFactor::from_hessian(hessian_of(x), 0.01, true), options,
                             RangeEstimator::parse("lp:3.5"));
     const auto range = QuantRange::of(start.rounded.scale, start.rounded.zero_point, options.grid);
-    const at::Tensor exact = float_start(start, at::kFloat);
+    const at::Tensor exact = float_values(start, at::kFloat);
     for (const auto storage : {at::kFloat, at::kBFloat16, at::kHalf}) {
-      const at::Tensor from = float_start(start, storage);
+      const at::Tensor from = float_values(start, storage);
       methods::L4qOptions l4q;
       l4q.grid = options.grid;
       l4q.granularity = options.granularity;
