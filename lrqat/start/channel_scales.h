@@ -6,19 +6,10 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <map>
-#include <string>
-
 #include "lrqat/model/decoder.h"
+#include "lrqat/start/transform.h"
 
 namespace lrqat::start {
-
-// What a layer's function is made of, float32; changed in place by fold().
-struct LayerWeights {
-  std::map<std::string, at::Tensor> matrices;  // [N, K], by the linears' names
-  // What the norms in front of groups multiply by (Gemma's stored weight plus 1), by their tensors' names.
-  std::map<std::string, at::Tensor> norms;
-};
 
 // scale: positive, float32 [K], the same for all copies of a channel of the group's producer.
 void fold(const model::LinearGroup& group, const at::Tensor& scale, LayerWeights& weights);

@@ -4,6 +4,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/user_text.h"
+#include "lrqat/start/inits.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/prepare_student.h"
@@ -44,7 +45,7 @@ bool has_static_ranges(const Recipe& recipe) {
 bool may_use_gptq(const Recipe& recipe) {
   return uses_value(recipe, "init", "gptq") || (recipe.init == "auto" && trains(recipe));
 }
-bool may_calibrate(const Recipe& recipe) { return may_use_gptq(recipe) || uses_value(recipe, "init", "awq"); }
+bool may_calibrate(const Recipe& recipe) { return may_use_gptq(recipe) || starts_from_text(recipe); }
 bool trains_or_observes(const Recipe& recipe) { return trains(recipe) || has_static_ranges(recipe); }
 bool reads_text(const Recipe& recipe) { return trains(recipe) || needs_calibration(recipe); }
 bool measures(const Recipe& recipe) { return reads_text(recipe) || !recipe.eval_data.empty(); }
@@ -75,7 +76,7 @@ bool reads_range(const Recipe& recipe) {
   });
 }
 bool leaves_downcast(const Recipe& recipe) {
-  return any_start(recipe, [](const Recipe& one) { return one.init != "rtn" && one.init != "lp"; });
+  return any_start(recipe, [](const Recipe& one) { return !start::start_of(one.init).sets; });
 }
 
 // Every field of a recipe has a row (tests/train/field_use_test.cpp holds all rows against what runs do).

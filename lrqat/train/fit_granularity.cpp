@@ -10,6 +10,7 @@
 #include "lrqat/formats/gguf_obstacle.h"
 #include "lrqat/model/source_weight.h"
 #include "lrqat/quant/on_grid.h"
+#include "lrqat/start/inits.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/target.h"
@@ -100,7 +101,7 @@ bool is_held(const Target& target, const Granularity& granularity, const Layer& 
 }
 
 std::optional<quant::QuantizedWeight> stored_start(const Layer& layer) {
-  if (layer.own.init != "auto" && layer.own.init != "stored") return std::nullopt;
+  if (start::start_of(layer.own.init).stored == start::Stored::ignored) return std::nullopt;
   return layer.linear->weight()->stored_integers();
 }
 

@@ -4,6 +4,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/formats/positions.h"
+#include "lrqat/start/inits.h"
 #include "lrqat/train/fit_granularity.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
@@ -28,11 +29,14 @@ std::int64_t count_stored_starts(const Recipe& recipe, const Method& method, con
                        [&](const nn::Linear* linear) { return starts_from_stored(method, recipe, *linear); });
 }
 
-// From GPTQ's integers unless the model has integers of its own on this grid, or the recipe wants another
-// start.
-bool starts_from_gptq(const Recipe& recipe, const Method& method, std::int64_t stored) {
-  return recipe.init == "auto" && method.trains && method.from_integers && stored == 0 &&
-         !recipe.faithful_downcast && !uses_value(recipe, "init", "awq");
+constexpr const char* kAutoFromText = "gptq";  // what "auto" becomes
+
+// From integers by calibration text unless the model has integers of its own on this grid, or the recipe
+// wants another start.
+bool starts_from_text(const Recipe& recipe, const Method& method, std::int64_t stored) {
+  const auto inits = used_inits(recipe);
+  return recipe.init == "auto" && method.trains && start::takes(method, kAutoFromText) && stored == 0 &&
+         !recipe.faithful_downcast && std::none_of(inits.begin(), inits.end(), start::is_transform);
 }
 
 // The model that training starts from is its own teacher, and teaches nothing, where the start is the model
@@ -52,9 +56,9 @@ double fitting_distill_weight(const Recipe& recipe, const Method& method, std::i
 void fit_start(Recipe& recipe, const model::Decoder& decoder, ProgressReporter& progress) {
   const Method& method = find_method(recipe.method);
   const std::int64_t stored = count_stored_starts(recipe, method, decoder);
-  if (starts_from_gptq(recipe, method, stored)) {
-    recipe.init = "gptq";
-    progress.message(concat("init gptq, calibrated on ", recipe.calibration_tokens,
+  if (starts_from_text(recipe, method, stored)) {
+    recipe.init = kAutoFromText;
+    progress.message(concat("init ", recipe.init, ", calibrated on ", recipe.calibration_tokens,
                             " tokens of the data; --init range starts from rounding"));
   }
   if (!recipe.distill_weight)

@@ -8,6 +8,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/user_text.h"
+#include "lrqat/start/inits.h"
 
 namespace lrqat::train {
 namespace {
@@ -64,15 +65,6 @@ void apply(const Override& one, const std::string& text, Recipe& recipe) {
   }
 }
 
-// The names of ranges among the starts; with these the first Ŵ is rounding to nearest, code by code.
-void apply_init(Recipe& recipe) {
-  if (recipe.init != "rtn" && recipe.init != "lp") return;
-  if (recipe.init == "rtn") recipe.range = quant::RangeEstimator::parse("minmax");
-  if (recipe.init == "lp" && recipe.range.kind != quant::RangeEstimator::Kind::lp)
-    recipe.range = quant::RangeEstimator::parse("lp:3.5");
-  recipe.faithful_downcast = true;
-}
-
 // FNV-1a.
 std::uint64_t layer_seed(std::uint64_t seed, const std::string& layer) {
   std::uint64_t hash = 0xcbf29ce484222325ULL ^ seed;
@@ -116,7 +108,7 @@ std::optional<Recipe> layer_recipe(const Recipe& recipe, const std::string& laye
     apply(one, text, result);
   }
   if (skip) return std::nullopt;
-  apply_init(result);
+  if (const auto& sets = start::start_of(result.init).sets) sets(result.range, result.faithful_downcast);
   return result;
 }
 
@@ -132,6 +124,20 @@ methods::LayerOptions layer_options(const Recipe& own, const std::string& layer)
           .gradient_scaling = own.gradient_scaling,
           .svd_steps = own.svd_steps,
           .seed = layer_seed(own.seed, layer)};
+}
+
+start::PlanOf plan_of(const Recipe& recipe) {
+  return [&recipe](const std::string& linear) -> std::optional<start::LinearPlan> {
+    const std::optional<Recipe> own = layer_recipe(recipe, linear);
+    if (!own) return std::nullopt;
+    return start::LinearPlan{own->init, layer_options(*own, linear)};
+  };
+}
+
+std::set<std::string> used_inits(const Recipe& recipe) {
+  std::set<std::string> inits{recipe.init};
+  for (const OverriddenRecipe& one : overridden_recipes(recipe)) inits.insert(one.recipe.init);
+  return inits;
 }
 
 std::vector<OverriddenRecipe> overridden_recipes(const Recipe& recipe) {

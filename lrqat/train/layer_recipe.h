@@ -6,10 +6,12 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "lrqat/methods/layer_options.h"
+#include "lrqat/start/prepare.h"
 #include "lrqat/train/recipe.h"
 
 namespace lrqat::train {
@@ -20,6 +22,11 @@ std::optional<Recipe> layer_recipe(const Recipe& recipe, const std::string& laye
 // What a method has to know of the linear's own recipe. The seed is the linear's, whatever the order in which
 // linears are prepared.
 methods::LayerOptions layer_options(const Recipe& own, const std::string& layer);
+
+// What every linear starts from. `recipe` must outlive it.
+start::PlanOf plan_of(const Recipe& recipe);
+// The starts and transforms that the recipe or one of its overrides names.
+std::set<std::string> used_inits(const Recipe& recipe);
 
 // UsageError naming the override that has no such form, names a field that is not a layer's own, or gives it
 // a value that it does not take.

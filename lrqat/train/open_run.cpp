@@ -9,6 +9,8 @@
 #include "lrqat/model/open.h"
 #include "lrqat/model/tensor_file.h"
 #include "lrqat/quant/integer_weight.h"
+#include "lrqat/start/prepare.h"
+#include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/run.h"
 
@@ -83,7 +85,7 @@ void restore_student(const Run& run, model::Decoder& decoder, const model::Share
   decoder.set_activations(run.recipe().activations);
   // Runs of version 1 kept no integers where they can be made again from the model alone.
   if (!method.trains && !std::filesystem::exists(run.path() / "prepared.safetensors")) {
-    prepare_linears(method, run.recipe(), decoder, *source, progress);
+    start::start_linears({method, plan_of(run.recipe())}, decoder, *source, progress);
     return;
   }
   if (method.trains && !run.has_checkpoint()) {

@@ -6,6 +6,9 @@
 #include "lrqat/base/error.h"
 #include "lrqat/methods/rtn.h"
 #include "lrqat/model/open.h"
+#include "lrqat/start/inits.h"
+#include "lrqat/start/prepare.h"
+#include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/teacher.h"
 #include "lrqat/train/train_step.h"
@@ -17,8 +20,14 @@ namespace {
 std::unique_ptr<model::Decoder> rounded(const Recipe& recipe, const model::Decoder& trained,
                                         const model::SharedSource& source, const model::LoadOptions& load) {
   auto decoder = model::load_float_model(source, load);
+  const Method rounding = methods::rtn_method();
+  const start::PlanOf plan = [&, of = plan_of(recipe)](const std::string& linear) {
+    auto own = of(linear);  // starts that rounding does not have are no part of the baseline
+    if (own && (start::needs_text(own->init) || !start::takes(rounding, own->init))) own->init = "range";
+    return own;
+  };
   SilentProgress silent;
-  prepare_linears(methods::rtn_method(), recipe, *decoder, *source, silent);
+  start::start_linears({rounding, plan}, *decoder, *source, silent);
   decoder->share_activations(trained);
   return decoder;
 }

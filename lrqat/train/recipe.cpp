@@ -7,6 +7,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
 #include "lrqat/base/user_text.h"
+#include "lrqat/start/inits.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/prepare_student.h"
@@ -54,6 +55,21 @@ const RecipeField& recipe_field(const std::string& name) {
 
 namespace {
 
+// A method takes each of its linears' starts, and one way of looking at calibration text is the model's.
+void check_inits(const Recipe& recipe) {
+  std::vector<std::string> by_text;
+  bool transforms = false;
+  for (const std::string& init : used_inits(recipe)) {
+    start::check_init(find_method(recipe.method), init);
+    transforms = transforms || start::is_transform(init);
+    if (start::needs_text(init))
+      by_text.insert(start::is_transform(init) ? by_text.end() : by_text.begin(), init);
+  }
+  if (!transforms || by_text.size() < 2) return;
+  throw UsageError(concat("--init ", by_text[0], " for some linears and ", by_text[1],
+                          " for others do not go together in one model"));
+}
+
 // Counts of tokens must fit 64 bits.
 void check_tokens(const Recipe& recipe) {
   constexpr double kMostTokens = 1e9;
@@ -71,12 +87,7 @@ void check_tokens(const Recipe& recipe) {
 
 void validate(const Recipe& recipe, bool needs_data) {
   if (recipe.model.empty()) throw UsageError("--model is missing: a Hugging Face folder or a GGUF file");
-  check_init(find_method(recipe.method), recipe.init);
-  for (const OverriddenRecipe& one : overridden_recipes(recipe))
-    check_init(find_method(recipe.method), one.recipe.init);
-  if (uses_value(recipe, "init", "gptq") && uses_value(recipe, "init", "awq")) {
-    throw UsageError("--init gptq for some linears and awq for others do not go together in one model");
-  }
+  check_inits(recipe);
   const bool trains = find_method(recipe.method).trains;
   if (needs_data && recipe.data.empty() && ((trains && recipe.steps > 0) || needs_calibration(recipe)))
     throw UsageError("--data is missing: one or more text files");

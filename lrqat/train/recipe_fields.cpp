@@ -5,6 +5,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/numbers.h"
 #include "lrqat/base/user_text.h"
+#include "lrqat/start/inits.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/recipe.h"
@@ -211,19 +212,8 @@ std::vector<RecipeField> method_fields() {
 std::vector<RecipeField> special_fields() {
   return {
       word_field(
-          "init", &Recipe::init,
-          [](const std::string& text) {
-            for (const char* name : {"auto", "stored", "range", "rtn", "lp", "svd", "gptq", "awq"}) {
-              if (text == name) return text;
-            }
-            fail_value("init", text, "auto, stored, range, rtn, lp, svd, gptq or awq");
-          },
-          [](const std::string& text) { return text; },
-          "where training starts: stored (the integers and scales of a quantized model), range (--range), "
-          "auto (stored where the model's integers lie on this grid, else gptq; rtn: else range), rtn or lp "
-          "(rounding to "
-          "nearest, min-max or L_p range), svd (lr-qat, qlora: adapters from the rounding residue), gptq "
-          "(integers by calibration text), awq (channels rescaled by calibration text)"),
+          "init", &Recipe::init, start::parse_init, [](const std::string& text) { return text; },
+          "where training starts: " + start::init_help()),
       integer_field("svd-steps", &Recipe::svd_steps, 1, "lr-qat, qlora: LoftQ iterations of --init svd",
                     100'000),
       integer_field("calibration-tokens", &Recipe::calibration_tokens, 1,

@@ -1,5 +1,4 @@
-// Scales beyond their type: below its smallest number they would all be that number, and the layer would
-// round to zeros.
+// Scales that training drives beyond their type. Those that a start would begin with: start/scale_range.h.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,10 +12,6 @@
 #include "lrqat/train/recipe.h"
 
 namespace lrqat::train {
-
-// Error naming the layer, the scales that its weights [N, K] ask for and the settings that hold them. A few
-// dead rows among others, which lose nothing, are no reason.
-void check_scale_range(const Recipe& recipe, const std::string& layer, const at::Tensor& weight);
 
 // Looks out for scales that training drives to the end of their type, where they stay.
 class ScaleWatch {

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "lrqat/nn/linear_cross_entropy.h"
+#include "lrqat/start/prepare.h"
 #include "lrqat/train/activation_ranges.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
@@ -44,13 +45,12 @@ at::Tensor drawn_hidden(const Recipe& recipe, const model::Decoder& decoder) {
   return at::randn({measured_sequences(recipe), recipe.sequence_length, decoder.config().hidden_size});
 }
 
-// The layer's recipe with the quickest start, from min-max ranges; nothing: it stays float.
-std::optional<Recipe> with_quick_start(const Recipe& recipe, const std::string& layer) {
-  std::optional<Recipe> own = layer_recipe(recipe, layer);
+// The linear's plan with the quickest start, from min-max ranges; nothing: it stays float.
+std::optional<start::LinearPlan> with_quick_start(const Recipe& recipe, const std::string& linear) {
+  auto own = plan_of(recipe)(linear);
   if (!own) return std::nullopt;
-  own->overrides.clear();
   own->init = "range";
-  own->range = quant::RangeEstimator::parse("minmax");
+  own->options.range = {};
   return own;
 }
 
@@ -61,7 +61,7 @@ void prepare_block(const Recipe& recipe, model::DecoderLayer& block, const forma
     const auto own = with_quick_start(recipe, linear->name());
     if (!own) continue;
     const at::Tensor weight = model::read_tensor(source, linear->name() + ".weight");
-    linear->set_weight(prepare_layer(method, *own, linear->name(), weight));
+    linear->set_weight(start::start_linear(method, *own, linear->name(), weight));
   }
 }
 
@@ -173,11 +173,11 @@ std::optional<double> measure_prepare(const Recipe& recipe, const model::Decoder
     const std::int64_t rows = std::min(kRows, linear->out_features());
     // Stored scales are no search either.
     const bool stored = starts_from_stored(method, recipe, *linear);
-    const auto own = stored ? with_quick_start(recipe, linear->name()) : layer_recipe(recipe, linear->name());
+    const auto own = stored ? with_quick_start(recipe, linear->name()) : plan_of(recipe)(linear->name());
     if (!own) continue;
     const auto begin = std::chrono::steady_clock::now();
-    prepare_layer(method, *own, linear->name(),
-                  model::read_rows(source, linear->name() + ".weight", 0, rows));
+    start::start_linear(method, *own, linear->name(),
+                        model::read_rows(source, linear->name() + ".weight", 0, rows));
     const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
     seconds += elapsed.count() * static_cast<double>(linear->out_features()) / static_cast<double>(rows);
   }

@@ -6,6 +6,8 @@
 
 #include "lrqat/methods/method.h"
 #include "lrqat/model/load.h"
+#include "lrqat/start/inits.h"
+#include "lrqat/start/prepare.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/train_step.h"
@@ -75,7 +77,7 @@ class ToyMethod : public ::testing::Test {
 
   void prepare() {
     SilentProgress silent;
-    train::prepare_linears(find_method("row-gain"), recipe_, *student_, *source_, silent);
+    start::start_linears({find_method("row-gain"), train::plan_of(recipe_)}, *student_, *source_, silent);
   }
   at::Tensor logits() const {
     const at::NoGradGuard no_grad;
@@ -128,10 +130,10 @@ TEST_F(ToyMethod, IsRestoredFromWhatItSaves) {
 TEST_F(ToyMethod, IsNamedAmongTheOthersAndRefusedWhereItHasNoSuchThing) {
   EXPECT_TRUE(known_methods().ends_with("rtn, row-gain"));
   for (const char* init : {"gptq", "svd", "stored"}) {
-    quant::testing::expect_error<UsageError>([&] { train::check_init(find_method("row-gain"), init); },
+    quant::testing::expect_error<UsageError>([&] { start::check_init(find_method("row-gain"), init); },
                                              {init, "row-gain"});
   }
-  EXPECT_NO_THROW(train::check_init(find_method("row-gain"), "range"));
+  EXPECT_NO_THROW(start::check_init(find_method("row-gain"), "range"));
   quant::testing::expect_error<UsageError>([&] { find_method("row-gian"); }, {"row-gian", "row-gain"});
   quant::testing::expect_error<UsageError>([&] { add_method(row_gain("lsq")); }, {"lsq"});
   Method incomplete = row_gain("incomplete");

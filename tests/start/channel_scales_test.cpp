@@ -44,7 +44,9 @@ class ChannelScalesTest : public ::testing::Test {
     for (const auto& group : groups) {
       const nn::RmsNorm* norm = group.producer.norm;
       const std::string& name = group.producer.norm_name;
-      if (norm != nullptr) ASSERT_TRUE(decoder_->replace(name, weights.norms.at(name) - norm->offset));
+      if (norm != nullptr) {
+        ASSERT_TRUE(decoder_->replace(name, weights.norms.at(name) - norm->offset));
+      }
       for (nn::Linear* linear : group.linears) {
         const at::Tensor& matrix = weights.matrices.at(linear->name());
         EXPECT_FALSE(at::equal(matrix, read_tensor(*source_, linear->name() + ".weight"))) << linear->name();

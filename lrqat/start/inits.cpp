@@ -1,0 +1,81 @@
+#include "lrqat/start/inits.h"
+
+#include <vector>
+
+#include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
+#include "lrqat/start/transform.h"
+
+namespace lrqat::start {
+namespace {
+
+struct Row {
+  std::string name, help;
+};
+
+std::vector<Row> rows() {
+  std::vector<Row> out;
+  for (const Start* start : all_starts()) out.push_back({start->name, start->help});
+  for (const Transform* transform : all_transforms()) out.push_back({transform->name, transform->help});
+  return out;
+}
+
+}  // namespace
+
+std::string known_inits() {
+  const std::vector<Row> all = rows();
+  std::string names;
+  for (std::size_t i = 0; i < all.size(); ++i)
+    names += (i == 0 ? "" : i + 1 == all.size() ? " or " : ", ") + all[i].name;
+  return names;
+}
+
+std::string init_help() {
+  std::string text;
+  for (const auto& [name, help] : rows()) text += concat(text.empty() ? "" : ", ", name, " (", help, ")");
+  return text;
+}
+
+std::string parse_init(const std::string& name) {
+  if (is_init(name)) return name;
+  throw UsageError(concat("--init ", quote(name), ": expected ", known_inits()));
+}
+
+const Start& start_of(const std::string& init) {
+  const Transform* transform = find_transform(init);
+  const Start* start = find_start(transform != nullptr ? transform->then : init);
+  if (start == nullptr) throw UsageError(concat("--init ", quote(init), ": expected ", known_inits()));
+  return *start;
+}
+
+bool is_transform(const std::string& init) { return find_transform(init) != nullptr; }
+
+bool needs_text(const std::string& init) { return is_transform(init) || start_of(init).needs_text(); }
+
+bool takes(const methods::Method& method, const std::string& init) {
+  const Transform* transform = find_transform(init);
+  if (transform != nullptr && transform->needs_grid && !method.has_grid) return false;
+  return is_taken_by(start_of(init), method);
+}
+
+void check_init(const methods::Method& method, const std::string& init) {
+  if (takes(method, init)) return;
+  std::string names;
+  for (const methods::Method* other : methods::all_methods()) {
+    if (takes(*other, init)) names += (names.empty() ? "" : ", ") + other->name;
+  }
+  throw UsageError(concat("--init ", init, ": --method ", method.name,
+                          start_of(init).gives == Gives::adapters
+                              ? " has no adapters that a decomposition could fill"
+                          : method.has_grid ? " does not start so"
+                                            : " does not start from integers",
+                          "; ", names, " do"));
+}
+
+std::int64_t bytes_at_work(const std::string& init, const model::DecoderLayer& layer) {
+  const Transform* transform = find_transform(init);
+  const auto& bytes = transform != nullptr ? transform->bytes : start_of(init).bytes;
+  return bytes ? bytes(layer) : 0;
+}
+
+}  // namespace lrqat::start
