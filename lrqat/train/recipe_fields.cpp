@@ -1,5 +1,4 @@
-// The table of recipe fields: name, help, how a value is read and printed.
-#include <charconv>
+// The table of recipe fields.
 #include <cmath>
 
 #include "lrqat/base/error.h"
@@ -9,118 +8,11 @@
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/recipe.h"
+#include "lrqat/train/recipe_field_kinds.h"
 #include "lrqat/train/target.h"
 
 namespace lrqat::train {
 namespace {
-
-using Values = std::vector<std::string>;
-
-[[noreturn]] void fail_value(const std::string& name, const std::string& value, const std::string& expected) {
-  throw UsageError(concat("--", name, " ", quote(value), ": expected ", expected));
-}
-
-std::string print_double(double value) {
-  char buffer[32];
-  const auto [end, code] = std::to_chars(buffer, buffer + sizeof(buffer), value);  // shortest that reads back
-  return {buffer, end};
-}
-
-RecipeField text_field(const std::string& name, std::string Recipe::*member, const std::string& help) {
-  return {name,
-          help,
-          false,
-          true,
-          [=](const Recipe& r) { return Values{r.*member}; },
-          [=](Recipe& r, const Values& v) { r.*member = v.at(0); }};
-}
-
-// The most that any count may be.
-constexpr std::int64_t kMost = 1'000'000'000;
-
-template <typename T>
-RecipeField integer_field(const std::string& name, T Recipe::*member, std::int64_t least,
-                          const std::string& help, std::int64_t most = kMost) {
-  return {name,
-          help,
-          false,
-          false,
-          [=](const Recipe& r) { return Values{std::to_string(r.*member)}; },
-          [=](Recipe& r, const Values& v) {
-            r.*member = static_cast<T>(parse_integer(name, v.at(0), least, most));
-          }};
-}
-
-RecipeField real_field(const std::string& name, double Recipe::*member, double least, double most,
-                       const std::string& help) {
-  return {name,
-          help,
-          false,
-          false,
-          [=](const Recipe& r) { return Values{print_double(r.*member)}; },
-          [=](Recipe& r, const Values& v) { r.*member = parse_real(name, v.at(0), least, most); }};
-}
-
-// The same where nothing but "auto" is said.
-RecipeField optional_real_field(const std::string& name, std::optional<double> Recipe::*member, double least,
-                                double most, const std::string& help) {
-  return {name,
-          help,
-          false,
-          false,
-          [=](const Recipe& r) { return Values{r.*member ? print_double(*(r.*member)) : "auto"}; },
-          [=](Recipe& r, const Values& v) {
-            if (v.at(0) == "auto") {
-              (r.*member).reset();
-            } else {
-              r.*member = parse_real(name, v.at(0), least, most);
-            }
-          }};
-}
-
-// A size that may be left to the model as 0.
-RecipeField fitted_size_field(const std::string& name, std::int64_t Recipe::*member, std::int64_t least,
-                              const std::string& help) {
-  RecipeField field = integer_field(name, member, 0, help);
-  field.parse = [=](Recipe& r, const Values& v) {
-    const std::string expected = concat("a whole number of ", least, " or more, or 0");
-    const std::int64_t value = parse_integer(name, v.at(0), 0, kMost);
-    if (value < least && value != 0) fail_value(name, v.at(0), expected);
-    r.*member = value;
-  };
-  return field;
-}
-
-// A member with functions of its own to read and print a word.
-template <typename T, typename Parse, typename Print>
-RecipeField word_field(const std::string& name, T Recipe::*member, const Parse& parse, const Print& print,
-                       const std::string& help) {
-  return {name,
-          help,
-          false,
-          true,
-          [=](const Recipe& r) { return Values{print(r.*member)}; },
-          [=](Recipe& r, const Values& v) { r.*member = parse(v.at(0)); }};
-}
-
-// `value`: the field of a recipe, [](auto& recipe) -> auto&.
-template <typename Value>
-RecipeField switch_of(const std::string& name, const Value& value, const std::string& help) {
-  return {name,
-          help,
-          false,
-          false,
-          [=](const Recipe& r) { return Values{value(r) ? "true" : "false"}; },
-          [=](Recipe& r, const Values& v) {
-            if (v.at(0) != "true" && v.at(0) != "false") fail_value(name, v.at(0), "true or false");
-            value(r) = v.at(0) == "true";
-          }};
-}
-
-RecipeField switch_field(const std::string& name, bool Recipe::*member, const std::string& help) {
-  return switch_of(
-      name, [=](auto& r) -> auto& { return r.*member; }, help);
-}
 
 at::ScalarType parse_weight_dtype(const std::string& text) {
   if (text == "bfloat16") return at::kBFloat16;
@@ -168,7 +60,7 @@ std::vector<RecipeField> input_fields() {
           "vocabulary (none: the model itself, before training)"),
       real_field("held-out", &Recipe::held_out, 0.0, 0.5,
                  "share of the data that is not trained on, at most 8192 tokens: one half chooses the best "
-                 "checkpoint, the other is reported on where there is no --eval-data (0: none)"),
+                 "checkpoint, the other is reported on where there is no `eval-data` (0: none)"),
   };
 }
 
@@ -187,7 +79,7 @@ std::vector<RecipeField> method_fields() {
           "for", &Recipe::target, parse_target, [](const std::string& t) { return t; },
           "what the integers are for, which decides granularity auto: " + known_targets()),
       word_field("granularity", &Recipe::granularity, parse_granularity, granularity_name,
-                 "weights that share a scale: tensor, channel, group:SIZE or auto (what suits --for, or what "
+                 "weights that share a scale: tensor, channel, group:SIZE or auto (what suits `for`, or what "
                  "the model's integers have)"),
       word_field("phi", &Recipe::phi, quant::parse_downcast, quant::downcast_name,
                  "how the frozen term is stored: float32, bfloat16, float16, fixed_point8, int4 or integer"),
@@ -214,10 +106,10 @@ std::vector<RecipeField> special_fields() {
       word_field(
           "init", &Recipe::init, start::parse_init, [](const std::string& text) { return text; },
           "where training starts: " + start::init_help()),
-      integer_field("svd-steps", &Recipe::svd_steps, 1, "lr-qat, qlora: LoftQ iterations of --init svd",
+      integer_field("svd-steps", &Recipe::svd_steps, 1, "lr-qat, qlora: LoftQ iterations of `init` svd",
                     100'000),
       integer_field("calibration-tokens", &Recipe::calibration_tokens, 1,
-                    "tokens of the training data that --init gptq and awq look at"),
+                    "tokens of the training data that `init` gptq and awq look at"),
       real_field("gptq-damping", &Recipe::gptq_damping, 0.0, INFINITY,
                  "added to the Hessian's diagonal, as a share of its mean"),
       switch_field("gptq-act-order", &Recipe::gptq_act_order,
@@ -265,7 +157,7 @@ std::vector<RecipeField> activation_fields() {
        [](Recipe& r, const Values& v) { r.activations.range = quant::parse_activation_range(v.at(0)); }},
       switch_of(
           "learn-activation-range", [](auto& r) -> auto& { return r.activations.learn_range; },
-          "true: static ranges are trained, at --scale-lr"),
+          "true: static ranges are trained, at `scale-lr`"),
       integer_field("activation-batches", &Recipe::activation_batches, 1,
                     "static ranges: batches of the data that they are observed on"),
   };
@@ -291,7 +183,7 @@ std::vector<RecipeField> training_fields() {
       real_field("beta1", &Recipe::beta1, 0.0, 1.0, "AdamW's first moment"),
       real_field("beta2", &Recipe::beta2, 0.0, 1.0, "AdamW's second moment"),
       word_field("schedule", &Recipe::schedule, parse_schedule, schedule_name, "constant, linear or cosine"),
-      real_field("warmup", &Recipe::warmup, 0.0, static_cast<double>(kMost),
+      real_field("warmup", &Recipe::warmup, 0.0, static_cast<double>(kMostCount),
                  "warm-up: a share of the steps below 1, else steps"),
       real_field("clip-norm", &Recipe::clip_norm, 0.0, INFINITY, "largest gradient norm (0: no clipping)"),
       switch_field("clip-together", &Recipe::clip_together,
@@ -307,11 +199,11 @@ std::vector<RecipeField> running_fields() {
   return {
       word_field(
           "checkpointing", &Recipe::checkpointing, parse_checkpointing, checkpointing_name,
-          "blocks whose activations are made again in backward: none, block (all) or auto (by memory)"),
+          "blocks whose activations are recomputed in backward: none, block (all) or auto (by memory)"),
       switch_field("map-frozen", &Recipe::map_frozen,
                    "true: frozen weights are pages of the run's folder, shared by processes, not copied"),
       {"memory-budget",
-       "memory for kept activations with --checkpointing auto, as 4GB (0: half of what is free)", false, true,
+       "memory for kept activations with `checkpointing` auto, as 4GB (0: half of what is free)", false, true,
        [](const Recipe& r) { return Values{std::to_string(r.memory_budget)}; },
        [](Recipe& r, const Values& v) { r.memory_budget = parse_bytes("memory-budget", v.at(0)); }},
       word_field(
@@ -329,7 +221,7 @@ std::vector<RecipeField> running_fields() {
       integer_field("save-every", &Recipe::save_every, 0,
                     "steps between checkpoints (0: by time and with evaluations)"),
       real_field("save-minutes", &Recipe::save_minutes, 0.0, INFINITY,
-                 "minutes from one checkpoint to the next, whatever --save-every says (0: not by time)"),
+                 "minutes from one checkpoint to the next, whatever `save-every` says (0: not by time)"),
       {"seed", "seed of everything random", false, false,
        [](const Recipe& r) { return Values{std::to_string(r.seed)}; },
        [](Recipe& r, const Values& v) { r.seed = parse_unsigned("seed", v.at(0)); }},

@@ -1,6 +1,6 @@
-// The part of TOML that recipes use: `key = value` lines; values are strings ("…" with \" \\ \n \t \uXXXX, or
-// '…'), numbers, true, false, or one-line lists of these; # starts a comment. Tables, dotted keys and dates
-// are refused by name.
+// The part of TOML that recipes use: `key = value` lines; values are strings, numbers, true, false, or lists
+// of these on one line; # starts a comment. toml++ reads them. Tables, dotted keys, dates and what takes
+// several lines are refused.
 #pragma once
 
 #include <cstdint>
@@ -11,14 +11,14 @@
 namespace lrqat::train {
 
 struct TomlEntry {
-  std::string key;
-  std::vector<std::string> values;  // as text, without quotation marks
+  std::string key;                  // with '-' where the file has '_'
+  std::vector<std::string> values;  // strings without quotation marks, numbers as they are written
   bool is_list = false;
   bool is_text = false;
   std::int64_t line = 0;
 };
 
-// UsageError with `where` and the line.
+// UsageError with `where`, the line and, where there is one, the key.
 std::vector<TomlEntry> parse_toml(std::string_view text, const std::string& where);
 std::string print_toml(const TomlEntry& entry);  // one line, without its end
 

@@ -110,13 +110,17 @@ def recipe_files_speak_as_flags_do(folder):
     path = folder / "recipe.toml"
     for line, words in [
         ("clip-norm = inf", ["recipe.toml:1"]),
-        ("warmup = 1e30", ["recipe.toml:1", "--warmup"]),
-        (f"steps = {DIGITS}", ["recipe.toml:1", "--steps"]),
+        ("warmup = 1e30", ["recipe.toml:1: warmup "]),
+        (f"steps = {DIGITS}", ["recipe.toml:1: steps "]),
         ("stepps = 3", ["recipe.toml:1", "did you mean steps?"]),
         (f'method = "{LONG}"', ["recipe.toml:1"]),
         (f"{LONG} = 1", ["recipe.toml:1"]),
         ('method = "a\\qb"', ["recipe.toml:1", "\\q"]),
-        ("steps = 1 " + LONG, ["recipe.toml:1", "after the value"]),
+        ("steps = 1 " + LONG, ["recipe.toml:1", "steps"]),
+        ("a." * 200_000 + "a = 1", ["recipe.toml:1", "key = value"]),
+        ("steps = {" + "a." * 200_000 + "a = 1}", ["recipe.toml:1", "tables"]),
+        ("steps = " + "[" * 200_000, ["recipe.toml:1", "steps"]),
+        ("method = lsq", ["recipe.toml:1", 'method = "lsq"']),
     ]:
         path.write_text(line + "\n")
         said = refused("plan", "--model", model, "--config", path)
