@@ -5,13 +5,14 @@
 #include <utility>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/field_names.h"
 #include "lrqat/base/user_text.h"
 
 namespace lrqat {
 namespace {
 
 [[noreturn]] void fail_value(std::string_view name, std::string_view text, const std::string& expected) {
-  throw UsageError(concat("--", name, " ", quote(text), ": expected ", expected));
+  throw UsageError(concat(field_name(name), " ", quote(text), ": expected ", expected));
 }
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }

@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/field_names.h"
 #include "lrqat/base/json.h"
 #include "lrqat/base/memory.h"
 #include "lrqat/base/user_text.h"
@@ -81,7 +82,7 @@ Failure describe() {
 
 Failure describe_failure() {
   Failure failure = describe();
-  failure.message = readable(failure.message);
+  failure.message = readable(with_field_names(failure.message, "--"));
   return failure;
 }
 

@@ -7,6 +7,7 @@
 #include <iostream>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/field_names.h"
 
 namespace lrqat::cli {
 
@@ -52,7 +53,7 @@ void ProgressBar::finish() {
 
 void ProgressBar::message(std::string_view text) {
   clear();
-  std::cerr << text << "\n";
+  std::cerr << with_field_names(text, "--") << "\n";
   if (active_ && terminal_) draw(true);
 }
 

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/field_names.h"
 #include "lrqat/model/integer_source.h"
 #include "lrqat/train/field_use.h"
 #include "lrqat/train/methods.h"
@@ -35,7 +36,7 @@ void check_use(const RecipeFlags& flags, const train::Recipe& recipe) {
     try {
       train::check_fields_are_used(own, fields);
     } catch (const UsageError& error) {
-      throw UsageError(concat(flags.config, ": ", error.what()));
+      throw UsageError(concat(flags.config, ": ", with_field_names(error.what(), "")));
     }
   }
   std::vector<std::string> given;
@@ -63,8 +64,8 @@ void add_recipe_flags(CLI::App& command, RecipeFlags& flags) {
     if (field.name == "seed") continue;  // every subcommand has --seed
     const auto shown = field.print(defaults);
     const std::string suffix = shown.empty() || shown[0].empty() ? "" : " [" + shown[0] + "]";
-    CLI::Option* option =
-        command.add_option("--" + field.name, flags.fields[field.name], field.help + suffix);
+    CLI::Option* option = command.add_option("--" + field.name, flags.fields[field.name],
+                                             with_field_names(field.help, "--") + suffix);
     option->expected(1, field.is_list ? 1 << 20 : 1);
     option->multi_option_policy(field.is_list ? CLI::MultiOptionPolicy::TakeAll
                                               : CLI::MultiOptionPolicy::TakeLast);

@@ -20,7 +20,7 @@ PackedDataset::PackedDataset(std::vector<std::int32_t> tokens, std::int64_t sequ
   const auto length = static_cast<std::size_t>(sequence_length);
   if (tokens_.size() < length) {
     fail("the training text has ", tokens_.size(), " tokens, less than one sequence of ", sequence_length,
-         ": give more text or a smaller --sequence-length");
+         ": give more text or a smaller `sequence-length`");
   }
   tokens_.resize(tokens_.size() / length * length);
   tokens_.shrink_to_fit();

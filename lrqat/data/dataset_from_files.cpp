@@ -96,13 +96,13 @@ PackedDataset PackedDataset::for_evaluation(const std::filesystem::path& file,
   EvaluationText text = read_evaluation_text(file, tokenizer);
   if (static_cast<std::int64_t>(text.tokens.size()) < context) {
     fail(file.string(), ": the text has ", text.tokens.size(),
-         " tokens, fewer than one window of --eval-context ", context,
-         "; give a longer text or a smaller --eval-context");
+         " tokens, fewer than one window of `eval-context` ", context,
+         "; give a longer text or a smaller `eval-context`");
   }
   PackedDataset windows(std::move(text.tokens), context, std::move(text.scored));
   if (windows.scored() > 0) return windows;
-  fail(file.string(), ": no token of an answer lies in the windows of --eval-context ", context,
-       ": all are tokens of prompts, which are not scored; give more examples or another --eval-context");
+  fail(file.string(), ": no token of an answer lies in the windows of `eval-context` ", context,
+       ": all are tokens of prompts, which are not scored; give more examples or another `eval-context`");
 }
 
 }  // namespace lrqat::data

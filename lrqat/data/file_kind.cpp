@@ -46,7 +46,7 @@ constexpr Kind kKinds[] = {
     {"\xff\xfe"sv, "UTF-16 text", "iconv -f UTF-16 -t UTF-8 FILE > FILE.utf8.txt"},
     {"\xfe\xff"sv, "UTF-16 text", "iconv -f UTF-16 -t UTF-8 FILE > FILE.utf8.txt"},
     {"%PDF-"sv, "a PDF document", "pdftotext FILE"},
-    {"GGUF"sv, "a GGUF model", "give it as --model; --data takes texts"},
+    {"GGUF"sv, "a GGUF model", "give it as `model`; `data` takes texts"},
     {"SQLite format 3\x00"sv, "an SQLite database", "write its texts as JSON lines with a \"text\" each"},
     {"version https://git-lfs.github.com/spec/"sv, "a git-lfs pointer, not the file itself",
      "git lfs pull in the repository that it came from"},
@@ -96,18 +96,18 @@ void refuse_other_kinds(std::string_view bytes, const std::filesystem::path& pat
   for (const Kind& kind : kKinds) {
     if (!bytes.starts_with(kind.magic)) continue;
     fail(path.string(), ": ", kind.name,
-         "; --data takes text, JSON lines or a JSON array. Unpack or convert it first: ",
+         "; `data` takes text, JSON lines or a JSON array. Unpack or convert it first: ",
          with_path(kind.advice, path.string()));
   }
   constexpr std::size_t kTarMagic = 257;
   if (bytes.size() > kTarMagic && bytes.substr(kTarMagic).starts_with("ustar")) {
     fail(path.string(),
-         ": a tar archive; --data takes text, JSON lines or a JSON array. Unpack it first: tar -xf ",
+         ": a tar archive; `data` takes text, JSON lines or a JSON array. Unpack it first: tar -xf ",
          path.string());
   }
   if (const char* separator = separator_of_table(path)) {
     fail(path.string(),
-         ": a table of values with separators (CSV, TSV); --data takes text, JSON lines or a JSON array. ",
+         ": a table of values with separators (CSV, TSV); `data` takes text, JSON lines or a JSON array. ",
          "Convert it first: ",
          with_path(concat("python3 -c 'import pandas; pandas.read_csv(\"FILE\", sep=\"", separator,
                           "\").to_json(\"FILE.jsonl\", orient=\"records\", lines=True)'"),

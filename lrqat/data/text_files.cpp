@@ -21,7 +21,7 @@ void require_utf8(std::string_view text, const fs::path& path) {
   if (text::is_valid_utf8(text)) return;
   if (text.find('\0') != std::string_view::npos)
     fail(path.string(),
-         ": no text, but a binary file of a kind that is not known here; --data takes text, JSON lines or ",
+         ": no text, but a binary file of a kind that is not known here; `data` takes text, JSON lines or ",
          "a JSON array");
   Lines lines(text);
   while (const auto line = lines.next()) {

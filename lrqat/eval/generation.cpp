@@ -10,9 +10,9 @@ namespace lrqat::eval {
 namespace {
 
 void check_options(const GenerationOptions& options) {
-  if (!(options.temperature >= 0)) fail("--temperature ", options.temperature, ": expected 0 or more");
+  if (!(options.temperature >= 0)) fail("`temperature` ", options.temperature, ": expected 0 or more");
   if (!(options.top_p > 0 && options.top_p <= 1)) {
-    fail("--top-p ", options.top_p, ": expected a share of probability, more than 0 and at most 1");
+    fail("`top-p` ", options.top_p, ": expected a share of probability, more than 0 and at most 1");
   }
 }
 
@@ -46,7 +46,7 @@ std::vector<std::int32_t> generate(const model::Decoder& decoder, std::span<cons
                                    const GenerationOptions& options,
                                    const std::function<bool(std::int32_t)>& on_token) {
   check_options(options);
-  if (prompt.empty()) fail("the prompt has no tokens: give --prompt some text");
+  if (prompt.empty()) fail("the prompt has no tokens: give `prompt` some text");
   const at::NoGradGuard no_grad;
   nn::KvCache cache = decoder.make_cache();
   Random random(options.seed);

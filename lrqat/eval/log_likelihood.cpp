@@ -29,7 +29,7 @@ Sequence make_sequence(const Request& request, std::int64_t max_length) {
   LRQAT_CHECK(!request.context.empty() && !request.continuation.empty());
   if (length_of(request.continuation) > max_length) {
     fail("a continuation of ", request.continuation.size(), " tokens does not fit into ", max_length,
-         ", the most this model is evaluated with; --max-length sets it");
+         ", the most this model is evaluated with; `max-length` sets it");
   }
   Sequence sequence{request.context, request.continuation};
   sequence.inputs.insert(sequence.inputs.end(), request.continuation.begin(), request.continuation.end());

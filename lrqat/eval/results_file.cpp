@@ -22,7 +22,7 @@ ResultsFile::ResultsFile(const std::filesystem::path& path) : path_(path) {
   read(text);
   out_.open(path, std::ios::app);
   if (!text.empty() && text.back() != '\n') out_ << '\n';
-  if (!out_.flush()) fail("--results ", path.string(), ": cannot be written");
+  if (!out_.flush()) fail("`results` ", path.string(), ": cannot be written");
 }
 
 void ResultsFile::read(const std::string& text) {
@@ -38,9 +38,9 @@ void ResultsFile::read(const std::string& text) {
     if (!json) {
       // The line that an interrupted run did not finish; a later run has begun a new line behind it.
       if (may_be_cut_short(line)) continue;
-      fail(where, ": not a line of evaluation results; give --results another file");
+      fail(where, ": not a line of evaluation results; give `results` another file");
     }
-    if (!json->is_object()) fail(where, ": not a line of evaluation results; give --results another file");
+    if (!json->is_object()) fail(where, ": not a line of evaluation results; give `results` another file");
     PromptResult result;
     result.tokens = json_get<std::int64_t>(*json, "tokens", where);
     const auto values = json_get<std::vector<double>>(*json, "log_likelihoods", where);
@@ -65,7 +65,7 @@ void ResultsFile::add(const std::string& digest, const std::string& task, std::s
     json["greedy"].push_back(score.greedy);
   }
   out_ << json_text(json) << '\n';
-  if (!out_.flush()) fail("--results ", path_.string(), ": cannot be written");
+  if (!out_.flush()) fail("`results` ", path_.string(), ": cannot be written");
 }
 
 std::string prompt_digest(const std::string& model, const std::string& settings, const TaskPrompt& prompt) {

@@ -166,7 +166,7 @@ TaskDefinition find_task(const std::string& name_or_file) {
   }
   std::vector<std::string> groups;
   for (const TaskGroup& group : task_groups()) groups.push_back(group.name);
-  throw UsageError(concat("--tasks: task ", quote(name_or_file),
+  throw UsageError(concat("`tasks`: task ", quote(name_or_file),
                           " is not known; known tasks: ", joined(task_names()), "; groups: ", joined(groups),
                           "; or the path of a task file (.json)"));
 }

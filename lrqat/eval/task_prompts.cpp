@@ -167,7 +167,7 @@ class FewShot {
 
   void require(std::size_t available, const std::string& subtask) const {
     if (available >= count_) return;
-    fail("task ", task_.name, ": --num-fewshot ", count_, " needs more examples than the ",
+    fail("task ", task_.name, ": `num-fewshot` ", count_, " needs more examples than the ",
          subtask.empty() ? examples_.size() : available, " there are",
          subtask.empty() ? "" : concat(" of ", subtask));
   }
@@ -210,7 +210,7 @@ PromptEncoder::PromptEncoder(const text::Tokenizer& tokenizer, Bos bos) : tokeni
   const auto id = tokenizer.bos_token_id();
   const auto empty = tokenizer.encode("", true);
   const bool own = id && !empty.empty() && empty.front() == *id;
-  if (bos == Bos::kAlways && !id) fail("--bos yes: this model's tokenizer has no BOS token");
+  if (bos == Bos::kAlways && !id) fail("`bos` yes: this model's tokenizer has no BOS token");
   adds_bos_ = bos == Bos::kAlways || (bos == Bos::kTokenizer && own);
   if (id) bos_text_ = tokenizer.id_to_piece(*id).value_or("");
 }

@@ -102,7 +102,7 @@ bool is_title(std::string_view line) {
 
 fs::path find_task_file(const fs::path& folder, const std::string& task, const std::string& split,
                         const std::vector<std::string>& patterns) {
-  if (!fs::is_directory(folder)) fail("--task-data ", folder.string(), ": there is no such folder");
+  if (!fs::is_directory(folder)) fail("`task-data` ", folder.string(), ": there is no such folder");
   const std::vector<std::string> names = candidates(task, split, patterns);
   for (const std::string& name : names) {
     if (fs::is_regular_file(folder / name)) return folder / name;

@@ -12,12 +12,12 @@ namespace lrqat::eval {
 Windows::Windows(const ScoredText& text, const WindowOptions& options)
     : text_(text), context_(options.context) {
   LRQAT_CHECK(text.scored.empty() || text.scored.size() == text.tokens.size());
-  if (options.context < 2) fail("--context ", options.context, ": a window needs at least 2 tokens");
-  if (options.stride_windows < 1) fail("--stride-windows ", options.stride_windows, ": expected 1 or more");
+  if (options.context < 2) fail("`context` ", options.context, ": a window needs at least 2 tokens");
+  if (options.stride_windows < 1) fail("`stride-windows` ", options.stride_windows, ": expected 1 or more");
   const auto size = static_cast<std::int64_t>(text.tokens.size());
   if (size < context_) {
-    fail("the text has ", size, " tokens, fewer than one window of --context ", context_,
-         "; use a longer text or a smaller --context");
+    fail("the text has ", size, " tokens, fewer than one window of `context` ", context_,
+         "; use a longer text or a smaller `context`");
   }
   std::int64_t looked_at = 0;
   for (std::int64_t window = 0; (window + 1) * context_ <= size; window += options.stride_windows) {
@@ -31,8 +31,8 @@ Windows::Windows(const ScoredText& text, const WindowOptions& options)
     scored_.push_back(scored);
   }
   if (!starts_.empty()) return;
-  fail("no token of an answer lies in the windows of --context ", context_,
-       ": all are tokens of prompts, which are not scored; give more examples or another --context");
+  fail("no token of an answer lies in the windows of `context` ", context_,
+       ": all are tokens of prompts, which are not scored; give more examples or another `context`");
 }
 
 std::int64_t Windows::scored_tokens() const {

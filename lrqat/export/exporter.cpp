@@ -38,8 +38,8 @@ std::string scale_obstacle(const std::string& format, const at::Tensor& scale,
   const at::ScalarType type = types.back();
   const at::Tensor bad = scale.masked_select(fits(scale, type).logical_not());
   return concat("scale ", std::setprecision(9), bad[0].item<float>(), " is not a ", type_name(type),
-                " number, the scale type of ", format, "; train with --scale-type ", type_name(type),
-                ", so that the grid of training is the one that ships, or round it with --allow-inexact");
+                " number, the scale type of ", format, "; train with `scale-type` ", type_name(type),
+                ", so that the grid of training is the one that ships, or round it with `allow-inexact`");
 }
 
 // Of the whole model: one that holds the layer at fault may refuse the next one.
@@ -120,9 +120,9 @@ std::string describe_activations(const model::Decoder& decoder) {
 void check_activations(const std::string& format, const model::Decoder& decoder,
                        const ExportOptions& options) {
   if (!decoder.activations().any() || options.weights_only) return;
-  fail("the activations of this model are quantized too (", describe_activations(decoder), "), and --format ",
+  fail("the activations of this model are quantized too (", describe_activations(decoder), "), and `format` ",
        format,
-       " holds weights alone; only the converted folder (lrqat convert) holds both. --weights-only "
+       " holds weights alone; only the converted folder (lrqat convert) holds both. `weights-only` "
        "exports the weights: programs then run them with float activations, another model than the one "
        "trained");
 }
@@ -165,7 +165,7 @@ const Exporter& find_exporter(const std::string& name) {
     if (exporter.name == name) return exporter;
   }
   if (adapter_exporter().name == name) return adapter_exporter();
-  throw UsageError(concat("--format ", quote(name), " is not known: use one of ", known_exporters()));
+  throw UsageError(concat("`format` ", quote(name), " is not known: use one of ", known_exporters()));
 }
 
 std::string why_inexact(const Exporter& exporter, const quant::QuantizedWeight& weight,
@@ -193,7 +193,7 @@ ExportReport export_model(const Exporter& exporter, const model::OpenedModel& mo
   }
   if (report.largest_change > 0) {
     report.warnings.push_back(
-        concat("not exact, as --allow-inexact permits: a weight changes by up to ", report.largest_change));
+        concat("not exact, as `allow-inexact` permits: a weight changes by up to ", report.largest_change));
   }
   return report;
 }

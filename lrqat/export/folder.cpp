@@ -107,7 +107,7 @@ void add_warnings(const model::OpenedModel& model, const FolderPlan& plan, const
   });
   if (wider > 0) {
     report.warnings.push_back(concat(wider, " tensors are stored in another type than ", plan.dtype,
-                                     ", in which programs will load them; --dtype float32 avoids rounding"));
+                                     ", in which programs will load them; `dtype` float32 avoids rounding"));
   }
   if (fs::exists(folder / "tokenizer.gguf")) {
     report.warnings.emplace_back(
@@ -139,7 +139,7 @@ at::ScalarType parse_dtype_option(const std::string& name) {
   for (const at::ScalarType type : {at::kHalf, at::kBFloat16, at::kFloat}) {
     if (dtype_option_name(type) == name) return type;
   }
-  throw UsageError(concat("--dtype ", quote(name), " is not known: use auto, float16, bfloat16 or float32"));
+  throw UsageError(concat("`dtype` ", quote(name), " is not known: use auto, float16, bfloat16 or float32"));
 }
 
 std::string dtype_option_name(at::ScalarType type) {

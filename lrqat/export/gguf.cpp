@@ -126,10 +126,10 @@ std::string rounded_warning(const ExportReport& report, const ExportOptions& opt
   for (const std::string& tensor : report.rounded) names += (names.empty() ? "" : ", ") + tensor;
   if (options.rest_type == "auto") {
     return concat("rounded as llama.cpp's own quantizer does, to keep the file small: ", names,
-                  " (--rest-type keep writes them exactly)");
+                  " (`rest-type` keep writes them exactly)");
   }
   return concat("tensors that were not trained are rounded to ", options.rest_type,
-                ", as --rest-type asks (q6_k: to q8_0 where rows are no multiple of 256): ", names);
+                ", as `rest-type` asks (q6_k: to q8_0 where rows are no multiple of 256): ", names);
 }
 
 // Things that a user who expected something else wants to know.
@@ -143,7 +143,7 @@ void add_warnings(const std::vector<ExportTensor>& tensors, const ExportOptions&
   if (std::any_of(tensors.begin(), tensors.end(),
                   [](const ExportTensor& tensor) { return tensor.type == GgmlType::Q2_0; })) {
     report.warnings.emplace_back(
-        "Q2_0 blocks need llama.cpp of August 2026 or later (commit fcfe6389); --linear-type q4_0 is what "
+        "Q2_0 blocks need llama.cpp of August 2026 or later (commit fcfe6389); `linear-type` q4_0 is what "
         "older builds read");
   }
   if (report.bit_exact_tensors < report.tensors) report.warnings.push_back(rounded_warning(report, options));

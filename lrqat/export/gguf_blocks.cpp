@@ -34,7 +34,7 @@ const CodeBlockType& parse_type(const std::string& name) {
   const formats::GgmlTypeInfo* info = formats::find_ggml_type(std::string_view(upper(name)));
   const CodeBlockType* type = info == nullptr ? nullptr : formats::find_code_block_type(info->type);
   if (type == nullptr || name != lower(name)) {
-    throw UsageError(concat("--linear-type ", quote(name), " is not known: use auto, ",
+    throw UsageError(concat("`linear-type` ", quote(name), " is not known: use auto, ",
                             formats::known_code_block_types()));
   }
   return *type;
@@ -108,7 +108,7 @@ std::string block_obstacle(const QuantizedWeight& weight, const std::string& lin
   }
   std::string obstacle = obstacle_of(weight, parse_type(linear_type));
   if (!obstacle.empty() && best != nullptr) {
-    obstacle += concat("; --linear-type ", lower(formats::ggml_type_name(best->type)), " holds them");
+    obstacle += concat("; `linear-type` ", lower(formats::ggml_type_name(best->type)), " holds them");
   }
   return obstacle;
 }

@@ -31,7 +31,7 @@ void check_stays_finite(const ExportTensor& tensor, std::int64_t row, const floa
   for (std::int64_t i = 0; i < n; ++i) {
     if (std::isfinite(decoded[i]) || !std::isfinite(expected[i])) continue;
     fail(tensor.name, ", row ", row, ": ", expected[i], " is beyond the range of ",
-         formats::ggml_type_name(tensor.type), "; give another --rest-type: keep, f32 or bf16 hold it");
+         formats::ggml_type_name(tensor.type), "; give another `rest-type`: keep, f32 or bf16 hold it");
   }
 }
 

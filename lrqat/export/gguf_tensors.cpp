@@ -33,7 +33,7 @@ GgmlType parse_rest_type(const std::string& name) {
   if (name == "q8_0") return GgmlType::Q8_0;
   if (name == "q6_k") return GgmlType::Q6_K;
   throw UsageError(
-      concat("--rest-type ", quote(name), " is not known: use auto, keep, f32, f16, bf16, q8_0 or q6_k"));
+      concat("`rest-type` ", quote(name), " is not known: use auto, keep, f32, f16, bf16, q8_0 or q6_k"));
 }
 
 // Also those values that this model has no tensor for.
@@ -41,7 +41,7 @@ void check_options(const ExportOptions& options) {
   if (options.linear_type != "auto") choose_block_type({}, options.linear_type);
   if (options.rest_type != "keep" && options.rest_type != "auto") parse_rest_type(options.rest_type);
   if (!options.matrices.empty() && options.matrices != "f32") {
-    throw UsageError(concat("--matrices \"", options.matrices, "\" is not known: f32 is"));
+    throw UsageError(concat("`matrices` \"", options.matrices, "\" is not known: f32 is"));
   }
 }
 
@@ -235,7 +235,7 @@ class Planner {
     const std::int64_t block = formats::ggml_type_info(type).block_elements;
     if (weight->in_features() % block != 0) {
       fail(module, ": in_features ", weight->in_features(), " is not a multiple of ", block,
-           ", the block of ", formats::ggml_type_name(type), "; use --rest-type f16 or bf16");
+           ", the block of ", formats::ggml_type_name(type), "; use `rest-type` f16 or bf16");
     }
     ExportTensor& tensor = add(module + ".weight", {weight->out_features(), weight->in_features()}, type);
     tensor.from_integers = weight->is_quantized();

@@ -54,14 +54,14 @@ at::ScalarType choose_type(const model::Decoder& decoder, const ExportOptions& o
       static_cast<std::size_t>(std::find(kTypes.begin(), kTypes.end(), asked) - kTypes.begin());
   if (const std::string& beyond = exactness.first_beyond.at(index); !beyond.empty()) {
     fail(beyond, ": has values beyond the range of ", options.dtype,
-         ", which would become infinite; --dtype bfloat16 or float32 has room for them");
+         ", which would become infinite; `dtype` bfloat16 or float32 has room for them");
   }
   if (!options.allow_inexact && !exactness.first_inexact.at(index).empty()) {
-    fail(exactness.first_inexact.at(index), ": is not exact in ", options.dtype, "; --dtype ",
+    fail(exactness.first_inexact.at(index), ": is not exact in ", options.dtype, "; `dtype` ",
          dtype_option_name(exactness.smallest()),
          " holds this model exactly, compressed-tensors, gguf and the converted folder (lrqat convert) hold "
          "its "
-         "integers; --allow-inexact rounds");
+         "integers; `allow-inexact` rounds");
   }
   return asked;
 }

@@ -122,9 +122,9 @@ class Planner {
     if (options.dtype == "auto") return half_ ? "float16" : bfloat16_ ? "bfloat16" : "float32";
     const at::ScalarType type = parse_dtype_option(options.dtype);
     if ((type == at::kHalf && !half_) || (type == at::kBFloat16 && !bfloat16_)) {
-      fail("--dtype ", options.dtype,
+      fail("`dtype` ", options.dtype,
            " does not hold the scales of this model, so programs would round them: "
-           "use --dtype ",
+           "use `dtype` ",
            half_       ? "float16"
            : bfloat16_ ? "bfloat16"
                        : "float32",

@@ -29,7 +29,7 @@ Adapters adapters_of(model::Decoder& decoder) {
   }
   if (adapters.empty()) {
     fail(
-        "--format peft is for adapters that stay in float: this model has none (runs of --method qlora and "
+        "`format` peft is for adapters that stay in float: this model has none (runs of `method` qlora and "
         "lora have); other formats hold it");
   }
   return adapters;
@@ -148,7 +148,7 @@ ExportReport export_peft(const model::OpenedModel& model, const fs::path& out, c
 Exporter peft_exporter() {
   return {"peft", model::OutputKind::folder, export_peft,
           [](const quant::QuantizedWeight&, const ExportOptions&) {
-            return std::string("--format peft is for adapters that stay in float (--method qlora, lora)");
+            return std::string("`format` peft is for adapters that stay in float (`method` qlora, lora)");
           },
           [](const ExportOptions&) { return std::vector<at::ScalarType>{}; }};
 }

@@ -17,7 +17,7 @@ int cuda_index(const std::string& name) {
   int index = -1;
   if (name.rfind("cuda:", 0) == 0) std::from_chars(name.data() + 5, name.data() + name.size(), index);
   if (index < 0 || name != concat("cuda:", index)) {
-    throw UsageError(concat("--device ", quote(name), " is not known: use cpu, cuda or cuda:N"));
+    throw UsageError(concat("`device` ", quote(name), " is not known: use cpu, cuda or cuda:N"));
   }
   return index;
 }
@@ -25,11 +25,11 @@ int cuda_index(const std::string& name) {
 void load_cuda_library(const std::string& name) {
   if (::dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) != nullptr) return;
   const char* reason = ::dlerror();
-  fail("--device ", name, ": LibTorch's CUDA library cannot be loaded (",
+  fail("`device` ", name, ": LibTorch's CUDA library cannot be loaded (",
        reason == nullptr ? "no reason given" : reason,
        "). It needs the CUDA build of torch and NVIDIA's libraries: on a machine with an NVIDIA GPU, ",
        "LRQAT_TORCH=torch===2.13.0 make setup && make build installs both; by hand, pip install --no-deps "
-       "torch===2.13.0 -r requirements-cudart.txt -r requirements-cuda.txt. Or use --device cpu");
+       "torch===2.13.0 -r requirements-cudart.txt -r requirements-cuda.txt. Or use `device` cpu");
 }
 
 }  // namespace
@@ -40,13 +40,13 @@ at::Device open_device(const std::string& name) {
   load_cuda_library(name);
   const int count = at::hasCUDA() ? static_cast<int>(at::getNumGPUs()) : 0;
   if (count == 0) {
-    fail("--device ", name,
+    fail("`device` ", name,
          ": LibTorch's CUDA library is there, but it finds no GPU that it can use. See whether "
          "nvidia-smi lists one, and whether its driver is new enough for CUDA 13 (580 or later). Or use "
-         "--device cpu");
+         "`device` cpu");
   }
   if (index >= count)
-    fail("--device ", name, ": there are ", count, " GPUs here, cuda:0 to cuda:", count - 1);
+    fail("`device` ", name, ": there are ", count, " GPUs here, cuda:0 to cuda:", count - 1);
   return {at::kCUDA, static_cast<at::DeviceIndex>(index)};
 }
 

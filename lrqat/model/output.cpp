@@ -47,14 +47,14 @@ void check_is_no_input(const fs::path& out, const std::vector<fs::path>& inputs)
     if (same(out, input))
       fail(out.string(),
            ": is the model itself, or what its run was made with, which is never replaced; give ",
-           "another --out");
+           "another `out`");
     if (fs::is_directory(input) && (lies_in(out, input) || has_file(input, out))) {
       fail(out.string(), ": is a part of ", input.string(),
-           ", which the model is read from and which is never replaced; give another --out");
+           ", which the model is read from and which is never replaced; give another `out`");
     }
     if (fs::is_directory(out) && lies_in(input, out)) {
       fail(out.string(), ": holds ", input.string(),
-           ", which the model is read from and which is never replaced; give another --out");
+           ", which the model is read from and which is never replaced; give another `out`");
     }
   }
 }
@@ -144,18 +144,18 @@ void check_output(const fs::path& out, OutputKind kind, bool replace, const std:
   if (!fs::exists(fs::symlink_status(out, ignored))) return check_creatable(out);
   if (!fs::exists(out, ignored)) {
     fail(out.string(),
-         ": is a symbolic link to something that is not there; give another --out or remove it");
+         ": is a symbolic link to something that is not there; give another `out` or remove it");
   }
   check_is_no_input(out, inputs);
   if (kind == OutputKind::file && fs::is_directory(out))
-    fail(out.string(), " is a folder: --out takes the name of a file, like model.gguf");
+    fail(out.string(), " is a folder: `out` takes the name of a file, like model.gguf");
   if (kind == OutputKind::folder && !fs::is_directory(out))
-    fail(out.string(), " is a file: --out takes the name of a folder");
-  if (!replace) fail(out.string(), " exists: give another --out, or --force to replace it");
+    fail(out.string(), " is a file: `out` takes the name of a folder");
+  if (!replace) fail(out.string(), " exists: give another `out`, or `force` to replace it");
   if (kind == OutputKind::folder) return check_is_own_folder(out);
   if (wrote_file(out)) return;
   fail(out.string(), ": is not a GGUF file that this version of lrqat wrote, so it is not replaced; give ",
-       "another --out, or remove it first");
+       "another `out`, or remove it first");
 }
 
 std::vector<fs::path> inputs_of(const OpenedModel& model) {

@@ -307,7 +307,7 @@ at::Tensor signed_codes(const QuantizedWeight& weight) {
 
 std::string float_offset_obstacle(const std::string& format) {
   return concat("has a learned float offset, which ", format,
-                " does not hold; train with --learn-offset false for a model that every format holds");
+                " does not hold; train with `learn-offset` false for a model that every format holds");
 }
 
 UnsignedCodes to_unsigned(const QuantizedWeight& weight) {

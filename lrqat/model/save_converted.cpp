@@ -41,7 +41,7 @@ void require_finite(const at::Tensor& values, const std::string& name, const std
   fail(name, ": ", what, " holds ", bad[0].item<float>(), " (", bad.numel(), " of ", values.numel(),
        " numbers are not finite), so there are no integers to make of it: the training diverged; take "
        "another run, "
-       "or train with a smaller --lr or --scale-lr");
+       "or train with a smaller `lr` or `scale-lr`");
 }
 
 // Feeds the layers' integers to one checksum, layer after layer.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/field_names.h"
 #include "lrqat/base/user_text.h"
 #include "lrqat/start/inits.h"
 #include "lrqat/train/layer_recipe.h"
@@ -79,13 +80,13 @@ bool leaves_downcast(const Recipe& recipe) {
   return any_start(recipe, [](const Recipe& one) { return !start::start_of(one.init).sets; });
 }
 
-// Every field of a recipe has a row (tests/train/field_use_test.cpp holds all rows against what runs do).
-const std::vector<FieldUse>& table() {
-  static const char* const kText = "text that is trained on or calibrated on (--init gptq or awq)";
-  static const char* const kGptq = "--init gptq";
-  static const char* const kBits = "--activation-bits or --kv-bits below 16";
-  static const char* const kEval = "--eval-data";
-  static const std::vector<FieldUse> rows{
+constexpr const char* kText = "text that is trained on or calibrated on (`init` gptq or awq)";
+constexpr const char* kGptq = "`init` gptq";
+constexpr const char* kBits = "`activation-bits` or `kv-bits` below 16";
+constexpr const char* kEval = "`eval-data`";
+
+std::vector<FieldUse> model_and_method_rows() {
+  return {
       {"model"},
       {"data"},  // where nothing reads it, the run says so
       {"eval-data"},
@@ -99,48 +100,53 @@ const std::vector<FieldUse>& table() {
       {"rank", &kAdapters},
       {"lora-alpha", &kAdapters, nullptr, {}, {"auto"}},
       {"range", &kGrids, reads_range,
-       "a start that looks for one (--init rtn and stored do not, lp takes lp:P)"},
+       "a start that looks for one (`init` rtn and stored do not, lp takes lp:P)"},
       {"scale-domain", &kGrids},
       {"scale-type", &kGrids},
       {"learn-scale", &kScales, nullptr, {}, {"false"}},
       {"symmetric", &kGrids},
       {"init"},
-      {"svd-steps", &kSvd, uses_svd, "--init svd"},
-      {"calibration-tokens", &kGrids, may_calibrate, "--init gptq or awq"},
+      {"svd-steps", &kSvd, uses_svd, "`init` svd"},
+      {"calibration-tokens", &kGrids, may_calibrate, "`init` gptq or awq"},
       {"gptq-damping", &kGrids, may_use_gptq, kGptq},
       {"gptq-act-order", &kGrids, may_use_gptq, kGptq},
-      {"faithful-downcast", &kLrQat, leaves_downcast, "another start: --init rtn and lp are faithful"},
+      {"faithful-downcast", &kLrQat, leaves_downcast, "another start: `init` rtn and lp are faithful"},
       {"weight-dtype", &kFloatStorage},
       {"learn-offset", &kL4q, nullptr, {}, {"false"}},
-      {"gradient-scaling", &kLsqGradients, trains_weight_scales, "--learn-scale true"},
+      {"gradient-scaling", &kLsqGradients, trains_weight_scales, "`learn-scale` true"},
       {"overrides"},
+  };
+}
+
+std::vector<FieldUse> activation_and_training_rows() {
+  return {
       {"activation-bits"},
       {"kv-bits"},
       {"activation-range", nullptr, has_activations, kBits},
       {"learn-activation-range", &kTraining, has_activations, kBits, {"false"}},
-      {"activation-batches", nullptr, has_static_ranges, "--activation-range static and bits below 16"},
+      {"activation-batches", nullptr, has_static_ranges, "`activation-range` static and bits below 16"},
       {"steps", &kTraining, nullptr, {}, {"0"}},
-      {"batch-size", nullptr, trains_or_observes, "--activation-range static"},
+      {"batch-size", nullptr, trains_or_observes, "`activation-range` static"},
       {"sequence-length", nullptr, reads_text, kText, {"0"}},
       {"gradient-accumulation", &kTraining},
       {"lr", &kAtLr, nullptr, {}, {"0"}},
       {"scale-lr", nullptr, trains_scales,
-       "scales that are trained (--learn-scale true; lr-qat, l4q, lsq, peqa)"},
+       "scales that are trained (`learn-scale` true; lr-qat, l4q, lsq, peqa)"},
       {"train-norms", &kTraining, nullptr, {}, {"false"}},
       {"train-head", &kTraining, nullptr, {}, {"false"}},
       {"train-embeddings", &kTraining, nullptr, {}, {"false"}},
-      {"float-lr", &kTraining, trains_floats, "--train-norms, --train-head or --train-embeddings"},
+      {"float-lr", &kTraining, trains_floats, "`train-norms`, `train-head` or `train-embeddings`"},
       {"weight-decay", &kAtLr, nullptr, {}, {"0"}},
       {"beta1", &kTraining},
       {"beta2", &kTraining},
       {"schedule", &kTraining},
       {"warmup", &kTraining, nullptr, {}, {"0"}},
       {"clip-norm", &kTraining, nullptr, {}, {"0"}},
-      {"clip-together", &kTraining, clips, "--clip-norm above 0", {"false"}},
+      {"clip-together", &kTraining, clips, "`clip-norm` above 0", {"false"}},
       {"distill-weight", &kTraining, nullptr, {}, {"0", "auto"}},
       {"checkpointing", &kTraining},
       {"map-frozen", &kFrozen, nullptr, {}, {"false"}},
-      {"memory-budget", &kTraining, keeps_by_memory, "--checkpointing auto", {"0"}},
+      {"memory-budget", &kTraining, keeps_by_memory, "`checkpointing` auto", {"0"}},
       {"compute-dtype"},
       {"eval-every", &kTraining, nullptr, {}, {"0"}},
       {"eval-context", nullptr, has_eval_data, kEval, {"0"}},
@@ -149,6 +155,16 @@ const std::vector<FieldUse>& table() {
       {"save-minutes", &kTraining, nullptr, {}, {"0"}},
       {"seed"},
   };
+}
+
+// Every field of a recipe has a row (tests/train/field_use_test.cpp holds all rows against what runs do).
+const std::vector<FieldUse>& table() {
+  static const std::vector<FieldUse> rows = [] {
+    std::vector<FieldUse> all = model_and_method_rows();
+    const std::vector<FieldUse> more = activation_and_training_rows();
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }();
   return rows;
 }
 
@@ -167,8 +183,8 @@ std::string why_unused(const Recipe& recipe, const std::string& field) {
   const std::vector<std::string> value = recipe_field(field).print(recipe);
   if (value.size() == 1 && holds(row->off, value.front())) return {};
   if (row->methods != nullptr && !holds(*row->methods, recipe.method)) {
-    if (row->methods == &kTraining) return concat("--method ", recipe.method, " trains nothing");
-    return concat("--method ", recipe.method, " has no such thing; of ", joined(*row->methods));
+    if (row->methods == &kTraining) return concat("`method` ", recipe.method, " trains nothing");
+    return concat("`method` ", recipe.method, " has no such thing; of ", joined(*row->methods));
   }
   if (row->asked_for == nullptr || row->asked_for(recipe)) return {};
   return concat("does nothing without ", row->by);
@@ -177,13 +193,13 @@ std::string why_unused(const Recipe& recipe, const std::string& field) {
 void check_fields_are_used(const Recipe& recipe, const std::vector<std::string>& fields) {
   for (const std::string& field : fields) {
     const std::string why = why_unused(recipe, field);
-    if (!why.empty()) throw UsageError(concat("--", field, ": ", why));
+    if (!why.empty()) throw UsageError(concat(field_name(field), ": ", why));
     if (field != "overrides") continue;
     for (const OverriddenRecipe& one : overridden_recipes(recipe)) {
       for (const std::string& own : one.fields) {
         const std::string why_not = why_unused(one.recipe, own);
         if (!why_not.empty())
-          throw UsageError(concat("--overrides ", quote(one.text), ": ", own, ": ", why_not));
+          throw UsageError(concat("`overrides` ", quote(one.text), ": ", own, ": ", why_not));
       }
     }
   }

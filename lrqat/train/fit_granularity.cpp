@@ -154,9 +154,9 @@ std::optional<Granularity> choose(const Target& target, const Layers& layers) {
     if (!is_held(target, channel, layer)) refused.push_back(layer);
   }
   LRQAT_CHECK(!refused.empty());
-  fail("--for ", target.name, " does not hold ", names_of(refused, decoder), ": ",
-       target.obstacle(refused.front().grid, channel), "; train --for another format (", known_targets(),
-       "), leave such linears float with --overrides \"PATTERN skip\", or give a --granularity");
+  fail("`for` ", target.name, " does not hold ", names_of(refused, decoder), ": ",
+       target.obstacle(refused.front().grid, channel), "; train `for` another format (", known_targets(),
+       "), leave such linears float with `overrides` \"PATTERN skip\", or give a `granularity`");
 }
 
 // Formats with one width and granularity for all linears, before training that another format would need.
@@ -167,7 +167,7 @@ void check_one_grid(const Target& target, const Layers& layers) {
         layer.own.granularity == first.granularity) {
       continue;
     }
-    fail("--for ", target.name, ": ", layer.linear->name(), " and ", layers.front().linear->name(),
+    fail("`for` ", target.name, ": ", layer.linear->name(), " and ", layers.front().linear->name(),
          " differ in bits, granularity or symmetry, which ", target.name,
          " does not hold; gguf and compressed-tensors do");
   }
@@ -184,7 +184,7 @@ void warn_of(const Target& target, const Layers& named, const model::Decoder& de
   }
   for (const auto& [obstacle, layers] : by_obstacle) {
     progress.message(concat("warning: ", target.name, " will not hold ", names_of(layers, decoder), ": ",
-                            obstacle, "; --for says what the run is for"));
+                            obstacle, "; `for` says what the run is for"));
   }
 }
 
@@ -193,14 +193,14 @@ void check_target(const Target& target, const Method& method, const model::Decod
                   ProgressReporter& progress) {
   if (target.name == "peft" && !method.adapters_stay) {
     throw UsageError(
-        concat("--for peft is for adapters that stay beside the integers, of --method qlora and lora; the "
-               "adapters of --method ",
-               method.name, " go into the integers: use --for gguf or another of ", known_targets()));
+        concat("`for` peft is for adapters that stay beside the integers, of `method` qlora and lora; the "
+               "adapters of `method` ",
+               method.name, " go into the integers: use `for` gguf or another of ", known_targets()));
   }
   if (target.name != "gguf") return;
   const std::string obstacle = formats::gguf_obstacle(decoder.config());
   if (!obstacle.empty())
-    progress.message(concat("warning: --for gguf, but ", obstacle, ": name one of them with --for"));
+    progress.message(concat("warning: `for` gguf, but ", obstacle, ": name one of them with `for`"));
 }
 
 // ---- the choice, written into the recipe

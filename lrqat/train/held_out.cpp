@@ -21,10 +21,10 @@ Indices scored_sequences(const data::PackedDataset& data) {
     if (data.scored(i) > 0) found.push_back(i);
   }
   if (!found.empty()) return found;
-  fail("nothing of the training data is scored: in all ", data.size(), " sequences of --sequence-length ",
+  fail("nothing of the training data is scored: in all ", data.size(), " sequences of `sequence-length` ",
        data.sequence_length(),
        " there is no token of an answer, only prompts, which are not learned; give a larger "
-       "--sequence-length or more "
+       "`sequence-length` or more "
        "examples");
 }
 
@@ -46,7 +46,7 @@ DataSplit split(data::PackedDataset all, double share, ProgressReporter& progres
   if (share > 0.0 && (part == 0 || held >= found)) {
     progress.message(concat("the data has ", all.size(),
                             " sequences, too few to hold some out: all are trained on, the "
-                            "last checkpoint is kept, and no quality is measured without --eval-data"));
+                            "last checkpoint is kept, and no quality is measured without `eval-data`"));
   }
   if (part == 0 || held >= found) return {std::move(all), std::nullopt, std::nullopt};
   Indices training(static_cast<std::size_t>(all.size())), choosing, reporting;

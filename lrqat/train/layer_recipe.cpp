@@ -25,7 +25,7 @@ struct Override {
 };
 
 [[noreturn]] void fail_override(const std::string& text, const std::string& what) {
-  throw UsageError(concat("--overrides ", quote(text), ": ", what));
+  throw UsageError(concat("`overrides` ", quote(text), ": ", what));
 }
 
 Override parse_override(const std::string& text) {

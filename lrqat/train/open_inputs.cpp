@@ -27,7 +27,7 @@ void check_overrides(const Recipe& recipe, const model::Decoder& decoder) {
   check_overrides_match(recipe, names);
   const auto skipped = [&](const std::string& name) { return !layer_recipe(recipe, name); };
   if (std::all_of(names.begin(), names.end(), skipped))
-    fail("--overrides skip every linear of this model: nothing would be quantized; leave some of them out");
+    fail("`overrides` skip every linear of this model: nothing would be quantized; leave some of them out");
 }
 
 void check_granularity(const Recipe& recipe, const model::Decoder& decoder) {
@@ -46,7 +46,7 @@ void check_rank(const Recipe& recipe, const model::Decoder& decoder) {
     const auto own = layer_recipe(recipe, linear->name());
     const std::int64_t most = std::min(linear->out_features(), linear->in_features());
     if (!own || own->rank <= std::max(most, kUsual)) continue;
-    throw UsageError(concat("--rank ", own->rank, ": ", linear->name(), " is ", linear->out_features(), " x ",
+    throw UsageError(concat("`rank` ", own->rank, ": ", linear->name(), " is ", linear->out_features(), " x ",
                             linear->in_features(), ", where a rank above ", most,
                             " adds nothing; give at most ", std::max(most, kUsual)));
   }
@@ -62,7 +62,7 @@ void decide_compute(Recipe& recipe, bool decided, ProgressReporter& progress) {
   } else if (recipe.compute_dtype == "bfloat16" && !has_fast_bfloat16()) {
     progress.message(concat("bfloat16 products are emulated on this processor, which is slow",
                             decided ? "; the run keeps the type that it began with"
-                                    : ": --compute-dtype float32 is faster here"));
+                                    : ": `compute-dtype` float32 is faster here"));
   }
 }
 
@@ -94,14 +94,14 @@ TrainInputs open_inputs(const Recipe& given, bool decided, ProgressReporter& pro
   inputs.decoder->set_compute(recipe.compute());
   if (Run::is_run(recipe.model)) {
     const std::string note = unfinished(Run::open(recipe.model));
-    if (!note.empty()) progress.message("--model " + note);
+    if (!note.empty()) progress.message("`model` " + note);
   }
   const bool trains = find_method(recipe.method).trains;
   inputs.teacher = open_teacher(recipe, inputs.source);
   if (trains) check_teacher(recipe, decoder, *inputs.source, *inputs.teacher);
   const bool reads_text = !recipe.data.empty() && (trains || needs_calibration(recipe));
   if (!recipe.data.empty() && !reads_text)
-    progress.message(concat("--method ", recipe.method, " trains nothing: --data is not read"));
+    progress.message(concat("`method` ", recipe.method, " trains nothing: `data` is not read"));
   if (recipe.eval_data.empty() && !reads_text) return inputs;
   const text::Tokenizer tokenizer = model::load_model_tokenizer(base_model(recipe.model));
   inputs.evaluation = open_evaluation(recipe, tokenizer);
@@ -121,10 +121,10 @@ void check_memory(const Recipe& recipe, model::Decoder& decoder) {
   const auto available = static_cast<double>(available_memory_bytes());
   if (available <= 0 || needed <= available) return;
   const auto gigabytes = [](double bytes) { return std::ceil(bytes / 1e8) / 10; };
-  fail("--batch-size ", recipe.batch_size, " of --sequence-length ", recipe.sequence_length, " needs about ",
+  fail("`batch-size` ", recipe.batch_size, " of `sequence-length` ", recipe.sequence_length, " needs about ",
        gigabytes(needed), " GB for activations, ", gigabytes(available),
-       " GB are free: a smaller --batch-size with more --gradient-accumulation trains the same",
-       recipe.checkpointing == Checkpointing::none ? ", --checkpointing auto keeps less" : "");
+       " GB are free: a smaller `batch-size` with more `gradient-accumulation` trains the same",
+       recipe.checkpointing == Checkpointing::none ? ", `checkpointing` auto keeps less" : "");
 }
 
 }  // namespace lrqat::train

@@ -5,6 +5,7 @@
 
 #include "lrqat/base/cpu.h"
 #include "lrqat/base/error.h"
+#include "lrqat/base/field_names.h"
 #include "lrqat/base/file.h"
 #include "lrqat/base/user_text.h"
 #include "lrqat/start/inits.h"
@@ -78,8 +79,8 @@ void check_tokens(const Recipe& recipe) {
   const double tokens = static_cast<double>(recipe.batch_size) * static_cast<double>(sequence_length) *
                         static_cast<double>(recipe.gradient_accumulation);
   if (tokens <= kMostTokens) return;
-  throw UsageError(concat("--batch-size ", recipe.batch_size, ", --sequence-length ", sequence_length,
-                          " and --gradient-accumulation ", recipe.gradient_accumulation, " together are ",
+  throw UsageError(concat("`batch-size` ", recipe.batch_size, ", `sequence-length` ", sequence_length,
+                          " and `gradient-accumulation` ", recipe.gradient_accumulation, " together are ",
                           tokens, " tokens a step; at most ", kMostTokens, " are allowed"));
 }
 
@@ -90,28 +91,28 @@ void validate(const Recipe& recipe, bool needs_data) {
   check_inits(recipe);
   const bool trains = find_method(recipe.method).trains;
   if (needs_data && recipe.data.empty() && ((trains && recipe.steps > 0) || needs_calibration(recipe)))
-    throw UsageError("--data is missing: one or more text files");
+    throw UsageError("`data` is missing: one or more text files");
   if ((recipe.train_norms || recipe.train_head || recipe.train_embeddings) && !trains) {
-    throw UsageError(concat("--method ", recipe.method,
-                            " trains nothing: --train-norms, --train-head and --train-embeddings do not go "
+    throw UsageError(concat("`method` ", recipe.method,
+                            " trains nothing: `train-norms`, `train-head` and `train-embeddings` do not go "
                             "with it"));
   }
   check_tokens(recipe);
   if (recipe.warmup_steps() > recipe.steps) {
-    throw UsageError(concat("--warmup ", recipe.warmup, " is longer than --steps ", recipe.steps));
+    throw UsageError(concat("`warmup` ", recipe.warmup, " is longer than `steps` ", recipe.steps));
   }
   if (recipe.phi == quant::Downcast::int4 && recipe.bits > 4) {
-    throw UsageError(concat("--phi int4 holds at most 4 bits, not --bits ", recipe.bits));
+    throw UsageError(concat("`phi` int4 holds at most 4 bits, not `bits` ", recipe.bits));
   }
   const quant::ActivationOptions& activations = recipe.activations;
   if (activations.learn_range && activations.range == quant::ActivationRange::dynamic) {
     throw UsageError(
-        "--learn-activation-range true needs --activation-range static: dynamic ranges are each token's");
+        "`learn-activation-range` true needs `activation-range` static: dynamic ranges are each token's");
   }
   if (activations.learn_range && !find_method(recipe.method).trains) {
-    throw UsageError(concat("--learn-activation-range true needs a method that trains, not ", recipe.method));
+    throw UsageError(concat("`learn-activation-range` true needs a method that trains, not ", recipe.method));
   }
-  if (recipe.beta1 >= 1.0 || recipe.beta2 >= 1.0) throw UsageError("--beta1 and --beta2 must be below 1");
+  if (recipe.beta1 >= 1.0 || recipe.beta2 >= 1.0) throw UsageError("`beta1` and `beta2` must be below 1");
 }
 
 void read_recipe(const std::filesystem::path& path, Recipe& recipe) {
@@ -124,7 +125,7 @@ void read_recipe(const std::filesystem::path& path, Recipe& recipe) {
       }
       field.parse(recipe, entry.values);
     } catch (const UsageError& error) {
-      throw UsageError(concat(where, ": ", error.what()));
+      throw UsageError(concat(where, ": ", with_field_names(error.what(), "")));
     }
   }
 }

@@ -19,9 +19,9 @@ constexpr float kLargestFloat16 = 65504.0F;
 // What helps where scales are at an end of their type.
 std::string advice(const quant::ScaleOptions& options, bool small) {
   const bool linear = options.domain == quant::ScaleDomain::linear;
-  return concat(". Try a smaller --scale-lr", linear ? ", --scale-domain log" : "",
+  return concat(". Try a smaller `scale-lr`", linear ? ", `scale-domain` log" : "",
                 options.type == quant::ScaleType::float16
-                    ? small ? ", or --scale-type float32" : ", or --scale-type bfloat16 or float32"
+                    ? small ? ", or `scale-type` float32" : ", or `scale-type` bfloat16 or float32"
                     : "");
 }
 
@@ -63,8 +63,8 @@ std::vector<std::string> ScaleWatch::news(const model::Decoder& student) {
       known = now.all;  // said once
       lines.push_back(
           concat(layer, ": training has driven ", count, " of ", now.all, " scales to the ",
-                 small ? "smallest" : "largest", " that --scale-type ", quant::scale_type_name(options.type),
-                 " with --scale-domain ", quant::scale_domain_name(options.domain), " holds",
+                 small ? "smallest" : "largest", " that `scale-type` ", quant::scale_type_name(options.type),
+                 " with `scale-domain` ", quant::scale_domain_name(options.domain), " holds",
                  small ? ", so that this layer is becoming almost zero" : "", advice(options, small)));
     };
     check(now.smallest, before.smallest, true);

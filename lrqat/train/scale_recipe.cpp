@@ -22,7 +22,7 @@ const Scale& find_scale(const std::string& name) {
   for (const Scale& scale : kScales) {
     if (scale.name == name) return scale;
   }
-  throw UsageError(concat("--scale-to ", quote(name), " is not known: use one of ", known_scales()));
+  throw UsageError(concat("`scale-to` ", quote(name), " is not known: use one of ", known_scales()));
 }
 
 bool divides_all(std::int64_t group, const formats::ModelConfig& config) {

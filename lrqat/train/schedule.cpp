@@ -26,7 +26,7 @@ ScheduleKind parse_schedule(std::string_view name) {
   for (const Name& row : kNames) {
     if (name == row.name) return row.kind;
   }
-  throw UsageError(concat("--schedule ", quote(name), " is not known: use constant, linear or cosine"));
+  throw UsageError(concat("`schedule` ", quote(name), " is not known: use constant, linear or cosine"));
 }
 
 std::string schedule_name(ScheduleKind kind) {

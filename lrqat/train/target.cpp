@@ -116,7 +116,7 @@ const Target& find_target(const std::string& name) {
   for (const Target& target : targets()) {
     if (target.name == name) return target;
   }
-  throw UsageError(concat("--for ", quote(name), " is not known: use one of ", known_targets()));
+  throw UsageError(concat("`for` ", quote(name), " is not known: use one of ", known_targets()));
 }
 
 std::string parse_target(const std::string& name) { return find_target(name).name; }

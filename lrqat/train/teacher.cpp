@@ -38,24 +38,24 @@ model::SharedSource open_teacher(const Recipe& recipe, const model::SharedSource
   model::SharedSource teacher(model::open_source(recipe.teacher));
   const formats::ModelConfig &theirs = teacher->config(), &ours = own->config();
   if (theirs.vocab_size != ours.vocab_size) {
-    fail("--teacher ", recipe.teacher, " has a vocabulary of ", theirs.vocab_size, " tokens, ", recipe.model,
+    fail("`teacher` ", recipe.teacher, " has a vocabulary of ", theirs.vocab_size, " tokens, ", recipe.model,
          " one of ", ours.vocab_size, ": give a teacher of the same vocabulary");
   }
   if (theirs.final_logit_softcapping != ours.final_logit_softcapping) {
     const auto cap = [](double value) { return value > 0 ? concat("at ", value) : std::string("not"); };
-    fail("--teacher ", recipe.teacher, " caps its logits ", cap(theirs.final_logit_softcapping), ", ",
+    fail("`teacher` ", recipe.teacher, " caps its logits ", cap(theirs.final_logit_softcapping), ", ",
          recipe.model, " ", cap(ours.final_logit_softcapping), ": give a teacher of the same family");
   }
   const bool teaches = recipe.distill_weight.value_or(0.0) > 0.0;
   if (teaches && recipe.sequence_length > theirs.max_position_embeddings) {
-    throw UsageError(concat("--teacher ", recipe.teacher, " has ", theirs.max_position_embeddings,
-                            " positions (max_position_embeddings), fewer than --sequence-length ",
-                            recipe.sequence_length, ": give a smaller --sequence-length or another teacher"));
+    throw UsageError(concat("`teacher` ", recipe.teacher, " has ", theirs.max_position_embeddings,
+                            " positions (max_position_embeddings), fewer than `sequence-length` ",
+                            recipe.sequence_length, ": give a smaller `sequence-length` or another teacher"));
   }
   if (!recipe.eval_data.empty() && recipe.eval_context > theirs.max_position_embeddings) {
-    throw UsageError(concat("--teacher ", recipe.teacher, " has ", theirs.max_position_embeddings,
-                            " positions (max_position_embeddings), fewer than --eval-context ",
-                            recipe.eval_context, ": give a smaller --eval-context or another teacher"));
+    throw UsageError(concat("`teacher` ", recipe.teacher, " has ", theirs.max_position_embeddings,
+                            " positions (max_position_embeddings), fewer than `eval-context` ",
+                            recipe.eval_context, ": give a smaller `eval-context` or another teacher"));
   }
   return teacher;
 }
@@ -70,13 +70,13 @@ void check_teacher(const Recipe& recipe, const model::Decoder& decoder, const fo
   });
   if (!itself) return;
   if (&own != &teacher && !same_values(own, teacher)) return;
-  fail(recipe.teacher.empty() ? "--distill-weight 1 without --teacher: the teacher would be "
-                              : "--teacher names the model that is trained: the teacher would be ",
+  fail(recipe.teacher.empty() ? "`distill-weight` 1 without `teacher`: the teacher would be "
+                              : "`teacher` names the model that is trained: the teacher would be ",
        recipe.model, " itself, and the student starts as exactly that model (",
        find_method(recipe.method).has_grid ? "its linears keep their integers and scales"
                                            : "its weights stay float",
-       "), so the loss is 0 and nothing is learned. Give the float model as --teacher, or train on the text "
-       "with --distill-weight 0");
+       "), so the loss is 0 and nothing is learned. Give the float model as `teacher`, or train on the text "
+       "with `distill-weight` 0");
 }
 
 }  // namespace lrqat::train

@@ -333,7 +333,7 @@ TEST_F(GgufExport, RefusesScalesThatAreNotFloat16) {
     model.decoder->find_linear("model.layers.1.mlp.up_proj")
         ->set_weight(std::make_shared<quant::IntegerWeight>("up", weight));
     expect_error<Error>([&] { run(model); },
-                        {"model.layers.1.mlp.up_proj", "float16", "--scale-type float16", "lrqat convert"});
+                        {"model.layers.1.mlp.up_proj", "float16", "`scale-type` float16", "lrqat convert"});
     expect_no_file();
     EXPECT_EQ(run(model, {.matrices = "f32"}).tensors, 21);  // float32 holds them
     fs::remove(out_);
@@ -381,10 +381,10 @@ TEST_F(GgufExport, RefusesWideCodesInNarrowBlocks) {
 
 TEST_F(GgufExport, RefusesUnknownOptions) {
   const auto model = fixtures::open_with_integers(float_model(fixtures::small_config()), 4, "channel");
-  expect_error<UsageError>([&] { run(model, {.linear_type = "q5_1"}); }, {"--linear-type", "q5_1", "q8_0"});
-  expect_error<UsageError>([&] { run(model, {.rest_type = "q4_0"}); }, {"--rest-type", "q4_0", "bf16"});
-  expect_error<UsageError>([&] { run(model, {.matrices = "f64"}); }, {"--matrices", "f64"});
-  expect_error<UsageError>([&] { find_exporter("onnx"); }, {"--format", "onnx", "gguf"});
+  expect_error<UsageError>([&] { run(model, {.linear_type = "q5_1"}); }, {"`linear-type`", "q5_1", "q8_0"});
+  expect_error<UsageError>([&] { run(model, {.rest_type = "q4_0"}); }, {"`rest-type`", "q4_0", "bf16"});
+  expect_error<UsageError>([&] { run(model, {.matrices = "f64"}); }, {"`matrices`", "f64"});
+  expect_error<UsageError>([&] { find_exporter("onnx"); }, {"`format`", "onnx", "gguf"});
   expect_no_file();
 }
 

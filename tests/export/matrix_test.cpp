@@ -203,7 +203,7 @@ TEST_F(Matrix, FloatFoldersAreExactInTheirTypeOrRefused) {
     }
     return std::string();
   };
-  EXPECT_NE(refused("float16").find("--dtype float32 holds this model exactly"), std::string::npos);
+  EXPECT_NE(refused("float16").find("`dtype` float32 holds this model exactly"), std::string::npos);
   EXPECT_NE(refused("bfloat16").find("is not exact in bfloat16"), std::string::npos);
   EXPECT_NE(refused("float8").find("use auto, float16, bfloat16 or float32"), std::string::npos);
   EXPECT_FALSE(fs::exists(out));

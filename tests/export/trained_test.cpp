@@ -104,7 +104,7 @@ TEST_F(TrainedExport, RefusesScalesTrainedInAnotherType) {
     }
     quant::testing::expect_error<Error>(
         [&] { export_model(find_exporter("gguf"), model, out_, {.rest_type = "keep"}, progress_); },
-        {"model.layers.0.self_attn.q_proj", "float16", "--scale-type float16"});
+        {"model.layers.0.self_attn.q_proj", "float16", "`scale-type` float16"});
     EXPECT_FALSE(fs::exists(out_));
   }
 }

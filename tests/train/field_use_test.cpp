@@ -250,7 +250,7 @@ TEST_F(FieldUse, OverridesAreHeldToIt) {
       const std::string said = refused(method, {}, concat("*.q_proj ", name, "=", value));
       EXPECT_EQ(said.empty(), why.empty()) << method << " " << name << ": " << said;
       if (why.empty()) continue;
-      EXPECT_NE(said.find("--overrides \"*.q_proj " + name), std::string::npos) << said;
+      EXPECT_NE(said.find("`overrides` \"*.q_proj " + name), std::string::npos) << said;
       EXPECT_NE(said.find(why), std::string::npos) << said;
     }
   }

@@ -49,7 +49,7 @@ TEST(Target, AgreesWithTheExporters) {
     }
   }
   EXPECT_EQ(known_targets(), names + exporting::adapter_exporter().name);
-  expect_error<UsageError>([] { find_target("onnx"); }, {"--for \"onnx\"", "gguf, compressed-tensors"});
+  expect_error<UsageError>([] { find_target("onnx"); }, {"`for` \"onnx\"", "gguf, compressed-tensors"});
 }
 
 TEST(Target, GgufHasOneScaleABlockOfTheSmallestType) {
@@ -119,13 +119,13 @@ TEST_F(FitToModel, WholeChannelsWhereTheFormatHoldsThem) {
 }
 
 TEST_F(FitToModel, RefusesBeforeTrainingWhatTheFormatDoesNotHold) {
-  expect_error<Error>([&] { fit(Recipe{}, 80); }, {"--for gguf", "model.layers.*.mlp.down_proj", "80", "32",
+  expect_error<Error>([&] { fit(Recipe{}, 80); }, {"`for` gguf", "model.layers.*.mlp.down_proj", "80", "32",
                                                    "compressed-tensors", "skip"});
-  expect_error<Error>([&] { fit(for_target("gptq"), 80); }, {"--for gptq", "must be multiples of 32"});
-  expect_error<Error>([&] { fit(for_target("awq", 3)); }, {"--for awq", "3-bit codes", "4 bits"});
+  expect_error<Error>([&] { fit(for_target("gptq"), 80); }, {"`for` gptq", "must be multiples of 32"});
+  expect_error<Error>([&] { fit(for_target("awq", 3)); }, {"`for` awq", "3-bit codes", "4 bits"});
   Recipe mixed = for_target("gptq");
   mixed.overrides = {"*.down_proj bits=8"};
-  expect_error<Error>([&] { fit(mixed); }, {"--for gptq", "down_proj", "differ in bits"});
+  expect_error<Error>([&] { fit(mixed); }, {"`for` gptq", "down_proj", "differ in bits"});
   Recipe skipped;
   skipped.overrides = {"*.down_proj skip"};
   EXPECT_EQ(of(fit(skipped, 80), q_), "group:32");

@@ -84,7 +84,7 @@ TEST(HeldOut, NothingScoredIsAnError) {
     split_of(dataset(100, [](auto) { return false; }), 0.0);
     FAIL() << "no error";
   } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("--sequence-length"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("`sequence-length`"), std::string::npos) << error.what();
   }
 }
 

@@ -116,7 +116,7 @@ bool accepts(const RecipeField& field, const std::vector<std::string>& values, R
   } catch (const UsageError& error) {
     const std::string message = error.what();  // as a user of the library sees it
     EXPECT_LT(message.size(), 2000U) << field.name << ": " << message.substr(0, 200);
-    EXPECT_NE(message.find("--"), std::string::npos) << field.name << ": " << message;
+    EXPECT_NE(message.find('`'), std::string::npos) << field.name << ": " << message;
     return false;
   }
 }
