@@ -9,7 +9,7 @@
 
 namespace lrqat {
 
-// UsageError `--NAME "TEXT": expected …` where the text is no such number or lies outside [least, most].
+// UsageError "`NAME` "TEXT": expected …" where the text is no such number or lies outside [least, most].
 std::int64_t parse_integer(std::string_view name, std::string_view text, std::int64_t least,
                            std::int64_t most);
 std::uint64_t parse_unsigned(std::string_view name, std::string_view text);  // 0 to 2^64 - 1

@@ -78,20 +78,20 @@ struct Q8_0 {
   static std::uint16_t scale(const Block& block, int) { return block.d; }
 };
 
-// d·(u - 1) has -1..2; -2..1 are the same with d = -scale and the codes turned round.
+// d·(u - 1) has -1..2; -2..1 are the same with d = -scale and the codes negated.
 struct Q2_0 {
   using Block = BlockQ2_0;
-  static bool is_turned(int low) { return low < -1; }
+  static bool is_negated(int low) { return low < -1; }
   static bool holds(int low, int high) { return (low >= -2 && high <= 1) || (low >= -1 && high <= 2); }
   static void begin(Block& block, std::uint16_t scale, int low) {
-    block.d = is_turned(low) ? scale ^ kSignBit : scale;
+    block.d = is_negated(low) ? scale ^ kSignBit : scale;
   }
-  static int number(int code, int low) { return is_turned(low) ? 1 - code : code + 1; }
-  static int code(int number, int low) { return is_turned(low) ? 1 - number : number - 1; }
+  static int number(int code, int low) { return is_negated(low) ? 1 - code : code + 1; }
+  static int code(int number, int low) { return is_negated(low) ? 1 - number : number - 1; }
   static void put(Block& block, std::size_t i, int u) { block.qs[i / 4] |= byte(u << (2 * (i % 4))); }
   static int get(const Block& block, std::size_t i) { return block.qs[i / 4] >> (2 * (i % 4)) & 3; }
   static std::uint16_t scale(const Block& block, int low) {
-    return is_turned(low) ? block.d ^ kSignBit : block.d;
+    return is_negated(low) ? block.d ^ kSignBit : block.d;
   }
 };
 

@@ -132,7 +132,7 @@ void check_heads(const ModelConfig& config, const std::string& where) {
   }
   if (config.head_dim % 2 != 0) {
     fail(where, ": head_dim is ", config.head_dim,
-         ", expected an even number (rotary embedding turns pairs)");
+         ", expected an even number (a rotary embedding rotates pairs)");
   }
 }
 

@@ -4,9 +4,9 @@
 
 namespace lrqat::formats {
 
-void check_positions(const ModelConfig& config, const std::string& flag, std::int64_t tokens) {
+void check_positions(const ModelConfig& config, const std::string& setting, std::int64_t tokens) {
   if (tokens <= config.max_position_embeddings) return;
-  throw UsageError(concat(flag, ": ", tokens, " tokens at once, but this model has ",
+  throw UsageError(concat(setting, ": ", tokens, " tokens at once, but this model has ",
                           config.max_position_embeddings,
                           " positions (max_position_embeddings): at most as many are allowed"));
 }

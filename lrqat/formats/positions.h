@@ -8,7 +8,8 @@
 
 namespace lrqat::formats {
 
-// UsageError where `tokens`, which `flag` asks for ("--context"), are more than the model has positions for.
-void check_positions(const ModelConfig& config, const std::string& flag, std::int64_t tokens);
+// UsageError where `tokens`, which `setting` asks for ("`context`"), are more than the model has positions
+// for.
+void check_positions(const ModelConfig& config, const std::string& setting, std::int64_t tokens);
 
 }  // namespace lrqat::formats

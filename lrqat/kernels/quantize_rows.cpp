@@ -8,8 +8,8 @@
 namespace lrqat::kernels {
 namespace {
 
-constexpr std::int64_t kLanes =
-    16;  // running extremes side by side, so that the loop over a row has no chain
+// Running extremes side by side, so that no comparison of the loop over a row waits for the one before.
+constexpr std::int64_t kLanes = 16;
 
 // Smallest and largest of a row. Written so that a value that is no number is passed over: it comes through
 // in the row itself.

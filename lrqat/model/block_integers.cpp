@@ -14,8 +14,9 @@ namespace lrqat::model {
 namespace {
 
 // Where a group's grid lies: value = |scale| · (code - zero_point), codes from -2^(b-1) to 2^(b-1) - 1.
+// negated: the scale is negative, and the numbers change their sign with it.
 struct Placed {
-  bool turned = false;
+  bool negated = false;
   int zero_point = 0;
 };
 
@@ -31,10 +32,10 @@ std::optional<int> zero_number(float scale, float offset, int largest) {
 // Zero points are 0 wherever the codes of the group fit around zero.
 Placed place(std::span<const std::uint8_t> numbers, float scale, int zero, int half) {
   const auto [least, most] = std::minmax_element(numbers.begin(), numbers.end());
-  const bool turned = scale < 0.0F;
-  const int low = turned ? zero - *most : *least - zero, high = turned ? zero - *least : *most - zero;
-  if (low >= -half && high < half) return {turned, 0};
-  return {turned, turned ? half - 1 - zero : zero - half};
+  const bool negated = scale < 0.0F;
+  const int low = negated ? zero - *most : *least - zero, high = negated ? zero - *least : *most - zero;
+  if (low >= -half && high < half) return {negated, 0};
+  return {negated, negated ? half - 1 - zero : zero - half};
 }
 
 class Reader {
@@ -108,7 +109,7 @@ class Reader {
           type_.has_offset ? (shifted ? 0 : *zero_number(scale[g], offset[g], 2 * half_ - 1)) : type_.zero;
       const Placed placed = place(group, scale[g], zero, half_);
       for (std::uint8_t& number : group) {
-        const int code = placed.turned ? zero - number : number - zero;
+        const int code = placed.negated ? zero - number : number - zero;
         number = static_cast<std::uint8_t>(static_cast<std::int8_t>(code + placed.zero_point));
       }
       zero_points[g] = static_cast<std::int8_t>(placed.zero_point);

@@ -47,7 +47,8 @@ class Builder {
   }
 
   nn::Attention attention(const std::string& prefix, std::int64_t index) const {
-    const bool turns = config_.rope_layers.empty() || config_.rope_layers.at(static_cast<std::size_t>(index));
+    const bool has_rotary =
+        config_.rope_layers.empty() || config_.rope_layers.at(static_cast<std::size_t>(index));
     const std::int64_t window = formats::has_sliding_window(config_, index) ? *config_.sliding_window : 0;
     return {config_.num_attention_heads,
             config_.num_key_value_heads,
@@ -57,7 +58,7 @@ class Builder {
             linear(prefix + "v_proj"),
             linear(prefix + "o_proj"),
             window,
-            turns,
+            has_rotary,
             head_norm(prefix + "q_norm"),
             head_norm(prefix + "k_norm"),
             formats::query_scale(config_),

@@ -1,5 +1,5 @@
 // The converted folder: integers and scales, the one thing that `lrqat convert` makes and that evaluation and
-// every export start from. The layout is described in docs/converted-format.md:
+// every export start from. Its layout:
 //   config.json         the model's config with a "quantization_config" of quant_method "lrqat"
 //   model.safetensors   <linear>.weight_packed (two 4-bit codes a byte) or <linear>.weight_int, and
 //                       <linear>.weight_scale; <linear>.weight_zero_point (int8) where the grid is

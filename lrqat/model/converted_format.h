@@ -1,4 +1,4 @@
-// Pieces of the converted folder's layout that writing and reading share (docs/converted-format.md).
+// Pieces of the converted folder's layout that writing and reading share (model/converted.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -83,7 +83,7 @@ std::map<std::string, at::Tensor> load_finite(const std::filesystem::path& path)
   fail(path.string(), ": tensor ", quote(name),
        " holds values that are not finite (nan or infinity): the training that wrote it had diverged. "
        "Train again "
-       "with a smaller --lr or --scale-lr");
+       "with a smaller `lr` or `scale-lr`");
 }
 
 std::map<std::string, at::Tensor> map_tensors(const std::filesystem::path& path) {

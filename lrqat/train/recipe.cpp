@@ -138,17 +138,4 @@ std::string print_recipe(const Recipe& recipe) {
   return out;
 }
 
-std::string recipe_difference(const Recipe& recipe, const Recipe& before) {
-  const auto joined = [](const std::vector<std::string>& values) {
-    std::string out;
-    for (const std::string& value : values) out += (out.empty() ? "" : " ") + value;
-    return out;
-  };
-  for (const RecipeField& field : recipe_fields()) {
-    const std::string now = joined(field.print(recipe)), then = joined(field.print(before));
-    if (now != then) return concat(field.name, " is \"", now, "\", was \"", then, "\"");
-  }
-  return {};
-}
-
 }  // namespace lrqat::train

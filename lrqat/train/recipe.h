@@ -104,7 +104,7 @@ struct RecipeField {
   bool is_list = false;  // takes one or more values
   bool is_text = true;   // written with quotation marks in a recipe file
   std::function<std::vector<std::string>(const Recipe&)> print;
-  std::function<void(Recipe&, const std::vector<std::string>&)> parse;  // UsageError naming the flag
+  std::function<void(Recipe&, const std::vector<std::string>&)> parse;  // UsageError naming the field
 };
 
 std::span<const RecipeField> recipe_fields();
@@ -114,12 +114,9 @@ const RecipeField& recipe_field(const std::string& name);  // UsageError that na
 // needs_data false: the recipe is only looked at, not run.
 void validate(const Recipe& recipe, bool needs_data = true);
 
-// TOML: `key = value` a line with strings, numbers, booleans and one-line lists of strings, # comments.
-// Fields that the file does not name stay as they are. UsageError with file and line.
+// TOML: `key = value` a line with strings, numbers, booleans and one-line lists of strings, # comments
+// (toml.h). Fields that the file does not name stay as they are. UsageError with file and line.
 void read_recipe(const std::filesystem::path& path, Recipe& recipe);
 std::string print_recipe(const Recipe& recipe);  // what read_recipe reads back
-
-// The first field in which two recipes differ, as "lr is 0.001, was 0.002"; empty: none.
-std::string recipe_difference(const Recipe& recipe, const Recipe& before);
 
 }  // namespace lrqat::train

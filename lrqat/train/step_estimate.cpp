@@ -76,7 +76,7 @@ double time_forward(const model::Decoder& decoder, const at::Tensor& hidden) {
   return quickest([&] { decoder.layer_forward(0, hidden); });
 }
 
-// Of all blocks that are made again, one micro-batch.
+// Of all blocks that are recomputed, one micro-batch.
 double time_recompute(const model::Decoder& decoder, const at::Tensor& hidden, const KeptActivations& kept) {
   const std::int64_t whole = decoder.num_layers() - kept.blocks - kept.products;
   double seconds = whole > 0 ? static_cast<double>(whole) * time_forward(decoder, hidden) : 0.0;

@@ -17,8 +17,9 @@ namespace lrqat::train {
 
 // What is kept from forward to backward besides the inputs of all blocks.
 struct KeptActivations {
-  std::int64_t blocks = 0;    // the last blocks keep everything; the others are made again
-  std::int64_t products = 0;  // the last of those others keep the product of down_proj, their dearest
+  std::int64_t blocks = 0;    // the last blocks keep everything; the others are recomputed
+  std::int64_t products = 0;  // the last of those others keep the product of down_proj, the most
+                              // expensive one to recompute
 };
 
 struct StepOptions {
@@ -60,11 +61,11 @@ std::int64_t kept_bytes_per_token(const model::Decoder& decoder);
 
 // What fits into `budget` bytes for `tokens` tokens at once. First products of down_proj: 4·H bytes a token
 // save intermediate_size·H multiplications, more a byte than anything else; then whole blocks. The one block
-// that is being made again is always there.
+// that is being recomputed is always there.
 KeptActivations kept_within(const model::Decoder& decoder, std::int64_t budget, std::int64_t tokens);
 
 // Bytes of activations that a micro-batch of the recipe holds at its peak: what is kept, one block more that
-// runs or is made again, and the inputs of all blocks.
+// runs or is recomputed, and the inputs of all blocks.
 double activation_bytes(const Recipe& recipe, const model::Decoder& decoder, const KeptActivations& kept);
 
 // What a recipe keeps: all blocks, nothing, or what its memory budget (or half of the free memory) holds.

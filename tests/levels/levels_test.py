@@ -3,6 +3,7 @@
   levels     an #include of lrqat/ names a lower level, or one of the few sideways ones
   torch      base, kernels, formats and text never see torch
   quiet      the library never prints or exits: only lrqat/cli does
+  names      messages of the library name fields (`rank`), not flags: it does not know of a command line
   tests      every *_test.cpp and *_test.py lies in a folder that tests/CMakeLists.txt registers
   length     no file of lrqat/ is longer than 350 lines, no other source file than 600
   functions  no function of lrqat/ is longer than 60 lines
@@ -25,6 +26,9 @@ MAX_FUNCTION_LINES = 60
 # Files that do not hold to a rule yet.
 LONG_FILES = {"block_product.cpp", "run.cpp", "trainer.cpp"}
 LONG_FUNCTIONS = {"lr_qat_gradient.cpp"}
+FLAGS_IN = {"activation_options.cpp", "downcast.cpp", "gptq.cpp", "grid.cpp", "l4q_weight.cpp", "lora_weight.cpp",
+            "lr_qat_start.cpp", "lr_qat_weight.cpp", "methods.cpp", "range_estimator.cpp", "run.cpp", "scale_parameter.cpp",
+            "trainer.cpp"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.M)
 TORCH = re.compile(r"^(ATen|torch|c10|caffe2)/")
@@ -84,6 +88,18 @@ def check_quiet(root):
         for number, line in enumerate(code_of(path.read_text()).split("\n"), 1):
             if PRINTS.search(line):
                 yield f"{path.relative_to(root)}:{number}: the library prints or exits: {line.strip()}"
+
+
+def check_names(root):
+    token = r'R"(\w*)\(.*?\)\1"|"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/'
+    for path in sources(root, "lrqat"):
+        if path.relative_to(root).parts[1] == "cli" or path.name in FLAGS_IN:
+            continue
+        for match in re.finditer(token, path.read_text(), re.S):
+            text = match.group()
+            command = re.search(r"\b(lrqat [a-z]+|pip install)\b", text)  # of a shell, written in full
+            if text[0] != "/" and re.search(r"(?<![\w-])--[a-z]", text) and not command:
+                yield f"{path.relative_to(root)}: a message names a flag, not a field: {text}"
 
 
 def check_tests(root):
@@ -157,7 +173,7 @@ def check_functions(root):
                 yield f"{path.relative_to(root)}:{first}: a function of {lines} lines, at most {MAX_FUNCTION_LINES}"
 
 
-CHECKS = (check_levels, check_libraries, check_quiet, check_tests, check_length, check_functions)
+CHECKS = (check_levels, check_libraries, check_quiet, check_names, check_tests, check_length, check_functions)
 
 # Files that break one rule each, and those that look as if they did.
 BROKEN = {
@@ -174,6 +190,10 @@ BROKEN = {
         "lrqat/model/b.cpp": 'void f() { printf("x"); }\n',
         "lrqat/nn/c.cpp": "void f() { std::exit(1); }\n",
         "lrqat/text/d.h": "inline void f() { fprintf(stderr, \"x\"); }\n",
+    },
+    check_names: {
+        "lrqat/quant/e.cpp": 'void f() { fail("bits must be 4, use --bits 4"); }\n',
+        "lrqat/train/f.cpp": 'void f() { fail("a", "--rank ", rank); }  // fine\n',
     },
     check_tests: {
         "tests/forgotten/x_test.cpp": "TEST(A, B) {}\n",
@@ -192,6 +212,8 @@ SOUND = {
     "lrqat/CMakeLists.txt": "lrqat_library(base LEVEL 0)\nlrqat_library(train LEVEL 7 TORCH DEPENDS model data)\n",
     "lrqat/main.cpp": '#include "lrqat/cli/cli.h"\n',
     "lrqat/cli/a.cpp": "#include <iostream>\nvoid f() { std::cout << 1; std::exit(2); }\n",
+    "lrqat/cli/g.cpp": 'void f() { fail("--bits"); }\n',
+    "lrqat/model/h.cpp": 'void f() { fail("`bits`: see `lrqat plan --bits 4`", "a -- b", "---"); }  // "--bits"\n',
     "lrqat/train/b.cpp": '#include "lrqat/data/sampler.h"\n#include "lrqat/base/error.h"\n#include <ATen/ATen.h>\n'
                          'void f() { std::snprintf(name, 3, "printf("); }  // std::cout\n/* exit(1) */\n',
     "lrqat/base/c.cpp": "void f() { parser.exit(1); on_exit(2); int printf_count = 0; }\n",

@@ -1,4 +1,4 @@
-"""A converted folder read by numpy and safetensors alone, from docs/converted-format.md: nothing of lrqat's own."""
+"""A converted folder read by numpy and safetensors alone, from lrqat/model/converted.h: nothing of lrqat's own."""
 
 import json
 

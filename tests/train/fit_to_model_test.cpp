@@ -10,6 +10,7 @@
 #include "tests/model/fixtures.h"
 #include "tests/model/random_model.h"
 #include "tests/quant/expect_error.h"
+#include "tests/train/recipe_difference.h"
 
 namespace lrqat::train {
 namespace {

@@ -5,6 +5,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/train/methods.h"
 #include "tests/quant/expect_error.h"
+#include "tests/train/recipe_difference.h"
 
 namespace lrqat::train {
 namespace {

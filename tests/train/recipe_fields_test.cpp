@@ -8,6 +8,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/train/recipe.h"
+#include "tests/train/recipe_difference.h"
 
 namespace lrqat::train {
 namespace {
