@@ -12,8 +12,8 @@ void check_options(const L4qOptions& options) {
   check_rank(options.rank);
   if (options.asymmetric_start && !options.learn_offset) {
     throw UsageError(
-        "--method l4q with --symmetric false starts from a float offset: give --learn-offset true too, or "
-        "keep --symmetric true, which every export format holds");
+        "`method` l4q with `symmetric` false starts from a float offset: give `learn-offset` true too, or "
+        "keep `symmetric` true, which every export format holds");
   }
 }
 
@@ -22,7 +22,7 @@ at::Tensor store(const std::string& name, const at::Tensor& weight, at::ScalarTy
   const at::Tensor stored = weight.to(storage);
   if (storage == at::kHalf && weight.abs().max().item<float>() > 65504.0F) {
     fail(name, ": a weight of ", weight.abs().max().item<float>(),
-         " does not fit float16: use --weight-dtype bfloat16 or float32");
+         " does not fit float16: use `weight-dtype` bfloat16 or float32");
   }
   return stored;
 }

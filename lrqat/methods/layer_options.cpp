@@ -9,7 +9,7 @@ namespace lrqat::methods {
 double lora_scaling(double lora_alpha, std::int64_t rank) { return lora_alpha / static_cast<double>(rank); }
 
 void check_rank(std::int64_t rank) {
-  if (rank <= 0) throw UsageError(concat("--rank ", rank, ": adapters need a rank of at least 1"));
+  if (rank <= 0) throw UsageError(concat("`rank` ", rank, ": adapters need a rank of at least 1"));
 }
 
 LayerOptions on_scales_of(const quant::QuantizedWeight& weight, LayerOptions options) {

@@ -113,11 +113,11 @@ std::string LoraWeight::obstacle() const {
   if (!base_->is_quantized()) {
     return "a float weight with adapters: LoRA trains no integers; lrqat export --format peft or hf holds it";
   }
-  return "the adapters of --method qlora stay in float beside the integers, so that no integers are this "
+  return "the adapters of `method` qlora stay in float beside the integers, so that no integers are this "
          "model; "
          "lrqat export --format peft holds both, lrqat convert --round-adapters rounds their sum to the grid "
          "once "
-         "more (another, usually worse model), --method lr-qat or l4q trains adapters that are absorbed "
+         "more (another, usually worse model), `method` lr-qat or l4q trains adapters that are absorbed "
          "exactly";
 }
 
@@ -156,7 +156,7 @@ WeightPtr qlora_from_decomposition(const std::string& name, const at::Tensor& we
     return PeqaWeight::prepare(name, from, frozen_base(options), options.range);
   };
   const auto round = [&](const at::Tensor& from) { return quant::values_of(*prepare(from)); };
-  if (options.lora_alpha <= 0.0) throw UsageError("--init svd needs a --lora-alpha above 0");
+  if (options.lora_alpha <= 0.0) throw UsageError("`init` svd needs a `lora-alpha` above 0");
   const quant::ResidueStart start = quant::approximate_residue(weight, round, options.rank, options.scaling(),
                                                                options.svd_steps, options.seed);
   return std::make_shared<LoraWeight>(prepare(start.rounded_from), lora_options(options),

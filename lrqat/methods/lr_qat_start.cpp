@@ -51,10 +51,10 @@ void check_start(const std::string& name, const at::Tensor& weight, const LrQatO
   check_rank(options.rank);
   if (start.faithful && start.svd_steps > 0) {
     throw UsageError(
-        "--faithful-downcast true is for adapters that start at zero: not together with --init svd");
+        "`faithful-downcast` true is for adapters that start at zero: not together with `init` svd");
   }
   if (start.svd_steps > 0 && options.lora_alpha <= 0.0)
-    throw UsageError("--init svd needs a --lora-alpha above 0");
+    throw UsageError("`init` svd needs a `lora-alpha` above 0");
   options.granularity.check(name, weight.size(1));
   quant::check_finite(name, weight);
 }

@@ -47,7 +47,7 @@ const Method& find_method(const std::string& name) {
   for (const Method& method : table()) {
     if (method.name == name) return method;
   }
-  throw UsageError(concat("--method ", quote(name), " is not known: use one of ", known_methods()));
+  throw UsageError(concat("`method` ", quote(name), " is not known: use one of ", known_methods()));
 }
 
 void add_method(Method method) {

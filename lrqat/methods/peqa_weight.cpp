@@ -105,7 +105,7 @@ namespace {
 
 WeightPtr prepare(const std::string& name, const at::Tensor& weight, const LayerOptions& options) {
   if (!options.spec.scale.learn)
-    throw UsageError("--method peqa trains the scales alone: --learn-scale must be true");
+    throw UsageError("`method` peqa trains the scales alone: `learn-scale` must be true");
   return PeqaWeight::prepare(name, weight, options.spec, options.range);
 }
 

@@ -119,12 +119,12 @@ void check_is_own_folder(const fs::path& out) {
   const bool peft = is_peft(out);
   if (!peft && !is_converted(out) && !has_export_mark(out)) {
     fail(out.string(),
-         ": is not a folder that lrqat convert or export wrote, so it is not replaced; give another --out");
+         ": is not a folder that lrqat convert or export wrote, so it is not replaced; give another `out`");
   }
   const std::string foreign = foreign_entry(out, peft);
   if (foreign.empty()) return;
   fail(out.string(), ": holds ", foreign,
-       ", which lrqat did not write, so the folder is not replaced; give another --out, or move that away");
+       ", which lrqat did not write, so the folder is not replaced; give another `out`, or move that away");
 }
 
 }  // namespace

@@ -63,7 +63,7 @@ at::ScalarType scalar_type(kernels::PhiType type) {
 
 void check_grid(Downcast downcast, const Grid& grid) {
   if (downcast == Downcast::int4 && grid.num_bits > 4) {
-    throw UsageError(concat("--phi int4 holds at most 4 bits, not --bits ", grid.num_bits,
+    throw UsageError(concat("`phi` int4 holds at most 4 bits, not `bits` ", grid.num_bits,
                             ": use fixed_point8, integer or a float type"));
   }
 }
@@ -92,7 +92,7 @@ Downcast parse_downcast(std::string_view name) {
     if (row.name == name) return row.downcast;
     known += concat(known.empty() ? "" : ", ", row.name);
   }
-  throw UsageError(concat("--phi ", quote(name), " is not known: use one of ", known));
+  throw UsageError(concat("`phi` ", quote(name), " is not known: use one of ", known));
 }
 
 std::string downcast_name(Downcast downcast) {
@@ -151,7 +151,7 @@ Phi0::Phi0(at::Tensor stored, std::int64_t in_features, Downcast downcast, const
   const std::int64_t cols = stored_columns(in_features, downcast, grid);
   if (stored.dim() != 2 || stored.size(1) != cols || stored.scalar_type() != scalar_type(type_)) {
     fail(where, ": phi_0 has dtype ", stored.scalar_type(), " and shape ", stored.sizes(), ", expected ",
-         scalar_type(type_), " [N, ", cols, "] for --phi ", downcast_name(downcast));
+         scalar_type(type_), " [N, ", cols, "] for `phi` ", downcast_name(downcast));
   }
   stored_ = stored.contiguous();
 }

@@ -112,8 +112,8 @@ at::Tensor inverse_root(const at::Tensor& h) {
   const auto [lower, info] = at::linalg_cholesky_ex(h.to(at::kDouble).flip({0, 1}), false, false);
   if (info.item<int>() != 0) {
     fail(
-        "the calibration inputs are too alike for GPTQ: more text (--calibration-tokens) or a larger "
-        "--gptq-damping is needed");
+        "the calibration inputs are too alike for GPTQ: more text (`calibration-tokens`) or a larger "
+        "`gptq-damping` is needed");
   }
   return at::linalg_solve_triangular(lower, at::eye(h.size(0), lower.options()), /*upper=*/false)
       .flip({0, 1});

@@ -9,7 +9,7 @@ namespace lrqat::quant {
 
 Grid Grid::signed_symmetric(int num_bits) {
   if (num_bits != 2 && num_bits != 3 && num_bits != 4 && num_bits != 8) {
-    throw UsageError(concat("--bits ", num_bits, " is not supported: use 2, 3, 4 or 8"));
+    throw UsageError(concat("`bits` ", num_bits, " is not supported: use 2, 3, 4 or 8"));
   }
   return {num_bits, -(1 << (num_bits - 1)), (1 << (num_bits - 1)) - 1};
 }
@@ -24,7 +24,7 @@ Granularity Granularity::parse(std::string_view text) {
     const auto [end, code] = std::from_chars(digits.data(), digits.data() + digits.size(), size);
     if (code == std::errc{} && end == digits.data() + digits.size() && size > 0) return {Kind::group, size};
   }
-  throw UsageError(concat("--granularity ", quote(text),
+  throw UsageError(concat("`granularity` ", quote(text),
                           " is not known: use tensor, channel or group:SIZE (as group:64)"));
 }
 
@@ -63,7 +63,7 @@ void Granularity::check(const std::string& layer, std::int64_t in_features) cons
     if (in_features % size == 0) sizes += concat(sizes.empty() ? "" : ", ", size);
   }
   fail("group size ", group_size, " does not divide in_features = ", in_features, " of ", layer,
-       sizes.empty() ? "; use --granularity channel" : concat("; sizes that would work here: ", sizes));
+       sizes.empty() ? "; use `granularity` channel" : concat("; sizes that would work here: ", sizes));
 }
 
 }  // namespace lrqat::quant

@@ -255,7 +255,7 @@ RangeEstimator RangeEstimator::parse(std::string_view text) {
       return estimator;
     }
   }
-  throw UsageError(concat("--range ", quote(text),
+  throw UsageError(concat("`range` ", quote(text),
                           " is not known: use minmax, mse, lp:P with P in (0, 20], as lp:3.5, l4q or lsq+"));
 }
 
@@ -297,9 +297,9 @@ QuantRange RangeEstimator::estimate_asymmetric(const at::Tensor& weight, const G
                                                const Granularity& granularity) const {
   LRQAT_CHECK(weight.dim() == 2 && weight.scalar_type() == at::kFloat);
   if (kind != Kind::minmax && kind != Kind::lp) {
-    throw UsageError(concat("--range ", name(),
+    throw UsageError(concat("`range` ", name(),
                             " is for symmetric grids: use minmax, mse or lp:P with "
-                            "--symmetric false"));
+                            "`symmetric` false"));
   }
   const at::Tensor rows = weight.to(at::kCPU).contiguous();
   const auto shape = granularity.scale_shape(rows.size(0), rows.size(1));

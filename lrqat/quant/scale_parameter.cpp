@@ -17,7 +17,7 @@ constexpr float kLargestFloat16 = 65504.0F;  // a scale that training drives bey
 ScaleDomain parse_scale_domain(std::string_view name) {
   if (name == "linear") return ScaleDomain::linear;
   if (name == "log") return ScaleDomain::log;
-  throw UsageError(concat("--scale-domain ", quote(name), " is not known: use linear or log"));
+  throw UsageError(concat("`scale-domain` ", quote(name), " is not known: use linear or log"));
 }
 
 std::string scale_domain_name(ScaleDomain domain) { return domain == ScaleDomain::linear ? "linear" : "log"; }
@@ -26,7 +26,7 @@ ScaleType parse_scale_type(std::string_view name) {
   if (name == "float32") return ScaleType::float32;
   if (name == "float16") return ScaleType::float16;
   if (name == "bfloat16") return ScaleType::bfloat16;
-  throw UsageError(concat("--scale-type ", quote(name), " is not known: use float16, bfloat16 or float32"));
+  throw UsageError(concat("`scale-type` ", quote(name), " is not known: use float16, bfloat16 or float32"));
 }
 
 std::string scale_type_name(ScaleType type) {
@@ -47,7 +47,7 @@ ScaleParameter::ScaleParameter(const at::Tensor& scale, const ScaleOptions& opti
   value_.set_requires_grad(options.learn);
   if (options.type == ScaleType::float16 && scale.max().item<float>() > kLargestFloat16) {
     fail("a scale of ", scale.max().item<float>(),
-         " does not fit float16: use --scale-type bfloat16 or float32");
+         " does not fit float16: use `scale-type` bfloat16 or float32");
   }
 }
 

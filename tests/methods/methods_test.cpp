@@ -227,7 +227,7 @@ TEST(Methods, WhatTheyRefuse) {
   methods::L4qOptions l4q{grid, channel};
   l4q.asymmetric_start = true;
   expect_error<UsageError>([&] { methods::L4qWeight::prepare("layer", w, l4q, {}, 1); },
-                           {"--learn-offset true"});
+                           {"`learn-offset` true"});
   l4q.asymmetric_start = false;
   l4q.storage = at::kHalf;
   expect_error<Error>([&] { methods::L4qWeight::prepare("layer", w * 1e6, l4q, {}, 1); },
@@ -241,7 +241,7 @@ TEST(Methods, WhatTheyRefuse) {
       [&] {
         methods::start_lr_qat("layer", w, testing::options_of(4, "channel", Downcast::int4), start, {}, 1);
       },
-      {"--faithful-downcast", "svd"});
+      {"`faithful-downcast`", "svd"});
   QuantizedWeight shifted = round_to_nearest("layer", w, {grid, channel});
   shifted.zero_point = at::zeros({2, 1}, at::kChar);
   expect_error<Error>([&] { IntegerWeight("layer", shifted); }, {"layer", "zero_point", "[2, 1]", "[4, 1]"});

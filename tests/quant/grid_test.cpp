@@ -26,7 +26,7 @@ TEST(Granularity, NamesRoundTrip) {
   }
   for (const char* name :
        {"", "row", "group", "group:", "group:0", "group:-8", "group:8x", "group: 8", "Tensor"}) {
-    expect_error<UsageError>([&] { Granularity::parse(name); }, {"--granularity", "group:64"});
+    expect_error<UsageError>([&] { Granularity::parse(name); }, {"`granularity`", "group:64"});
   }
 }
 

@@ -131,7 +131,7 @@ TEST(Phi0, Int4HoldsAtMostFourBits) {
 
 TEST(Downcast, NamesRoundTrip) {
   for (const Downcast downcast : kDowncasts) EXPECT_EQ(parse_downcast(downcast_name(downcast)), downcast);
-  expect_error<UsageError>([] { parse_downcast("fp8"); }, {"--phi", "fixed_point8", "integer"});
+  expect_error<UsageError>([] { parse_downcast("fp8"); }, {"`phi`", "fixed_point8", "integer"});
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ TEST(RangeEstimator, NamesRoundTrip) {
     EXPECT_EQ(RangeEstimator::parse(name).name(), name);
   EXPECT_EQ(RangeEstimator::parse("mse").name(), "lp:2");
   for (const char* name : {"", "max", "lp", "lp:", "lp:0", "lp:-2", "lp:21", "lp:2x", "lp:nan"}) {
-    expect_error<UsageError>([&] { RangeEstimator::parse(name); }, {"--range", "minmax", "lp:3.5"});
+    expect_error<UsageError>([&] { RangeEstimator::parse(name); }, {"`range`", "minmax", "lp:3.5"});
   }
 }
 

@@ -96,7 +96,7 @@ TEST(ScaleParameter, RefusesWhatFloat16CannotHold) {
       [] {
         ScaleParameter(column({1.0F, 70000.0F}), {});
       },
-      {"70000", "--scale-type bfloat16"});
+      {"70000", "`scale-type` bfloat16"});
   EXPECT_NO_THROW(ScaleParameter(column({70000.0F}), {.type = ScaleType::bfloat16}));
 }
 
@@ -123,8 +123,8 @@ TEST(ScaleParameter, NamesRoundTrip) {
     EXPECT_EQ(scale_type_name(parse_scale_type(name)), name);
   for (const char* name : {"linear", "log"}) EXPECT_EQ(scale_domain_name(parse_scale_domain(name)), name);
   expect_error<UsageError>([] { parse_scale_type("int8"); },
-                           {"--scale-type", "float16, bfloat16 or float32"});
-  expect_error<UsageError>([] { parse_scale_domain("exp"); }, {"--scale-domain", "linear or log"});
+                           {"`scale-type`", "float16, bfloat16 or float32"});
+  expect_error<UsageError>([] { parse_scale_domain("exp"); }, {"`scale-domain`", "linear or log"});
 }
 
 TEST(ScaleParameter, LearnsOnlyWhenAsked) {
