@@ -21,7 +21,7 @@ void set_lp(RangeEstimator& range, bool& faithful_downcast) {
 
 }  // namespace
 
-Start range_start() { return {.name = "range", .help = "--range", .needs_grid = false, .linear = estimated}; }
+Start range_start() { return {.name = "range", .help = "`range`", .needs_grid = false, .linear = estimated}; }
 
 Start rtn_start() {
   return {.name = "rtn", .help = "rounding to nearest, min-max range", .sets = set_rtn, .linear = estimated};

@@ -15,10 +15,10 @@ Given on_stored_scales(const LinearInput& linear) {
   const quant::ScaleOptions& options = linear.options.spec.scale;
   const quant::ScaleParameter scale(linear.stored->scale, options);
   if (!at::equal(scale.effective(), linear.stored->scale)) {
-    fail(linear.name, ": the model's scales are not kept by --scale-type ",
+    fail(linear.name, ": the model's scales are not kept by `scale-type` ",
          quant::scale_type_name(options.type),
-         options.domain == quant::ScaleDomain::log ? " and --scale-domain log" : "",
-         ": use a --scale-type that holds them (float32 does), or --init range to find other scales");
+         options.domain == quant::ScaleDomain::log ? " and `scale-domain` log" : "",
+         ": use a `scale-type` that holds them (float32 does), or `init` range to find other scales");
   }
   return quant::InitialRange(
       quant::QuantRange::of(linear.stored->scale, linear.stored->zero_point, linear.options.spec.grid));

@@ -38,13 +38,13 @@ std::string init_help() {
 
 std::string parse_init(const std::string& name) {
   if (is_init(name)) return name;
-  throw UsageError(concat("--init ", quote(name), ": expected ", known_inits()));
+  throw UsageError(concat("`init` ", quote(name), ": expected ", known_inits()));
 }
 
 const Start& start_of(const std::string& init) {
   const Transform* transform = find_transform(init);
   const Start* start = find_start(transform != nullptr ? transform->then : init);
-  if (start == nullptr) throw UsageError(concat("--init ", quote(init), ": expected ", known_inits()));
+  if (start == nullptr) throw UsageError(concat("`init` ", quote(init), ": expected ", known_inits()));
   return *start;
 }
 
@@ -64,7 +64,7 @@ void check_init(const methods::Method& method, const std::string& init) {
   for (const methods::Method* other : methods::all_methods()) {
     if (takes(*other, init)) names += (names.empty() ? "" : ", ") + other->name;
   }
-  throw UsageError(concat("--init ", init, ": --method ", method.name,
+  throw UsageError(concat("`init` ", init, ": `method` ", method.name,
                           start_of(init).gives == Gives::adapters
                               ? " has no adapters that a decomposition could fill"
                           : method.has_grid ? " does not start so"

@@ -33,10 +33,10 @@ std::optional<quant::QuantizedWeight> stored_on_grid(const Method& method, const
     found = quant::on_grid(*stored, spec.grid, spec.granularity, spec.symmetric, obstacle);
   }
   if (!found && start.stored == Stored::required) {
-    fail(name, ": --init ", start.name, " does not find its integers on the grid of --bits ",
-         spec.grid.num_bits, " --granularity ", spec.granularity.name(), " --symmetric ",
+    fail(name, ": `init` ", start.name, " does not find its integers on the grid of `bits` ",
+         spec.grid.num_bits, " `granularity` ", spec.granularity.name(), " `symmetric` ",
          spec.symmetric ? "true" : "false", ": ", obstacle,
-         "; --init auto starts such linears from their values");
+         "; `init` auto starts such linears from their values");
   }
   return found;
 }
@@ -60,7 +60,7 @@ WeightPtr give(const Method& method, const Start& start, const StartLinear& star
 }
 
 [[noreturn]] void fail_without_text(const std::string& name, const std::string& init) {
-  fail(name, ": --init ", init, " starts from calibration text, and there is none");
+  fail(name, ": `init` ", init, " starts from calibration text, and there is none");
 }
 
 // With calibration text, block by block.
@@ -191,7 +191,7 @@ void start_linears(const Plan& plan, model::Decoder& decoder, const formats::Wei
   if (quantized == 0) return;
   progress.message(concat("of ", quantized, " quantized linears ", taken,
                           " start from their integers and scales, ", quantized - taken,
-                          " from their values (other grid, or --init)"));
+                          " from their values (other grid, or `init`)"));
 }
 
 void start_linears(const Plan& plan, model::Decoder& decoder, const formats::WeightSource& source,

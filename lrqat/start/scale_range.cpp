@@ -36,9 +36,9 @@ void check_scale_range(const quant::QuantSpec& spec, const std::string& layer, c
   if (smallest * codes < kSmallestRange) {
     fail(found, ", of weights below ", kSmallestRange, ", which cannot be quantized: ", rescale);
   }
-  fail(found, ", but with --scale-type ", quant::scale_type_name(options.type), " and --scale-domain ",
+  fail(found, ", but with `scale-type` ", quant::scale_type_name(options.type), " and `scale-domain` ",
        quant::scale_domain_name(options.domain), " none is below ", floor,
-       ", so that this layer would become almost zero: use --scale-type float32 --scale-domain log, or, for "
+       ", so that this layer would become almost zero: use `scale-type` float32 `scale-domain` log, or, for "
        "GGUF, GPTQ and AWQ, which hold float16 scales alone, ",
        rescale);
 }

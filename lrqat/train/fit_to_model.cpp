@@ -59,7 +59,7 @@ void fit_start(Recipe& recipe, const model::Decoder& decoder, ProgressReporter& 
   if (starts_from_text(recipe, method, stored)) {
     recipe.init = kAutoFromText;
     progress.message(concat("init ", recipe.init, ", calibrated on ", recipe.calibration_tokens,
-                            " tokens of the data; --init range starts from rounding"));
+                            " tokens of the data; `init` range starts from rounding"));
   }
   if (!recipe.distill_weight)
     recipe.distill_weight = fitting_distill_weight(recipe, method, stored, progress);

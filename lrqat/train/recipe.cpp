@@ -67,7 +67,7 @@ void check_inits(const Recipe& recipe) {
       by_text.insert(start::is_transform(init) ? by_text.end() : by_text.begin(), init);
   }
   if (!transforms || by_text.size() < 2) return;
-  throw UsageError(concat("--init ", by_text[0], " for some linears and ", by_text[1],
+  throw UsageError(concat("`init` ", by_text[0], " for some linears and ", by_text[1],
                           " for others do not go together in one model"));
 }
 
@@ -87,7 +87,7 @@ void check_tokens(const Recipe& recipe) {
 }  // namespace
 
 void validate(const Recipe& recipe, bool needs_data) {
-  if (recipe.model.empty()) throw UsageError("--model is missing: a Hugging Face folder or a GGUF file");
+  if (recipe.model.empty()) throw UsageError("`model` is missing: a Hugging Face folder or a GGUF file");
   check_inits(recipe);
   const bool trains = find_method(recipe.method).trains;
   if (needs_data && recipe.data.empty() && ((trains && recipe.steps > 0) || needs_calibration(recipe)))

@@ -145,7 +145,7 @@ TEST_F(ToyStart, IsNamedAndRefusedAsTheOthers) {
   expect_error<UsageError>([&] { train::recipe_field("init").parse(recipe_, {"toi"}); },
                            {"toi", "auto, stored", "toy", "or quieter"});
   expect_error<UsageError>([&] { check_init(methods::find_method("lora"), "toy"); },
-                           {"--init toy", "lora", "lr-qat, l4q"});
+                           {"`init` toy", "lora", "lr-qat, l4q"});
   EXPECT_NO_THROW(check_init(methods::find_method("lsq"), "toy"));
   recipe_.init = "toy";
   EXPECT_TRUE(train::needs_calibration(recipe_));
