@@ -7,11 +7,6 @@
 #include "lrqat/base/error.h"
 
 namespace lrqat::start {
-namespace {
-
-constexpr double kMostDead = 0.01;  // of a layer's scales
-
-}  // namespace
 
 float smallest_scale(const quant::ScaleOptions& options) {
   return std::max(options.type == quant::ScaleType::float16 ? 0x1p-24F : 0.0F,

@@ -10,6 +10,8 @@
 
 namespace lrqat::start {
 
+inline constexpr double kMostDead = 0.01;  // of a layer's scales that may be at an end of their type
+
 // What no scale is below, whatever its parameter says (quant/scale_parameter.h); 0: nothing holds it.
 float smallest_scale(const quant::ScaleOptions& options);
 

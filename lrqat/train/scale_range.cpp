@@ -12,8 +12,6 @@
 namespace lrqat::train {
 namespace {
 
-constexpr double kMostDead = 0.01;  // of a layer's scales
-
 constexpr float kLargestFloat16 = 65504.0F;
 
 // What helps where scales are at an end of their type.
@@ -59,7 +57,7 @@ std::vector<std::string> ScaleWatch::news(const model::Decoder& student) {
   for (const auto& [layer, now] : look(student)) {
     AtEnds& before = start_[layer];
     const auto check = [&](std::int64_t count, std::int64_t& known, bool small) {
-      if (static_cast<double>(count - known) <= kMostDead * static_cast<double>(now.all)) return;
+      if (static_cast<double>(count - known) <= start::kMostDead * static_cast<double>(now.all)) return;
       known = now.all;  // said once
       lines.push_back(
           concat(layer, ": training has driven ", count, " of ", now.all, " scales to the ",
