@@ -44,6 +44,7 @@ std::optional<quant::QuantizedWeight> stored_on_grid(const Method& method, const
 // Hands the method what the start gives.
 WeightPtr give(const Method& method, const Start& start, const StartLinear& start_linear,
                LinearInput& linear) {
+  check_init(method, start.name);
   if (method.has_grid && !linear.stored) check_scale_range(linear.options.spec, linear.name, linear.weight);
   Given given = start_linear(linear);
   LRQAT_CHECK(given.index() == static_cast<std::size_t>(start.gives), start.name);
@@ -161,7 +162,6 @@ class TextPreparation {
 WeightPtr start_linear(const Method& method, const LinearPlan& plan, const std::string& name,
                        const at::Tensor& weight, const quant::QuantizedWeight* stored) {
   const Start& start = start_of(plan.init);
-  check_init(method, start.name);
   if (start.needs_text()) fail_without_text(name, plan.init);
   LinearInput input{name, weight, plan.options, stored_on_grid(method, plan, name, stored)};
   return give(method, start, start.linear, input);
