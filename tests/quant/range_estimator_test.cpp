@@ -127,5 +127,31 @@ TEST(RangeEstimator, GranularitiesAgree) {
   }
 }
 
+// A range that is given is taken as it is, whatever the weight; zero points come back as they went in.
+TEST(InitialRange, IsWhatIsGivenOrWhatAnEstimatorFinds) {
+  at::manual_seed(4);
+  const at::Tensor weight = at::randn({6, 32});
+  const at::Tensor scale = at::rand({6, 2}) + 0.1,
+                   zero = at::tensor({-8, -3, 0, 1, 5, 7, -8, 2, 3, 4, -1, 7}, at::kChar).view({6, 2});
+  QuantSpec spec{.grid = kFourBits, .granularity = Granularity::parse("group:16")};
+  const QuantRange given = InitialRange(QuantRange::of(scale, {}, kFourBits)).of(weight, spec);
+  EXPECT_TRUE(at::equal(given.scale, scale));
+  EXPECT_FALSE(given.zero_point(kFourBits).defined());
+  const auto lp = RangeEstimator::parse("lp:2");
+  EXPECT_TRUE(
+      at::equal(InitialRange(lp).of(weight, spec).scale, lp.estimate(weight, kFourBits, spec.granularity)));
+  EXPECT_FALSE(InitialRange(lp).of(weight, spec).zero_float.defined());
+  EXPECT_THROW(InitialRange(QuantRange::of(scale, zero, kFourBits)).of(weight, spec), InternalError);
+
+  spec.symmetric = false;
+  const QuantRange shifted = InitialRange(QuantRange::of(scale, zero, kFourBits)).of(weight, spec);
+  EXPECT_TRUE(at::equal(shifted.scale, scale));
+  EXPECT_TRUE(at::equal(shifted.zero_point(kFourBits), zero));
+  const QuantRange found = InitialRange(lp).of(weight, spec),
+                   same = lp.estimate_asymmetric(weight, kFourBits, spec.granularity);
+  EXPECT_TRUE(at::equal(found.scale, same.scale));
+  EXPECT_TRUE(at::equal(found.zero_float, same.zero_float));
+}
+
 }  // namespace
 }  // namespace lrqat::quant
