@@ -18,26 +18,30 @@ using Names = std::vector<std::string>;
 // One field: the methods that read it, and what else has to be asked for before it does anything.
 struct FieldUse {
   std::string name;
-  const Names* methods = nullptr;              // null: all
+  bool (*methods)(const Method&) = nullptr;    // null: all
   bool (*asked_for)(const Recipe&) = nullptr;  // null: nothing
   std::string by = {};                         // what asks for it, for the user
   std::vector<std::string> off = {};           // values that ask for nothing, so they are no mistake
 };
 
-const Names kTraining{"lr-qat", "l4q", "lsq", "peqa", "qlora", "lora"};
-const Names kGrids{"lr-qat", "l4q", "lsq", "peqa", "qlora", "rtn"};
-const Names kAdapters{"lr-qat", "l4q", "qlora", "lora"};
-const Names kAtLr{"lr-qat", "l4q", "lsq", "qlora", "lora"};  // train more than scales
-const Names kScales{"lr-qat", "l4q", "lsq", "peqa"};         // train them
-const Names kFrozen{"lr-qat", "l4q", "peqa", "qlora", "lora"};
-const Names kLrQat{"lr-qat"}, kL4q{"l4q"}, kSvd{"lr-qat", "qlora"}, kFloatStorage{"l4q", "lora"},
-    kLsqGradients{"l4q", "lsq"};
+bool is_trained(const Method& method) { return method.trains; }
+bool has_grid(const Method& method) { return method.has_grid; }
+bool has_adapters(const Method& method) { return method.has_adapters; }
+bool trains_at_lr(const Method& method) { return method.has_adapters || method.trains_weight; }
+bool has_trained_scales(const Method& method) { return method.trains_scales; }
+bool keeps_frozen(const Method& method) { return method.trains && !method.trains_weight; }
+bool may_decompose(const Method& method) { return static_cast<bool>(method.from_decomposition); }
+bool reads_phi(const Method& method) { return method.reads.phi; }
+bool reads_faithful(const Method& method) { return method.reads.faithful_downcast; }
+bool reads_offset(const Method& method) { return method.reads.learn_offset; }
+bool reads_weight_dtype(const Method& method) { return method.reads.weight_dtype; }
+bool reads_gradient_scaling(const Method& method) { return method.reads.gradient_scaling; }
 
 bool holds(const Names& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-bool trains(const Recipe& recipe) { return holds(kTraining, recipe.method); }
+bool trains(const Recipe& recipe) { return find_method(recipe.method).trains; }
 bool has_activations(const Recipe& recipe) { return recipe.activations.any(); }
 bool has_static_ranges(const Recipe& recipe) {
   return recipe.activations.any() && recipe.activations.range == quant::ActivationRange::fixed;
@@ -56,7 +60,7 @@ bool trains_floats(const Recipe& recipe) {
   return recipe.train_norms || recipe.train_head || recipe.train_embeddings;
 }
 bool trains_weight_scales(const Recipe& recipe) {
-  return recipe.learn_scale && holds(kScales, recipe.method);
+  return recipe.learn_scale && find_method(recipe.method).trains_scales;
 }
 bool trains_scales(const Recipe& recipe) {
   return trains_weight_scales(recipe) || recipe.activations.learn_range;
@@ -93,27 +97,27 @@ std::vector<FieldUse> model_and_method_rows() {
       {"teacher", nullptr, measures, "text to train or to measure on"},
       {"held-out", nullptr, reads_text, kText, {"0"}},
       {"method"},
-      {"bits", &kGrids},
-      {"for", &kGrids},
-      {"granularity", &kGrids},
-      {"phi", &kLrQat},
-      {"rank", &kAdapters},
-      {"lora-alpha", &kAdapters, nullptr, {}, {"auto"}},
-      {"range", &kGrids, reads_range,
+      {"bits", has_grid},
+      {"for", has_grid},
+      {"granularity", has_grid},
+      {"phi", reads_phi},
+      {"rank", has_adapters},
+      {"lora-alpha", has_adapters, nullptr, {}, {"auto"}},
+      {"range", has_grid, reads_range,
        "a start that looks for one (`init` rtn and stored do not, lp takes lp:P)"},
-      {"scale-domain", &kGrids},
-      {"scale-type", &kGrids},
-      {"learn-scale", &kScales, nullptr, {}, {"false"}},
-      {"symmetric", &kGrids},
+      {"scale-domain", has_grid},
+      {"scale-type", has_grid},
+      {"learn-scale", has_trained_scales, nullptr, {}, {"false"}},
+      {"symmetric", has_grid},
       {"init"},
-      {"svd-steps", &kSvd, uses_svd, "`init` svd"},
-      {"calibration-tokens", &kGrids, may_calibrate, "`init` gptq or awq"},
-      {"gptq-damping", &kGrids, may_use_gptq, kGptq},
-      {"gptq-act-order", &kGrids, may_use_gptq, kGptq},
-      {"faithful-downcast", &kLrQat, leaves_downcast, "another start: `init` rtn and lp are faithful"},
-      {"weight-dtype", &kFloatStorage},
-      {"learn-offset", &kL4q, nullptr, {}, {"false"}},
-      {"gradient-scaling", &kLsqGradients, trains_weight_scales, "`learn-scale` true"},
+      {"svd-steps", may_decompose, uses_svd, "`init` svd"},
+      {"calibration-tokens", has_grid, may_calibrate, "`init` gptq or awq"},
+      {"gptq-damping", has_grid, may_use_gptq, kGptq},
+      {"gptq-act-order", has_grid, may_use_gptq, kGptq},
+      {"faithful-downcast", reads_faithful, leaves_downcast, "another start: `init` rtn and lp are faithful"},
+      {"weight-dtype", reads_weight_dtype},
+      {"learn-offset", reads_offset, nullptr, {}, {"false"}},
+      {"gradient-scaling", reads_gradient_scaling, trains_weight_scales, "`learn-scale` true"},
       {"overrides"},
   };
 }
@@ -123,36 +127,36 @@ std::vector<FieldUse> activation_and_training_rows() {
       {"activation-bits"},
       {"kv-bits"},
       {"activation-range", nullptr, has_activations, kBits},
-      {"learn-activation-range", &kTraining, has_activations, kBits, {"false"}},
+      {"learn-activation-range", is_trained, has_activations, kBits, {"false"}},
       {"activation-batches", nullptr, has_static_ranges, "`activation-range` static and bits below 16"},
-      {"steps", &kTraining, nullptr, {}, {"0"}},
+      {"steps", is_trained, nullptr, {}, {"0"}},
       {"batch-size", nullptr, trains_or_observes, "`activation-range` static"},
       {"sequence-length", nullptr, reads_text, kText, {"0"}},
-      {"gradient-accumulation", &kTraining},
-      {"lr", &kAtLr, nullptr, {}, {"0"}},
+      {"gradient-accumulation", is_trained},
+      {"lr", trains_at_lr, nullptr, {}, {"0"}},
       {"scale-lr", nullptr, trains_scales,
        "scales that are trained (`learn-scale` true; lr-qat, l4q, lsq, peqa)"},
-      {"train-norms", &kTraining, nullptr, {}, {"false"}},
-      {"train-head", &kTraining, nullptr, {}, {"false"}},
-      {"train-embeddings", &kTraining, nullptr, {}, {"false"}},
-      {"float-lr", &kTraining, trains_floats, "`train-norms`, `train-head` or `train-embeddings`"},
-      {"weight-decay", &kAtLr, nullptr, {}, {"0"}},
-      {"beta1", &kTraining},
-      {"beta2", &kTraining},
-      {"schedule", &kTraining},
-      {"warmup", &kTraining, nullptr, {}, {"0"}},
-      {"clip-norm", &kTraining, nullptr, {}, {"0"}},
-      {"clip-together", &kTraining, clips, "`clip-norm` above 0", {"false"}},
-      {"distill-weight", &kTraining, nullptr, {}, {"0", "auto"}},
-      {"checkpointing", &kTraining},
-      {"map-frozen", &kFrozen, nullptr, {}, {"false"}},
-      {"memory-budget", &kTraining, keeps_by_memory, "`checkpointing` auto", {"0"}},
+      {"train-norms", is_trained, nullptr, {}, {"false"}},
+      {"train-head", is_trained, nullptr, {}, {"false"}},
+      {"train-embeddings", is_trained, nullptr, {}, {"false"}},
+      {"float-lr", is_trained, trains_floats, "`train-norms`, `train-head` or `train-embeddings`"},
+      {"weight-decay", trains_at_lr, nullptr, {}, {"0"}},
+      {"beta1", is_trained},
+      {"beta2", is_trained},
+      {"schedule", is_trained},
+      {"warmup", is_trained, nullptr, {}, {"0"}},
+      {"clip-norm", is_trained, nullptr, {}, {"0"}},
+      {"clip-together", is_trained, clips, "`clip-norm` above 0", {"false"}},
+      {"distill-weight", is_trained, nullptr, {}, {"0", "auto"}},
+      {"checkpointing", is_trained},
+      {"map-frozen", keeps_frozen, nullptr, {}, {"false"}},
+      {"memory-budget", is_trained, keeps_by_memory, "`checkpointing` auto", {"0"}},
       {"compute-dtype"},
-      {"eval-every", &kTraining, nullptr, {}, {"0"}},
+      {"eval-every", is_trained, nullptr, {}, {"0"}},
       {"eval-context", nullptr, has_eval_data, kEval, {"0"}},
       {"eval-windows", nullptr, has_eval_data, kEval},
-      {"save-every", &kTraining, nullptr, {}, {"0"}},
-      {"save-minutes", &kTraining, nullptr, {}, {"0"}},
+      {"save-every", is_trained, nullptr, {}, {"0"}},
+      {"save-minutes", is_trained, nullptr, {}, {"0"}},
       {"seed"},
   };
 }
@@ -168,9 +172,12 @@ const std::vector<FieldUse>& table() {
   return rows;
 }
 
-std::string joined(const Names& names) {
+// Of the methods that the field is for.
+std::string names_of(const FieldUse& use) {
   std::string text;
-  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
+  for (const Method* method : methods::all_methods()) {
+    if (use.methods(*method)) text += (text.empty() ? "" : ", ") + method->name;
+  }
   return text;
 }
 
@@ -182,9 +189,9 @@ std::string why_unused(const Recipe& recipe, const std::string& field) {
   LRQAT_CHECK(row != table().end(), field);
   const std::vector<std::string> value = recipe_field(field).print(recipe);
   if (value.size() == 1 && holds(row->off, value.front())) return {};
-  if (row->methods != nullptr && !holds(*row->methods, recipe.method)) {
-    if (row->methods == &kTraining) return concat("`method` ", recipe.method, " trains nothing");
-    return concat("`method` ", recipe.method, " has no such thing; of ", joined(*row->methods));
+  if (row->methods != nullptr && !row->methods(find_method(recipe.method))) {
+    if (row->methods == is_trained) return concat("`method` ", recipe.method, " trains nothing");
+    return concat("`method` ", recipe.method, " has no such thing; of ", names_of(*row));
   }
   if (row->asked_for == nullptr || row->asked_for(recipe)) return {};
   return concat("does nothing without ", row->by);
