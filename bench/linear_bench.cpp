@@ -22,7 +22,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/methods/lr_qat_weight.h"
 #include "lrqat/nn/linear.h"
-#include "lrqat/ops/block_product.h"
+#include "lrqat/ops/products.h"
 #include "lrqat/ops/tensor_pool.h"
 
 namespace lrqat {
@@ -152,21 +152,21 @@ nlohmann::json crossover(std::int64_t out_features, std::int64_t in_features, op
   nlohmann::json rows = nlohmann::json::array();
   for (const double share : {0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16}) {
     const double clipped_share = clip_share(*weight, share);
-    const auto source = weight->operand_source(compute);
+    const ops::WeightOperand factor(*weight, compute);
     const at::Tensor y = at::mm(x, weight->make_tile(0, out_features, ops::ComputeType::float32).values.t());
-    const at::Tensor operand = narrow ? (grad * source->row_scale).to(type) : grad;
+    const at::Tensor operand = factor.gradient_operand(grad), grad_x = at::empty_like(x);
     std::vector<at::Tensor> grads;
     for (const auto& parameter : weight->parameters()) grads.push_back(at::zeros_like(parameter.value));
     const at::Tensor input = x.to(type);
     double low_rank = 1e30, blocks = 1e30;
     for (int i = 0; i < repeats; ++i) {
       low_rank = std::min(low_rank, seconds([&] {
-                            ops::ClippedLists clipped;
-                            ops::block_multiply_transposed(operand, *source, &clipped);
+                            ops::ClippedEntries clipped;
+                            factor.multiply_transposed(grad, operand, grad_x, false, &clipped);
                             weight->add_low_rank_gradient({input, grad, operand, y, &clipped}, grads, 1.0);
                           }));
       blocks = std::min(blocks, seconds([&] {
-                          ops::block_multiply_transposed(operand, *source, nullptr);
+                          factor.multiply_transposed(grad, operand, grad_x, false);
                           weight->add_blockwise_gradient({input, grad, operand, y}, grads);
                         }));
     }

@@ -28,7 +28,7 @@
 #include "lrqat/methods/lr_qat_weight.h"
 #include "lrqat/model/build.h"
 #include "lrqat/model/device.h"
-#include "lrqat/ops/block_product.h"
+#include "lrqat/ops/products.h"
 #include "lrqat/ops/tensor_pool.h"
 #include "lrqat/quant/float_weight.h"
 #include "lrqat/train/optimizer.h"
@@ -137,13 +137,13 @@ nlohmann::json parts_of(const Profile& profile, double step_seconds, double opti
 double product_speed(ops::ComputeType compute) {
   const auto type = compute == ops::ComputeType::bfloat16 ? at::kBFloat16 : at::kFloat;
   const quant::FloatWeight weight(at::randn({2048, 2048}).to(type));
-  const auto source = weight.operand_source(compute);
-  if (!source || !ops::block_products(compute)) return 0.0;
+  if (!ops::block_products(compute)) return 0.0;
+  const ops::WeightOperand operand(weight, compute);
   const at::Tensor x = at::randn({1024, 2048}).to(type);
   double best = 0.0;
   for (int i = 0; i < 10; ++i) {
     const double start = now();
-    ops::block_multiply(x, *source);
+    operand.multiply(x);
     best = std::max(best, 2.0 * 1024 * 2048 * 2048 / (now() - start));
   }
   return best;

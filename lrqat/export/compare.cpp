@@ -17,8 +17,7 @@ using WeightPtr = std::shared_ptr<quant::WeightParametrization>;
 
 // Values of rows of `b` as for_row_chunks cuts them.
 at::Tensor rows_of(const quant::WeightParametrization& weight, std::int64_t begin, std::int64_t count) {
-  const quant::WeightTile tile = weight.make_tile(begin, begin + count, ops::ComputeType::float32);
-  return (tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1) : tile.values).cpu();
+  return weight.make_tile(begin, begin + count, ops::ComputeType::float32).to_float().cpu();
 }
 
 // Adds what differs between rows of the same shape. Zero of either sign is the same value, and so is NaN.

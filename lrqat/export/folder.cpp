@@ -23,10 +23,7 @@ namespace fs = std::filesystem;
 using WeightPtr = std::shared_ptr<quant::WeightParametrization>;
 
 at::Tensor values_of_rows(const quant::WeightParametrization& weight, std::int64_t begin, std::int64_t end) {
-  const quant::WeightTile tile = weight.make_tile(begin, end, ops::ComputeType::float32);
-  return (tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1) : tile.values)
-      .cpu()
-      .contiguous();
+  return weight.make_tile(begin, end, ops::ComputeType::float32).to_float().cpu().contiguous();
 }
 
 at::ScalarType smallest_exact(bool half, bool bfloat16) {
@@ -79,10 +76,8 @@ void write_tensors(const fs::path& folder, const formats::Metadata& metadata, co
   std::int64_t count = 0;
   for (const FolderTensor& tensor : plan.tensors) {
     tensor.write([&](const at::Tensor& part) {
-      LRQAT_CHECK(part.is_contiguous() && part.device().is_cpu() &&
-                      model::dtype_of(part.scalar_type()) == tensor.dtype,
-                  tensor.name);
-      writer.write(tensor.name, {static_cast<const std::byte*>(part.const_data_ptr()), part.nbytes()});
+      LRQAT_CHECK(model::dtype_of(part.scalar_type()) == tensor.dtype, tensor.name);
+      writer.write(tensor.name, ops::host_bytes(part, tensor.name));
     });
     progress.update(++count, tensor.name);
   }

@@ -46,10 +46,7 @@ void check_options(const ExportOptions& options) {
 }
 
 at::Tensor values_of_rows(const quant::WeightParametrization& weight, std::int64_t begin, std::int64_t end) {
-  const quant::WeightTile tile = weight.make_tile(begin, end, ops::ComputeType::float32);
-  return (tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1) : tile.values)
-      .cpu()
-      .contiguous();
+  return weight.make_tile(begin, end, ops::ComputeType::float32).to_float().cpu().contiguous();
 }
 
 // The rows of the file in [begin, end), gathered from the model's order.

@@ -36,8 +36,7 @@ quant::WeightTile StackedWeight::make_tile(std::int64_t row_begin, std::int64_t 
     const std::int64_t begin = std::max(row_begin, first) - first;
     const std::int64_t end = std::min(row_end, first + part->out_features()) - first;
     if (begin < end) {
-      const quant::WeightTile tile = part->make_tile(begin, end, ops::ComputeType::float32);
-      tiles.push_back(tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1) : tile.values);
+      tiles.push_back(part->make_tile(begin, end, ops::ComputeType::float32).to_float());
     }
     first += part->out_features();
   }

@@ -70,7 +70,7 @@ struct TileOutput {
   std::int64_t values_stride = 0;
   std::uint16_t* bfloat16_codes = nullptr;  // q as bfloat16 (exact), stride cols
 
-  // The tile as the right operand of a block product (nn/block_product.h): s·q transposed, and q as bfloat16
+  // The tile as the right operand of a block product (ops/block_product.h): s·q transposed, and q as bfloat16
   // with neighbours in a 32-bit word, the lower one in the lower half, as dot-product instructions want them.
   float* transposed = nullptr;                // [cols, rows] with transposed_stride
   std::uint32_t* transposed_pairs = nullptr;  // [cols / 2, rows]: columns 2i and 2i + 1; cols even

@@ -4,6 +4,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/methods/method.h"
+#include "lrqat/ops/low_rank_tile.h"
 
 namespace lrqat::methods {
 namespace {
@@ -75,8 +76,8 @@ L4qWeight::L4qWeight(const L4qOptions& options, at::Tensor weight, quant::ScaleP
 at::Tensor L4qWeight::unrounded(std::int64_t row_begin, std::int64_t row_end) const {
   const at::Tensor merged =
       weight_.slice(0, row_begin, row_end).to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
-  quant::add_low_rank_rows(merged, lora_a_, lora_b_, lora_scaling(options_.lora_alpha, options_.rank),
-                           row_begin);
+  ops::add_low_rank_rows(merged, lora_a_, lora_b_, lora_scaling(options_.lora_alpha, options_.rank),
+                         row_begin);
   const at::Tensor scale = scale_.effective(row_begin, row_end);
   at::Tensor w = quant::grouped(merged, scale);
   if (offset_.defined()) w.sub_(quant::rows_of(offset_.detach(), row_begin, row_end));

@@ -5,22 +5,13 @@
 #include "lrqat/base/error.h"
 #include "lrqat/methods/method.h"
 #include "lrqat/methods/peqa_weight.h"
-#include "lrqat/ops/block_product.h"
+#include "lrqat/ops/low_rank_gradient.h"
+#include "lrqat/ops/low_rank_tile.h"
 #include "lrqat/quant/float_weight.h"
 #include "lrqat/quant/low_rank_approximation.h"
 #include "lrqat/quant/tile_math.h"
 
 namespace lrqat::methods {
-namespace {
-
-bool has_small_products(const at::Tensor& x) {
-  const ops::ComputeType compute = ops::compute_of(x);
-  return x.is_cpu() && ops::block_products(compute) &&
-         (compute == ops::ComputeType::float32 || x.size(1) % 2 == 0);
-}
-
-}  // namespace
-
 std::shared_ptr<LoraWeight> LoraWeight::around(std::shared_ptr<quant::WeightParametrization> base,
                                                const LoraOptions& options, std::uint64_t seed) {
   check_rank(options.rank);
@@ -44,25 +35,20 @@ LoraWeight::LoraWeight(std::shared_ptr<quant::WeightParametrization> base, const
 
 quant::WeightTile LoraWeight::make_tile(std::int64_t row_begin, std::int64_t row_end,
                                         ops::ComputeType compute) const {
-  const quant::WeightTile tile = base_->make_tile(row_begin, row_end, ops::ComputeType::float32);
-  const at::Tensor values = tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1)
-                                                     : tile.values.clone(at::MemoryFormat::Contiguous);
-  quant::add_low_rank_rows(values, lora_a_, lora_b_, scaling(), row_begin);
+  const at::Tensor values = base_->make_tile(row_begin, row_end, ops::ComputeType::float32)
+                                .to_float()
+                                .clone(at::MemoryFormat::Contiguous);
+  ops::add_low_rank_rows(values, lora_a_, lora_b_, scaling(), row_begin);
   return {compute == ops::ComputeType::bfloat16 ? values.to(at::kBFloat16) : values, {}};
 }
 
-std::optional<ops::OperandSource> LoraWeight::operand_source(ops::ComputeType compute) const {
-  if (!base_->float_storage().defined()) return std::nullopt;
-  auto source = base_->operand_source(compute);
-  if (!source) return std::nullopt;
-  const at::Tensor a = lora_a_.detach(), b = lora_b_.detach();
-  source->weight.lora_a = a.const_data_ptr<float>();
-  source->weight.lora_b = b.const_data_ptr<float>();
-  source->weight.lora_b_stride = in_features();
-  source->weight.rank = options_.rank;
-  source->weight.lora_scaling = static_cast<float>(scaling());
-  source->storage.insert(source->storage.end(), {a, b});
-  return source;
+std::optional<ops::StoredWeight> LoraWeight::stored_form() const {
+  auto stored = base_->stored_form();
+  if (!stored || !stored->is_float) return std::nullopt;
+  stored->low_rank.lora_a = lora_a_.detach();
+  stored->low_rank.lora_b = lora_b_.detach();
+  stored->low_rank.lora_scaling = static_cast<float>(scaling());
+  return stored;
 }
 
 std::vector<quant::Parameter> LoraWeight::parameters() const {
@@ -86,26 +72,12 @@ void LoraWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end,
   base_->add_tile_gradient(row_begin, row_end, grad_weight, grads.slice(2));
 }
 
-bool LoraWeight::add_gradient_from_activations(const quant::LinearGradient& linear,
+bool LoraWeight::add_gradient_from_activations(const ops::LinearGradient& linear,
                                                at::TensorList grads) const {
   if (grads.size() > 2) return false;  // the base's output is not known apart
-  const at::Tensor &x = linear.x, &grad_output = linear.operand, a = lora_a_.detach(),
-                   b_columns = lora_b_.detach().t().contiguous();
-  at::Tensor grad_a, grad_b_columns;
-  if (has_small_products(x) && has_small_products(grad_output)) {
-    const bool pairs = x.scalar_type() == at::kBFloat16;
-    ops::OperandForms own(x), &forms = linear.forms != nullptr ? *linear.forms : own;
-    const at::Tensor x_columns = pairs ? forms.columns() : at::Tensor(),
-                     grad_columns = pairs ? ops::columns_operand(grad_output) : at::Tensor();
-    grad_a = ops::multiply_transposed_small(grad_output, grad_columns, ops::multiply_small(x, b_columns));
-    grad_b_columns = ops::multiply_transposed_small(x, x_columns, ops::multiply_small(grad_output, a));
-  } else {
-    const at::Tensor x_float = x.to(at::kFloat);
-    grad_a = at::mm(linear.grad_output.t(), at::mm(x_float, b_columns));
-    grad_b_columns = at::mm(x_float.t(), at::mm(linear.grad_output, a));
-  }
-  at::Tensor(grads[0]).add_(grad_a, scaling());
-  at::Tensor(grads[1]).add_(grad_b_columns.t(), scaling());
+  const ops::LowRankGradient gradient = ops::adapter_gradient(linear, lora_a_.detach(), lora_b_.detach());
+  at::Tensor(grads[0]).add_(gradient.lora_a, scaling());
+  at::Tensor(grads[1]).add_(gradient.lora_b, scaling());
   return true;
 }
 

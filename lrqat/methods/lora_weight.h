@@ -39,15 +39,13 @@ class LoraWeight final : public quant::WeightParametrization {
   at::Device device() const override { return base_->device(); }
   quant::WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end,
                               ops::ComputeType compute) const override;
-  std::optional<ops::OperandSource> operand_source(
-      ops::ComputeType compute) const override;               // around a float weight
-  std::vector<quant::Parameter> parameters() const override;  // lora_a, lora_b, then the base's
+  std::optional<ops::StoredWeight> stored_form() const override;  // around a float weight
+  std::vector<quant::Parameter> parameters() const override;      // lora_a, lora_b, then the base's
   std::vector<std::pair<std::string, at::Tensor>> buffers() const override;  // the base's; its float weight
   void add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
                          at::TensorList grads) const override;
   // Without dL/dŴ where the base trains nothing: dA = γ dyᵀ (x Bᵀ), dB = γ (dy A)ᵀ x.
-  bool add_gradient_from_activations(const quant::LinearGradient& linear,
-                                     at::TensorList grads) const override;
+  bool add_gradient_from_activations(const ops::LinearGradient& linear, at::TensorList grads) const override;
   std::string obstacle() const override;
   std::int64_t resident_bytes() const override;
 

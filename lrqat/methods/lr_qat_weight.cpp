@@ -4,19 +4,10 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/methods/layer_options.h"
+#include "lrqat/ops/low_rank_tile.h"
 
 namespace lrqat::methods {
 namespace {
-
-quant::LowRankTerm term_of(const LrQatOptions& options, const at::Tensor& lora_a, const at::Tensor& lora_b) {
-  quant::LowRankTerm term;
-  term.lora_a = lora_a.detach();
-  term.lora_b = lora_b.detach();
-  term.lora_scaling = static_cast<float>(options.scaling());
-  term.round_separately = options.downcast == quant::Downcast::integer;
-  term.bfloat16_product = options.bfloat16_product;
-  return term;
-}
 
 struct Stored {
   quant::Phi0 phi_0;
@@ -78,21 +69,28 @@ LrQatWeight::LrQatWeight(const LrQatOptions& options, quant::Phi0 phi_0, quant::
 
 at::Device LrQatWeight::device() const { return phi_0_.tensor().device(); }
 
-quant::TileTensors LrQatWeight::tile(std::int64_t row_begin, std::int64_t row_end,
-                                     const quant::TileWish& wish) const {
-  return quant::low_rank_tile(phi_0_, term_of(options_, lora_a_, lora_b_), options_.grid,
-                              scale_.effective(row_begin, row_end), row_begin, row_end, wish);
+ops::StoredWeight LrQatWeight::stored(std::int64_t row_begin, std::int64_t row_end) const {
+  ops::StoredWeight stored = phi_0_.stored(row_begin, row_end, scale_.effective(row_begin, row_end));
+  stored.low_rank.lora_a = lora_a_.detach().slice(0, row_begin, row_end);
+  stored.low_rank.lora_b = lora_b_.detach();
+  stored.low_rank.lora_scaling = static_cast<float>(options_.scaling());
+  stored.low_rank.round_separately = options_.downcast == quant::Downcast::integer;
+  stored.low_rank.bfloat16_product = options_.bfloat16_product;
+  return stored;
 }
 
 quant::WeightTile LrQatWeight::make_tile(std::int64_t row_begin, std::int64_t row_end,
                                          ops::ComputeType compute) const {
-  if (shift_.defined()) {
-    return quant::tile_of_codes(tile(row_begin, row_end, {.codes = true}).codes,
-                                scale_.effective(row_begin, row_end), shift_.rows(row_begin, row_end),
-                                compute);
-  }
-  return quant::quantized_tile(phi_0_, term_of(options_, lora_a_, lora_b_), options_.grid,
-                               scale_.effective(row_begin, row_end), row_begin, row_end, compute);
+  const ops::StoredWeight rows = stored(row_begin, row_end);
+  if (!shift_.defined()) return ops::quantized_tile(rows, compute);
+  return quant::tile_of_codes(ops::low_rank_tile(rows, {.codes = true}).codes, rows.scale,
+                              shift_.rows(row_begin, row_end), compute);
+}
+
+std::optional<ops::StoredWeight> LrQatWeight::stored_form() const {
+  ops::StoredWeight whole = stored(0, out_features());
+  whole.zero_point = shift_.zero_point;
+  return whole;
 }
 
 std::vector<quant::Parameter> LrQatWeight::parameters() const {
@@ -112,14 +110,15 @@ std::vector<std::pair<std::string, at::Tensor>> LrQatWeight::buffers() const {
 
 void LrQatWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end,
                                     const at::Tensor& grad_weight, at::TensorList grads) const {
-  const quant::TileTensors codes = tile(row_begin, row_end, {.codes = true, .mask = true});
+  const ops::TileTensors codes =
+      ops::low_rank_tile(stored(row_begin, row_end), {.codes = true, .mask = true});
   at::Tensor shifted;  // what ds = Σ G ⊙ (q - z) has besides Σ G ⊙ q
   if (shift_.defined()) {
     shifted = quant::sum_of_groups(quant::grouped(grad_weight, scale_.value()))
                   .mul_(quant::rows_of(shift_.zero_point, row_begin, row_end).squeeze(2));
   }
-  at::Tensor grad_scale = quant::low_rank_tile_gradient(codes, scale_.effective(row_begin, row_end),
-                                                        grad_weight);  // grad_weight is dZ now
+  at::Tensor grad_scale = ops::low_rank_tile_gradient(codes, scale_.effective(row_begin, row_end),
+                                                      grad_weight);  // grad_weight is dZ now
   if (shifted.defined()) grad_scale.sub_(shifted);
   const double scaling = options_.scaling();
   at::Tensor grad_a = grads[0].slice(0, row_begin, row_end);
@@ -127,13 +126,6 @@ void LrQatWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end
   grad_a.addmm_(grad_weight, lora_b_.detach().t(), 1.0, scaling);
   grad_b.addmm_(lora_a_.detach().slice(0, row_begin, row_end).t(), grad_weight, 1.0, scaling);
   if (options_.scale.learn) quant::add_per_scale_gradient(scale_, grad_scale, row_begin, grads[2]);
-}
-
-std::optional<ops::OperandSource> LrQatWeight::operand_source(ops::ComputeType compute) const {
-  auto source = quant::low_rank_operand(phi_0_, term_of(options_, lora_a_, lora_b_), options_.grid,
-                                        scale_.effective(), compute, shift_.zero_point);
-  if (source && has_low_rank_gradient()) source->most_clipped = most_clipped(largest_clipped_share(compute));
-  return source;
 }
 
 quant::QuantizedWeight LrQatWeight::convert() const {
@@ -145,7 +137,7 @@ quant::QuantizedWeight LrQatWeight::convert() const {
   result.weight_int = at::empty({out_features(), in_features()}, at::kChar);
   std::int64_t clipped = 0;
   quant::for_each_tile(out_features(), in_features(), [&](std::int64_t begin, std::int64_t end) {
-    const quant::TileTensors rows = tile(begin, end, {.codes = true, .clipped = true});
+    const ops::TileTensors rows = ops::low_rank_tile(stored(begin, end), {.codes = true, .clipped = true});
     result.weight_int.slice(0, begin, end).copy_(rows.codes);
     clipped += rows.clipped.sum().item<std::int64_t>();
   });

@@ -12,8 +12,8 @@
 #include <optional>
 #include <string>
 
+#include "lrqat/ops/low_rank_gradient.h"
 #include "lrqat/quant/downcast.h"
-#include "lrqat/quant/low_rank_tile_op.h"
 #include "lrqat/quant/range_estimator.h"
 #include "lrqat/quant/scale_parameter.h"
 #include "lrqat/quant/tile_math.h"
@@ -58,18 +58,18 @@ class LrQatWeight final : public quant::WeightParametrization {
   std::vector<std::pair<std::string, at::Tensor>> buffers() const override;
   void add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
                          at::TensorList grads) const override;
-  bool add_gradient_from_activations(const quant::LinearGradient& linear,
-                                     at::TensorList grads) const override;
+  bool add_gradient_from_activations(const ops::LinearGradient& linear, at::TensorList grads) const override;
   // Above this share of clipped entries dL/dŴ in blocks is taken instead of the form without it.
   static double largest_clipped_share(ops::ComputeType compute);
   // The form without dL/dŴ, refused (false, nothing added) where a larger share of the weight is clipped and
   // where the granularity has none.
-  bool add_low_rank_gradient(const quant::LinearGradient& linear, at::TensorList grads,
+  bool add_low_rank_gradient(const ops::LinearGradient& linear, at::TensorList grads,
                              double largest_clipped_share) const;
   // dL/dŴ in blocks that are made and used up in one pass, for any granularity; false where there are no
   // block products.
-  bool add_blockwise_gradient(const quant::LinearGradient& linear, at::TensorList grads) const;
-  std::optional<ops::OperandSource> operand_source(ops::ComputeType compute) const override;
+  bool add_blockwise_gradient(const ops::LinearGradient& linear, at::TensorList grads) const;
+  std::optional<ops::StoredWeight> stored_form() const override;
+  std::int64_t most_clipped(ops::ComputeType compute) const override;
   bool is_quantized() const override { return true; }
   // Its clipped_fraction is that of Z; as long as A is zero, that of W / s0, where it is known.
   quant::QuantizedWeight convert() const override;
@@ -81,8 +81,9 @@ class LrQatWeight final : public quant::WeightParametrization {
  private:
   // Whether this granularity's gradients can do without dL/dŴ, and should.
   bool has_low_rank_gradient() const;
-  std::int64_t most_clipped(double share) const;  // entries
-  quant::TileTensors tile(std::int64_t row_begin, std::int64_t row_end, const quant::TileWish& wish) const;
+  std::int64_t entries(double share) const;  // of the weight
+  ops::StoredWeight stored(std::int64_t row_begin, std::int64_t row_end) const;
+  bool add_gradient(const std::optional<ops::LowRankGradient>& gradient, at::TensorList grads) const;
 
   LrQatOptions options_;
   quant::Phi0 phi_0_;

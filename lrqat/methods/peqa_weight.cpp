@@ -4,8 +4,8 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/methods/method.h"
+#include "lrqat/ops/low_rank_tile.h"
 #include "lrqat/quant/integer_weight.h"
-#include "lrqat/quant/low_rank_tile_op.h"
 
 namespace lrqat::methods {
 
@@ -46,14 +46,16 @@ quant::WeightTile PeqaWeight::make_tile(std::int64_t row_begin, std::int64_t row
                                         ops::ComputeType compute) const {
   const at::Tensor scale = scale_.effective(row_begin, row_end);
   if (!zero_point_.defined()) {
-    return quant::quantized_tile(codes_, {}, options_.grid, scale, row_begin, row_end, compute);
+    return ops::quantized_tile(codes_.stored(row_begin, row_end, scale), compute);
   }
   return quant::tile_of_codes(codes_.decode(row_begin, row_end), scale,
                               {quant::scale_rows(zero_point_, row_begin, row_end), {}}, compute);
 }
 
-std::optional<ops::OperandSource> PeqaWeight::operand_source(ops::ComputeType compute) const {
-  return quant::low_rank_operand(codes_, {}, options_.grid, scale_.effective(), compute, zero_point_);
+std::optional<ops::StoredWeight> PeqaWeight::stored_form() const {
+  ops::StoredWeight stored = codes_.stored(scale_.effective());
+  stored.zero_point = zero_point_;
+  return stored;
 }
 
 std::vector<quant::Parameter> PeqaWeight::parameters() const {
@@ -78,7 +80,7 @@ void PeqaWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end,
                                 row_begin, grads[0]);
 }
 
-bool PeqaWeight::add_gradient_from_activations(const quant::LinearGradient& linear,
+bool PeqaWeight::add_gradient_from_activations(const ops::LinearGradient& linear,
                                                at::TensorList grads) const {
   if (!options_.scale.learn) return true;
   if (scale_.value().size(1) > 1) return false;

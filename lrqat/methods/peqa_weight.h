@@ -45,9 +45,8 @@ class PeqaWeight final : public quant::WeightParametrization {
   void add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
                          at::TensorList grads) const override;
   // One scale a row: ds_n = Σ_t dy·y / s_n, without dL/dŴ.
-  bool add_gradient_from_activations(const quant::LinearGradient& linear,
-                                     at::TensorList grads) const override;
-  std::optional<ops::OperandSource> operand_source(ops::ComputeType compute) const override;
+  bool add_gradient_from_activations(const ops::LinearGradient& linear, at::TensorList grads) const override;
+  std::optional<ops::StoredWeight> stored_form() const override;
   bool is_quantized() const override { return true; }
   quant::QuantizedWeight convert() const override;
   std::int64_t resident_bytes() const override;

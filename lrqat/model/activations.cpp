@@ -7,7 +7,6 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/user_text.h"
-#include "lrqat/kernels/quantize_rows.h"
 
 namespace lrqat::model {
 namespace {
@@ -21,7 +20,7 @@ StaticRange range_of(const quant::ActivationQuantizer& quantizer) {
   const double largest = std::pow(2.0, quantizer.num_bits()) - 1.0;
   const double zero = std::nearbyint(range.zero_float().item<double>());  // half to even, as the forward pass
   // As the forward pass takes it.
-  const float scale = std::max(range.scale().item<float>(), kernels::kSmallestActivationScale);
+  const float scale = std::max(range.scale().item<float>(), ops::kSmallestActivationScale);
   return {quantizer.name(), scale, static_cast<int>(std::clamp(zero, 0.0, largest))};
 }
 

@@ -9,6 +9,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/user_text.h"
 #include "lrqat/formats/finite.h"
+#include "lrqat/ops/device.h"
 
 namespace lrqat::model {
 namespace {
@@ -69,10 +70,8 @@ void check_finite(const formats::WeightSource& source, const std::string& name) 
 }
 
 void check_finite(const at::Tensor& values, const std::string& where, const std::string& name) {
-  LRQAT_CHECK(values.is_contiguous() && values.device().is_cpu(), name);
-  const auto* data = static_cast<const std::byte*>(values.const_data_ptr());
   const formats::SourceTensor plain{
-      stored_type(values.scalar_type()), values.sizes().vec(), {data, values.nbytes()}, {}};
+      stored_type(values.scalar_type()), values.sizes().vec(), ops::host_bytes(values, name), {}};
   check_rows(plain, 0, rows_of(plain), where, name);
 }
 

@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "lrqat/base/error.h"
-#include "lrqat/kernels/pack_int4.h"
+#include "lrqat/ops/stored_weight.h"
 
 namespace lrqat::model {
 namespace {
@@ -95,10 +95,7 @@ StoredIntegers to_stored(const quant::QuantizedWeight& weight) {
   stored.packed = is_packed(weight.grid);
   const at::Tensor codes = weight.weight_int.cpu().contiguous();
   if (stored.packed) {
-    const std::int64_t rows = codes.size(0), cols = codes.size(1);
-    stored.integers = at::empty({rows, kernels::packed_int4_bytes(cols)}, at::kByte);
-    kernels::pack_int4(codes.const_data_ptr<std::int8_t>(), rows, cols,
-                       stored.integers.data_ptr<std::uint8_t>());
+    stored.integers = ops::pack_int4(codes);
   } else {
     stored.integers = codes;
   }
@@ -111,12 +108,7 @@ StoredIntegers to_stored(const quant::QuantizedWeight& weight) {
 
 quant::QuantizedWeight from_stored(const StoredIntegers& stored, const ConvertedLayer& layer,
                                    std::int64_t in_features) {
-  at::Tensor codes = stored.integers;
-  if (stored.packed) {
-    codes = at::empty({stored.integers.size(0), in_features}, at::kChar);
-    kernels::unpack_int4(stored.integers.const_data_ptr<std::uint8_t>(), codes.size(0), in_features,
-                         codes.data_ptr<std::int8_t>());
-  }
+  const at::Tensor codes = stored.packed ? ops::unpack_int4(stored.integers, in_features) : stored.integers;
   return {layer.grid,        layer.granularity, codes, stored.scale.to(at::kFloat), layer.clipped_fraction,
           stored.zero_point, stored.offset};
 }

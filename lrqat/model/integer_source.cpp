@@ -66,8 +66,7 @@ class IntegerSource final : public formats::WeightSource, public IntegerTensors 
     if (weight == nullptr) {
       rows = vectors_.at(std::string(name)).narrow(0, row_begin, row_end - row_begin);
     } else {
-      const quant::WeightTile tile = weight->make_tile(row_begin, row_end, ops::ComputeType::float32);
-      rows = tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1) : tile.values;
+      rows = weight->make_tile(row_begin, row_end, ops::ComputeType::float32).to_float();
     }
     rows = rows.contiguous();
     std::copy_n(rows.const_data_ptr<float>(), rows.numel(), out);

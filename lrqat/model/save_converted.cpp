@@ -14,17 +14,13 @@
 #include "lrqat/model/general_metadata.h"
 #include "lrqat/model/output.h"
 #include "lrqat/model/tokenizer_files.h"
+#include "lrqat/ops/device.h"
 
 namespace lrqat::model {
 namespace {
 
 namespace fs = std::filesystem;
 using formats::DType;
-
-std::span<const std::byte> bytes_of(const at::Tensor& tensor) {
-  LRQAT_CHECK(tensor.is_contiguous() && tensor.device().is_cpu());
-  return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
-}
 
 // Why there are no integers, where a weight knows more than that it is float.
 [[noreturn]] void fail_nothing_quantized(const Decoder& decoder) {
@@ -50,11 +46,11 @@ class Checksum {
   void add(const std::string& name, const quant::QuantizedWeight& weight) {
     const std::string head = concat(name, " ", weight.grid.num_bits, "\n");
     sha256_.update(std::as_bytes(std::span(head.data(), head.size())));
-    sha256_.update(bytes_of(weight.weight_int.cpu().contiguous()));
-    sha256_.update(bytes_of(weight.scale.cpu().contiguous()));
+    sha256_.update(ops::host_bytes(weight.weight_int.cpu().contiguous()));
+    sha256_.update(ops::host_bytes(weight.scale.cpu().contiguous()));
     if (weight.zero_point.defined())
-      sha256_.update(bytes_of(weight.zero_point.to(at::kChar).cpu().contiguous()));
-    if (weight.offset.defined()) sha256_.update(bytes_of(weight.offset.cpu().contiguous()));
+      sha256_.update(ops::host_bytes(weight.zero_point.to(at::kChar).cpu().contiguous()));
+    if (weight.offset.defined()) sha256_.update(ops::host_bytes(weight.offset.cpu().contiguous()));
   }
   std::string hex_digest() { return sha256_.hex_digest(); }
 
@@ -175,11 +171,11 @@ class ConvertedWriter {
       const quant::QuantizedWeight weight = make();
       if (trained) checksum_.add(module, weight);
       const StoredIntegers stored = to_stored(weight);
-      writer.write(module + integer_suffix(stored.packed), bytes_of(stored.integers));
-      writer.write(module + ".weight_scale", bytes_of(stored.scale));
+      writer.write(module + integer_suffix(stored.packed), ops::host_bytes(stored.integers));
+      writer.write(module + ".weight_scale", ops::host_bytes(stored.scale));
       if (stored.zero_point.defined())
-        writer.write(module + ".weight_zero_point", bytes_of(stored.zero_point));
-      if (stored.offset.defined()) writer.write(module + ".weight_offset", bytes_of(stored.offset));
+        writer.write(module + ".weight_zero_point", ops::host_bytes(stored.zero_point));
+      if (stored.offset.defined()) writer.write(module + ".weight_offset", ops::host_bytes(stored.offset));
       source_.release(module + ".weight");
     });
   }
@@ -199,7 +195,7 @@ class ConvertedWriter {
     declarations_.push_back({name, dtype_of(type), raw.shape});
     actions_.push_back([this, name, type](Writer& writer) {
       for_row_chunks(source_, name,
-                     [&](const at::Tensor& rows) { writer.write(name, bytes_of(rows.to(type))); });
+                     [&](const at::Tensor& rows) { writer.write(name, ops::host_bytes(rows.to(type))); });
     });
   }
 
@@ -208,7 +204,7 @@ class ConvertedWriter {
     const at::Tensor plain = value.detach().cpu().contiguous();
     require_finite(plain, name, "it");
     declare(name, plain);
-    actions_.push_back([name, plain](Writer& writer) { writer.write(name, bytes_of(plain)); });
+    actions_.push_back([name, plain](Writer& writer) { writer.write(name, ops::host_bytes(plain)); });
   }
 
   void declare(const std::string& name, const at::Tensor& tensor) {

@@ -93,12 +93,12 @@ at::Tensor read_tensor(const formats::WeightSource& source, const std::string& n
 
 std::shared_ptr<quant::WeightParametrization> frozen_weight(const SharedSource& source,
                                                             const std::string& name, at::Device device) {
-  if (const auto* held = dynamic_cast<const IntegerTensors*>(source.get()); held && device.is_cpu()) {
+  if (const auto* held = dynamic_cast<const IntegerTensors*>(source.get()); held && ops::on_host(device)) {
     if (auto weight = held->integers(name)) return weight;
   }
   check_stored(*source, name);
   const at::Tensor mapped = mapped_tensor(source, name);
-  if (device.is_cpu()) {
+  if (ops::on_host(device)) {
     if (!mapped.defined()) return std::make_shared<SourceWeight>(source, name);
     return std::make_shared<quant::FloatWeight>(mapped);
   }

@@ -33,7 +33,7 @@ at::Tensor Embedding::forward(const at::Tensor& tokens) const {
   for (std::int64_t i = 0; i < ids.size(0); ++i) {
     const std::int64_t id = host_ids.const_data_ptr<std::int64_t>()[i];
     const quant::WeightTile row = weight_->make_tile(id, id + 1, ops::ComputeType::float32);
-    out[i].copy_(row.row_scale.defined() ? row.values[0] * row.row_scale : row.values[0]);
+    out[i].copy_(row.to_float()[0]);
   }
   return out.view(shape);
 }

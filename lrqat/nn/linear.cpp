@@ -1,7 +1,6 @@
 #include "lrqat/nn/linear.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -9,105 +8,18 @@
 #include <utility>
 
 #include "lrqat/base/error.h"
-#include "lrqat/kernels/token_sums.h"
-#include "lrqat/ops/block_product.h"
-#include "lrqat/quant/float_weight.h"
+#include "lrqat/ops/products.h"
 
 namespace lrqat::nn {
 namespace {
 
 using ops::ComputeType;
 using quant::WeightParametrization;
-using quant::WeightTile;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-at::ScalarType scalar_type(ComputeType compute) {
-  return compute == ComputeType::bfloat16 ? at::kBFloat16 : at::kFloat;
-}
-
-std::optional<ops::OperandSource> operand_source(const WeightParametrization& weight, ComputeType compute) {
-  if (!ops::block_products(compute)) return std::nullopt;
-  return weight.operand_source(compute);
-}
-
-// out[:, begin:end] = x tileᵀ, scaled. `out` is float32; at::mm in bfloat16 goes through a scratch of its own
-// type.
-void multiply_tile(const at::Tensor& x, const WeightTile& tile, ComputeType compute, at::Tensor out) {
-  const quant::FloatWeight values(tile.values.contiguous());
-  if (const auto source = operand_source(values, compute)) {
-    ops::block_multiply_out(x, *source, out);
-  } else if (compute == ComputeType::float32) {
-    at::mm_out(out, x, tile.values.t());
-  } else {
-    out.copy_(at::mm(x, tile.values.t()));
-  }
-  if (tile.row_scale.defined()) out.mul_(tile.row_scale);
-}
-
-at::Tensor multiply_all(const WeightParametrization& weight, const at::Tensor& x, ComputeType compute) {
-  at::Tensor out = at::empty({x.size(0), weight.out_features()}, x.options().dtype(at::kFloat));
-  quant::for_each_tile(
-      weight.out_features(), weight.in_features(),
-      [&](std::int64_t begin, std::int64_t end) {
-        multiply_tile(x, weight.make_tile(begin, end, compute), compute, out.slice(1, begin, end));
-      },
-      x.device());
-  return out;
-}
-
-// grad_x += grad[:, begin:end] · tile
-void multiply_tile_transposed(const at::Tensor& grad, const WeightTile& tile, ComputeType compute,
-                              at::Tensor& grad_x, bool first) {
-  at::Tensor scaled = tile.row_scale.defined() ? grad * tile.row_scale : grad;
-  scaled = scaled.to(tile.values.scalar_type());
-  const quant::FloatWeight values(tile.values.contiguous());
-  if (const auto source = operand_source(values, compute)) {
-    ops::block_multiply_transposed_out(scaled, *source, grad_x, !first, nullptr);
-  } else if (compute == ComputeType::float32 && first) {
-    at::mm_out(grad_x, scaled, tile.values);
-  } else if (compute == ComputeType::float32) {
-    grad_x.addmm_(scaled, tile.values);
-  } else if (first) {
-    grad_x.copy_(at::mm(scaled, tile.values));
-  } else {
-    grad_x.add_(at::mm(scaled, tile.values));
-  }
-}
-
-// grad_x = grad Ŵ, or grad_x += grad Ŵ.
-void multiply_all_transposed(const WeightParametrization& weight, const at::Tensor& grad, ComputeType compute,
-                             at::Tensor& grad_x, bool add) {
-  quant::for_each_tile(
-      weight.out_features(), weight.in_features(),
-      [&](std::int64_t begin, std::int64_t end) {
-        multiply_tile_transposed(grad.slice(1, begin, end), weight.make_tile(begin, end, compute), compute,
-                                 grad_x, begin == 0 && !add);
-      },
-      grad.device());
-}
-
 at::Tensor empty_grad_x(const WeightParametrization& weight, const at::Tensor& grad) {
   return at::empty({grad.size(0), weight.in_features()}, grad.options().dtype(at::kFloat));
-}
-
-// dL/dy as the left operand of dL/dy · Ŵ: bfloat16 takes the scale of codes along.
-at::Tensor gradient_operand(const at::Tensor& grad, const std::optional<ops::OperandSource>& source,
-                            ComputeType compute) {
-  if (compute == ComputeType::float32) return grad;
-  if (!source || !source->row_scale.defined()) return grad.to(at::kBFloat16);
-  at::Tensor operand = at::empty(grad.sizes(), grad.options().dtype(at::kBFloat16));
-  at::parallel_for(0, grad.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
-    kernels::scale_to_bfloat16(grad.const_data_ptr<float>(), source->row_scale.const_data_ptr<float>(), begin,
-                               end, grad.size(1), static_cast<std::uint16_t*>(operand.mutable_data_ptr()));
-  });
-  return operand;
-}
-
-at::Tensor multiply(const WeightParametrization& weight, const at::Tensor& x, ComputeType compute) {
-  const auto source = operand_source(weight, compute);
-  return source ? ops::block_multiply(x.contiguous(), *source)
-                : multiply_all(weight, x.contiguous(), compute);
 }
 
 // The parametrisations travel through autograd's saved data as an opaque holder.
@@ -129,12 +41,12 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
  public:
   static variable_list forward(AutogradContext* context, const at::Tensor& x, at::TensorList parameters,
                                const c10::intrusive_ptr<WeightHolder>& holder) {
-    const at::Tensor operand = x.to(scalar_type(holder->compute)).contiguous();
+    const at::Tensor operand = x.to(ops::scalar_type(holder->compute)).contiguous();
     RECORD_USER_SCOPE("linear: y");
     variable_list outputs;
     for (WeightHolder::Entry& entry : holder->entries) {
       at::Tensor y = std::exchange(entry.product, {});
-      if (!y.defined()) y = nn::multiply(*entry.weight, operand, holder->compute);
+      if (!y.defined()) y = ops::WeightOperand(*entry.weight, holder->compute).multiply(operand);
       outputs.push_back(std::move(y));
     }
     const bool trains =
@@ -160,20 +72,25 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     for (std::size_t i = 0; i < holder->entries.size(); ++i) {
       const WeightParametrization& weight = *holder->entries[i].weight;
       const at::Tensor grad = grad_outputs[i].contiguous();
-      const auto source = operand_source(weight, holder->compute);
-      const at::Tensor operand = gradient_operand(grad, source, holder->compute);
-      ops::ClippedLists clipped{source ? source->most_clipped : 0};
+      const ops::WeightOperand factor(weight, holder->compute);
+      const at::Tensor operand = factor.gradient_operand(grad);
+      ops::ClippedEntries clipped{weight.most_clipped(holder->compute)};
       const bool lists = clipped.most > 0 && trains && passes_on;
-      if (passes_on)
-        add_grad_x(weight, source, grad, operand, lists ? &clipped : nullptr, holder->compute, result[0]);
+      if (passes_on) {
+        RECORD_USER_SCOPE("linear: dx");
+        const bool add = result[0].defined();
+        if (!add) result[0] = empty_grad_x(weight, grad);
+        factor.multiply_transposed(grad, operand, result[0], add, lists ? &clipped : nullptr);
+      }
       std::vector<at::Tensor> grads(holder->entries[i].parameters);
       if (trains) {
         RECORD_USER_SCOPE("linear: dA, dB, ds");
         const auto parameters = weight.parameters();
         for (std::size_t p = 0; p < grads.size(); ++p) grads[p] = at::zeros_like(parameters[p].value);
         add_parameter_gradients(weight,
-                                {saved[0], grad, operand, saved[1 + i], lists ? &clipped : nullptr, &*forms},
-                                source && source->row_scale.defined(), grads);
+                                {saved[0], grad, operand, saved[1 + i], lists ? &clipped : nullptr, &*forms,
+                                 factor.scales_gradient()},
+                                grads);
       }
       result.insert(result.end(), grads.begin(), grads.end());
     }
@@ -182,40 +99,12 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
   }
 
  private:
-  static void add_grad_x(const WeightParametrization& weight, const std::optional<ops::OperandSource>& source,
-                         const at::Tensor& grad, const at::Tensor& operand, ops::ClippedLists* clipped,
-                         ComputeType compute, at::Tensor& grad_x) {
-    RECORD_USER_SCOPE("linear: dx");
-    const bool add = grad_x.defined();
-    if (!add) grad_x = empty_grad_x(weight, grad);
-    if (source) {
-      ops::block_multiply_transposed_out(operand, *source, grad_x, add, clipped);
-    } else {
-      multiply_all_transposed(weight, grad, compute, grad_x, add);
-    }
-  }
-
-  // scaled_operand: linear.operand carries the rows' scales, which dL/dŴ has not.
-  static void add_parameter_gradients(const WeightParametrization& weight,
-                                      const quant::LinearGradient& linear, bool scaled_operand,
+  static void add_parameter_gradients(const WeightParametrization& weight, const ops::LinearGradient& linear,
                                       at::TensorList grads) {
     if (weight.add_gradient_from_activations(linear, grads)) return;
-    std::optional<ops::GradientRows> products;
-    at::Tensor x;
-    if (linear.x.is_cpu() && ops::block_products(ops::compute_of(linear.x))) {
-      products.emplace(scaled_operand ? linear.grad_output.to(linear.x.scalar_type()) : linear.operand,
-                       linear.forms->rows());
-    } else {
-      x = linear.x.to(at::kFloat);
-    }
-    quant::for_each_tile(
-        weight.out_features(), weight.in_features(),
-        [&](std::int64_t begin, std::int64_t end) {
-          const at::Tensor tile =
-              products ? products->rows(begin, end) : at::mm(linear.grad_output.slice(1, begin, end).t(), x);
-          weight.add_tile_gradient(begin, end, tile, grads);
-        },
-        linear.x.device());
+    ops::for_each_gradient_tile(linear, [&](std::int64_t begin, std::int64_t end, const at::Tensor& tile) {
+      weight.add_tile_gradient(begin, end, tile, grads);
+    });
   }
 };
 
@@ -273,23 +162,16 @@ std::vector<at::Tensor> Linear::forward_all(std::initializer_list<const Linear*>
   return outputs;
 }
 
-std::optional<ops::OperandSource> Linear::operand_source() const {
-  return nn::operand_source(*weight_, compute_);
-}
-
 at::Tensor Linear::multiply(const at::Tensor& x2d) const {
-  return nn::multiply(*weight_, x2d.to(scalar_type(compute_)), compute_);
+  return ops::WeightOperand(*weight_, compute_).multiply(x2d);
 }
 
 at::Tensor Linear::multiply_transposed(const at::Tensor& grad) const {
-  const auto source = operand_source();
-  if (!source) {
-    at::Tensor grad_x = empty_grad_x(*weight_, grad);
-    multiply_all_transposed(*weight_, grad, compute_, grad_x, /*add=*/false);
-    return grad_x;
-  }
-  return ops::block_multiply_transposed(gradient_operand(grad.contiguous(), source, compute_), *source,
-                                        nullptr);
+  const ops::WeightOperand factor(*weight_, compute_);
+  const at::Tensor rows = grad.contiguous();
+  at::Tensor grad_x = empty_grad_x(*weight_, rows);
+  factor.multiply_transposed(rows, factor.gradient_operand(rows), grad_x, /*add=*/false);
+  return grad_x;
 }
 
 }  // namespace lrqat::nn

@@ -39,9 +39,6 @@ class Linear {
   at::Tensor multiply(const at::Tensor& x2d) const;              // x Ŵᵀ, without bias, float32 [T, N]
   at::Tensor multiply_transposed(const at::Tensor& grad) const;  // grad Ŵ, float32 [T, K]
 
-  // Ŵ for block products in this layer's compute type, where there are any (quant/block_product.h).
-  std::optional<ops::OperandSource> operand_source() const;
-
   const std::string& name() const { return name_; }
   const at::Tensor& bias() const { return bias_; }
   const std::shared_ptr<quant::WeightParametrization>& weight() const { return weight_; }

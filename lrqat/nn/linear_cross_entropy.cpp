@@ -1,27 +1,19 @@
 #include "lrqat/nn/linear_cross_entropy.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "lrqat/base/error.h"
-#include "lrqat/kernels/softmax_rows.h"
-#include "lrqat/ops/block_product.h"
+#include "lrqat/ops/loss_rows.h"
+#include "lrqat/ops/products.h"
 #include "lrqat/quant/float_weight.h"
 
 namespace lrqat::nn {
 namespace {
-
-using ops::ComputeType;
-using quant::WeightTile;
-
-// Columns of a tile, of the vocabulary: on a CPU 4·1024 bytes a token stay in cache.
-std::int64_t tile_columns(at::Device device) { return device.is_cpu() ? 1024 : 32768; }
 
 struct Inputs {
   const Linear* head;
@@ -43,7 +35,7 @@ class Chunk {
         logits_(std::move(logits)),
         rows_(hidden_.size(0)),
         vocabulary_(in.head->out_features()),
-        kernels_(in.options.use_kernels && hidden_.is_cpu()) {
+        kernels_(in.options.use_kernels && ops::has_loss_kernels(hidden_.device())) {
     const at::Tensor scored = targets_ != kIgnoreIndex;
     factor_ = scored.to(at::kFloat) / in.options.divisor;
   }
@@ -75,67 +67,29 @@ class Chunk {
   double cap() const { return in_.options.softcap; }
   double weight() const { return distills() ? in_.distillation->weight : 0.0; }
 
-  // A tile of the head: for block products where the head has them, else as a matrix operand.
-  struct HeadTile {
-    std::optional<ops::OperandSource> source;
-    WeightTile operand;
-  };
-
+  // Visits the tiles of the head: its rows [begin, end), columns of the logits.
   template <typename Visit>
   void for_each_tile(const Linear& head, const Visit& visit) const {
-    const auto source = head.operand_source();
-    const std::int64_t step = tile_columns(hidden_.device());
+    const ops::WeightOperand operand(*head.weight(), head.compute());
+    const std::int64_t step = ops::logit_tile_columns(hidden_.device());
     for (std::int64_t begin = 0; begin < vocabulary_; begin += step) {
       const std::int64_t end = std::min(begin + step, vocabulary_);
-      HeadTile tile;
-      if (source) {
-        tile.source = source->rows(begin, end);
-      } else {
-        tile.operand = head.weight()->make_tile(begin, end, head.compute());
-      }
-      visit(begin, end, tile);
+      visit(begin, end, operand.rows(begin, end));
     }
   }
 
   // logits = hidden · headᵀ; returns log Σ exp of each row.
   at::Tensor make_logits(const at::Tensor& hidden, const Linear& head, const at::Tensor& logits) const {
-    const bool narrow = head.compute() == ComputeType::bfloat16;
-    const at::Tensor operand = narrow ? hidden.to(at::kBFloat16) : hidden;
-    std::vector<kernels::RunningLogSumExp> running(kernels_ ? static_cast<std::size_t>(rows_) : 0);
-    for_each_tile(head, [&](std::int64_t begin, std::int64_t end, const HeadTile& tile) {
+    const at::Tensor operand = hidden.to(ops::scalar_type(head.compute()));
+    ops::RowLogSumExp sums(rows_, kernels_);
+    for_each_tile(head, [&](std::int64_t begin, std::int64_t end, const ops::OperandRows& tile) {
       at::Tensor part = logits.slice(1, begin, end);
-      if (tile.source) {
-        ops::block_multiply_out(operand, *tile.source, part);
-      } else {
-        multiply(operand, tile.operand, part);
-      }
+      tile.multiply(operand, part);
       if (head.bias().defined()) part.add_(head.bias().slice(0, begin, end));
       if (cap() > 0) part.div_(cap()).tanh_().mul_(cap());
-      if (kernels_) update(part, running);
+      sums.add(part);
     });
-    if (!kernels_) return at::logsumexp(logits, 1);
-    at::Tensor lse = at::empty({rows_}, logits.options());
-    float* out = lse.data_ptr<float>();
-    for (const kernels::RunningLogSumExp& row : running) *out++ = row.maximum + std::log(row.sum);
-    return lse;
-  }
-
-  static void multiply(const at::Tensor& operand, const WeightTile& tile, at::Tensor& part) {
-    if (operand.scalar_type() == at::kBFloat16) {
-      part.copy_(at::mm(operand, tile.values.t()));
-    } else {
-      at::mm_out(part, operand, tile.values.t());
-    }
-    if (tile.row_scale.defined()) part.mul_(tile.row_scale);
-  }
-
-  void update(const at::Tensor& part, std::vector<kernels::RunningLogSumExp>& running) const {
-    const float* data = part.data_ptr<float>();
-    const std::int64_t stride = part.stride(0), columns = part.size(1);
-    at::parallel_for(0, rows_, 1, [&](std::int64_t first, std::int64_t last) {
-      for (std::int64_t row = first; row < last; ++row)
-        kernels::update_log_sum_exp(data + row * stride, columns, running[static_cast<std::size_t>(row)]);
-    });
+    return sums.result(logits);
   }
 
   // logits <- dloss/dlogits, tile by tile, and grad_hidden = dloss/dlogits · head. The one-hot part, a single
@@ -143,114 +97,31 @@ class Chunk {
   void second_pass(const at::Tensor& index, at::Tensor grad_hidden) {
     const at::Tensor one_hot = factor_ * (1.0 - weight());
     if (!grad_hidden.defined()) {
-      divergence_only();
+      ops::add_teacher_difference(logits_, teacher_rows(0, vocabulary_), difference_, kernels_);
       return;
     }
-    for_each_tile(*in_.head, [&](std::int64_t begin, std::int64_t end, const HeadTile& tile) {
+    for_each_tile(*in_.head, [&](std::int64_t begin, std::int64_t end, const ops::OperandRows& tile) {
       at::Tensor part = logits_.slice(1, begin, end);
       // d(c·tanh(z/c))/dz = 1 - tanh²
       const at::Tensor slope = cap() > 0 ? 1 - (part / cap()).square_() : at::Tensor();
       make_gradient(part, begin, end);
-      subtract_one_hot(part, index, one_hot, begin, end);
+      ops::subtract_one_hot(part, index, begin, one_hot, kernels_);
       if (slope.defined()) part.mul_(slope);
       if (in_.grad_head.defined()) in_.grad_head.slice(0, begin, end).addmm_(part.t(), hidden_);
-      if (tile.source) {
-        multiply_back(part, *tile.source, grad_hidden, begin == 0);
-      } else {
-        multiply_back(part, tile.operand, grad_hidden, begin == 0);
-      }
+      tile.multiply_transposed(part, grad_hidden, /*add=*/begin > 0);
     });
   }
 
-  void make_gradient(at::Tensor& part, std::int64_t begin, std::int64_t end) {
-    const at::Tensor teacher = distills() ? teacher_logits_.slice(1, begin, end) : at::Tensor();
-    if (kernels_) {
-      gradient_rows(part, teacher);
-      return;
-    }
-    at::Tensor gradient = (part - lse_.unsqueeze(1)).exp_();
+  ops::TeacherRows teacher_rows(std::int64_t begin, std::int64_t end) const {
+    return {teacher_logits_.slice(1, begin, end), lse_teacher_, weight()};
+  }
+
+  void make_gradient(const at::Tensor& part, std::int64_t begin, std::int64_t end) const {
     if (distills()) {
-      const at::Tensor probability = (teacher - lse_teacher_.unsqueeze(1)).exp_();
-      difference_ += (probability * (teacher - part)).sum(1);
-      gradient.sub_(probability, weight());
-    }
-    part.copy_(gradient.mul_(factor_.unsqueeze(1)));
-  }
-
-  void gradient_rows(at::Tensor& part, const at::Tensor& teacher) {
-    float* z = part.data_ptr<float>();
-    const float* t = teacher.defined() ? teacher.data_ptr<float>() : nullptr;
-    const float *lse = lse_.data_ptr<float>(), *factor = factor_.data_ptr<float>();
-    const float* lse_teacher = t != nullptr ? lse_teacher_.data_ptr<float>() : nullptr;
-    double* difference = difference_.data_ptr<double>();
-    const std::int64_t stride = logits_.stride(0), columns = part.size(1);
-    const auto weight = static_cast<float>(this->weight());
-    at::parallel_for(0, rows_, 1, [&](std::int64_t first, std::int64_t last) {
-      for (std::int64_t i = first; i < last; ++i) {
-        if (t == nullptr) {
-          kernels::softmax_gradient(z + i * stride, columns, lse[i], factor[i]);
-        } else {
-          difference[i] += kernels::distilled_gradient(z + i * stride, t + i * stride, columns, lse[i],
-                                                       lse_teacher[i], factor[i], weight);
-        }
-      }
-    });
-  }
-
-  void subtract_one_hot(at::Tensor& part, const at::Tensor& index, const at::Tensor& one_hot,
-                        std::int64_t begin, std::int64_t end) const {
-    if (!kernels_) {
-      const at::Tensor inside = (index >= begin).logical_and_(index < end);
-      const at::Tensor value = one_hot.unsqueeze(1).masked_fill(~inside, 0.0);
-      part.scatter_add_(1, (index - begin).clamp(0, end - begin - 1), -value);
-      return;
-    }
-    const std::int64_t* column = index.data_ptr<std::int64_t>();
-    const float* value = one_hot.data_ptr<float>();
-    float* z = part.data_ptr<float>();
-    for (std::int64_t row = 0; row < rows_; ++row) {
-      if (column[row] >= begin && column[row] < end)
-        z[row * part.stride(0) + column[row] - begin] -= value[row];
-    }
-  }
-
-  void multiply_back(at::Tensor part, const ops::OperandSource& tile, at::Tensor& grad_hidden,
-                     bool first) const {
-    if (in_.head->compute() == ComputeType::bfloat16) {
-      if (tile.row_scale.defined()) part.mul_(tile.row_scale);
-      part = part.to(at::kBFloat16);
-    }
-    ops::block_multiply_transposed_out(part, tile, grad_hidden, !first, nullptr);
-  }
-
-  void multiply_back(at::Tensor part, const WeightTile& tile, at::Tensor& grad_hidden, bool first) const {
-    if (tile.row_scale.defined()) part.mul_(tile.row_scale);
-    if (tile.values.scalar_type() == at::kBFloat16) {
-      const at::Tensor product = at::mm(part.to(at::kBFloat16), tile.values);
-      first ? grad_hidden.copy_(product) : grad_hidden.add_(product);
-    } else if (first) {
-      at::mm_out(grad_hidden, part, tile.values);
+      ops::to_distilled_gradient(part, teacher_rows(begin, end), lse_, factor_, difference_, kernels_);
     } else {
-      grad_hidden.addmm_(part, tile.values);
+      ops::to_softmax_gradient(part, lse_, factor_, kernels_);
     }
-  }
-
-  // Only the value of the divergence is wanted.
-  void divergence_only() {
-    if (!kernels_) {
-      const at::Tensor probability = (teacher_logits_ - lse_teacher_.unsqueeze(1)).exp_();
-      difference_ += (probability * (teacher_logits_ - logits_)).sum(1);
-      return;
-    }
-    const float *z = logits_.data_ptr<float>(), *t = teacher_logits_.data_ptr<float>();
-    const float* lse_teacher = lse_teacher_.data_ptr<float>();
-    double* difference = difference_.data_ptr<double>();
-    at::parallel_for(0, rows_, 1, [&](std::int64_t first, std::int64_t last) {
-      for (std::int64_t i = first; i < last; ++i) {
-        difference[i] += kernels::teacher_weighted_difference(
-            z + i * logits_.stride(0), t + i * logits_.stride(0), vocabulary_, lse_teacher[i]);
-      }
-    });
   }
 
   const Inputs& in_;
@@ -274,8 +145,8 @@ std::int64_t chunk_tokens(std::int64_t tokens, std::int64_t vocabulary, std::int
 // Loss (a double) and gradient of all chunks.
 double run_chunks(const Inputs& in, const at::Tensor& hidden, at::Tensor grad_hidden, LossSums* sums) {
   const std::int64_t tokens = hidden.size(0), vocabulary = in.head->out_features();
-  const std::int64_t more = hidden.is_cpu() ? 1 : 16;  // elsewhere launches cost more than memory
-  const std::int64_t step = chunk_tokens(tokens, vocabulary, more * in.options.chunk_bytes);
+  const std::int64_t step =
+      chunk_tokens(tokens, vocabulary, ops::logit_bytes(in.options.chunk_bytes, hidden.device()));
   const at::Tensor logits = at::empty({step, vocabulary}, hidden.options());
   const at::Tensor teacher_logits = in.distillation ? at::empty_like(logits) : at::Tensor();
   LossSums own;

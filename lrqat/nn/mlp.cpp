@@ -1,35 +1,17 @@
 #include "lrqat/nn/mlp.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <algorithm>
-
 #include "lrqat/base/error.h"
+#include "lrqat/ops/device.h"
 
 namespace lrqat::nn {
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-// Calls work(begin, end) for blocks of rows so small that what ATen's operations pass on stays in the cache.
-// ATen inside parallel_for runs on the calling thread.
-template <typename Work>
-void for_row_blocks(const at::Tensor& like, const Work& work) {
-  constexpr std::int64_t kBlockElements = 1 << 14;
-  const std::int64_t rows = like.size(0);
-  if (!like.device().is_cpu()) return work(0, rows);
-  const std::int64_t step = std::max<std::int64_t>(1, kBlockElements / like.size(1));
-  at::parallel_for(0, (rows + step - 1) / step, 1, [&](std::int64_t first, std::int64_t last) {
-    const at::NoGradGuard no_grad;  // grad mode is thread-local
-    for (std::int64_t block = first; block < last; ++block) {
-      work(block * step, std::min((block + 1) * step, rows));
-    }
-  });
-}
 
 struct Silu {
   static void apply(at::Tensor& out, const at::Tensor& x) { at::silu_out(out, x); }
@@ -52,7 +34,7 @@ class GatedFunction : public torch::autograd::Function<GatedFunction<Activation>
     RECORD_USER_SCOPE("gate");
     context->save_for_backward({gate, up});
     at::Tensor out = at::empty_like(gate);
-    for_row_blocks(gate, [&](std::int64_t begin, std::int64_t end) {
+    ops::for_row_blocks(gate, [&](std::int64_t begin, std::int64_t end) {
       at::Tensor part = out.slice(0, begin, end);
       Activation::apply(part, gate.slice(0, begin, end));
       part.mul_(up.slice(0, begin, end));
@@ -66,7 +48,7 @@ class GatedFunction : public torch::autograd::Function<GatedFunction<Activation>
     const at::Tensor &gate = saved[0], &up = saved[1];
     const at::Tensor grad = grad_outputs[0].contiguous();
     at::Tensor grad_gate = at::empty_like(gate), grad_up = at::empty_like(up);
-    for_row_blocks(gate, [&](std::int64_t begin, std::int64_t end) {
+    ops::for_row_blocks(gate, [&](std::int64_t begin, std::int64_t end) {
       const at::Tensor dy = grad.slice(0, begin, end), g = gate.slice(0, begin, end);
       at::Tensor dg = grad_gate.slice(0, begin, end), du = grad_up.slice(0, begin, end);
       Activation::apply(du, g);

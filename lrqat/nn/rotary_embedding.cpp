@@ -1,7 +1,6 @@
 #include "lrqat/nn/rotary_embedding.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -10,7 +9,7 @@
 #include <numbers>
 
 #include "lrqat/base/error.h"
-#include "lrqat/kernels/rotary.h"
+#include "lrqat/ops/norm_rows.h"
 
 namespace lrqat::nn {
 namespace {
@@ -75,30 +74,6 @@ at::Tensor yarn_frequencies(const at::Tensor& wavelengths, double theta,
   return (scaling.factor * wavelengths).reciprocal() * (1 - kept) + wavelengths.reciprocal() * kept;
 }
 
-// x [B, T, heads, D], cos and sin [T, D/2].
-at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, double direction) {
-  const std::int64_t half = cos.size(1);
-  if (!x.device().is_cpu() || x.scalar_type() != at::kFloat) {
-    const at::Tensor c = cos.unsqueeze(1), s = sin.unsqueeze(1) * direction;
-    const at::Tensor x1 = x.narrow(-1, 0, half), x2 = x.narrow(-1, half, half);
-    return at::cat({x1 * c - x2 * s, x2 * c + x1 * s}, -1);
-  }
-  at::Tensor out = at::empty_like(x);
-  const std::int64_t tokens = x.size(1), heads = x.size(2);
-  at::parallel_for(0, x.size(0) * tokens, 16, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t row = begin; row < end; ++row) {
-      const std::int64_t angle = row % tokens * half;
-      for (std::int64_t head = 0; head < heads; ++head) {
-        const std::int64_t start = (row * heads + head) * 2 * half;
-        kernels::rotate_head(x.const_data_ptr<float>() + start, cos.const_data_ptr<float>() + angle,
-                             sin.const_data_ptr<float>() + angle, static_cast<float>(direction),
-                             out.data_ptr<float>() + start, half);
-      }
-    }
-  });
-  return out;
-}
-
 // A rotation: its gradient is the rotation back, so nothing of x is kept.
 class RotaryFunction : public torch::autograd::Function<RotaryFunction> {
  public:
@@ -106,13 +81,13 @@ class RotaryFunction : public torch::autograd::Function<RotaryFunction> {
                             const at::Tensor& sin) {
     RECORD_USER_SCOPE("rotary embedding");
     context->save_for_backward({cos, sin});
-    return rotate(x, cos, sin, 1.0);
+    return ops::rotate_heads(x, cos, sin, /*inverse=*/false);
   }
 
   static variable_list backward(AutogradContext* context, variable_list grad_outputs) {
     RECORD_USER_SCOPE("rotary embedding");
     const variable_list saved = context->get_saved_variables();
-    return {rotate(grad_outputs[0].contiguous(), saved[0], saved[1], -1.0), {}, {}};
+    return {ops::rotate_heads(grad_outputs[0].contiguous(), saved[0], saved[1], /*inverse=*/true), {}, {}};
   }
 };
 
@@ -147,7 +122,7 @@ RotaryEmbedding::RotaryEmbedding(std::int64_t head_dim, double rope_theta, forma
 }
 
 void RotaryEmbedding::extend(std::int64_t positions, at::Device device) const {
-  // Two kinds have other frequencies for long sequences: all angles are made anew where the length asks for
+  // Two kinds have other frequencies for long sequences: all angles are recomputed where the length asks for
   // it.
   const bool by_length = is_long(scaling_, positions) && scaling_.rope_type == "dynamic";
   const std::int64_t length = by_length ? positions : is_long(scaling_, positions) ? 1 : 0;
@@ -168,23 +143,26 @@ at::Tensor RotaryEmbedding::apply(const at::Tensor& x, std::int64_t position) co
   LRQAT_CHECK(x.dim() == 4 && x.size(3) == head_dim_);
   const std::int64_t tokens = x.size(1);
   extend(position + tokens, x.device());
-  const auto turned = [&](const at::Tensor& part) {
+  const auto rotated = [&](const at::Tensor& part) {
     return RotaryFunction::apply(part.contiguous(), cos_.narrow(0, position, tokens),
                                  sin_.narrow(0, position, tokens));
   };
-  if (dimensions_ == head_dim_) return turned(x);
-  return at::cat({turned(x.narrow(3, 0, dimensions_)), x.narrow(3, dimensions_, head_dim_ - dimensions_)}, 3);
+  if (dimensions_ == head_dim_) return rotated(x);
+  return at::cat({rotated(x.narrow(3, 0, dimensions_)), x.narrow(3, dimensions_, head_dim_ - dimensions_)},
+                 3);
 }
 
 at::Tensor RotaryEmbedding::apply_at(const at::Tensor& x, const at::Tensor& positions,
                                      std::int64_t end) const {
   LRQAT_CHECK(x.dim() == 4 && x.size(3) == head_dim_ && positions.size(0) == x.size(1));
   extend(end, x.device());
-  const auto turned = [&](const at::Tensor& part) {
-    return rotate(part.contiguous(), cos_.index_select(0, positions), sin_.index_select(0, positions), 1.0);
+  const auto rotated = [&](const at::Tensor& part) {
+    return ops::rotate_heads(part.contiguous(), cos_.index_select(0, positions),
+                             sin_.index_select(0, positions), /*inverse=*/false);
   };
-  if (dimensions_ == head_dim_) return turned(x);
-  return at::cat({turned(x.narrow(3, 0, dimensions_)), x.narrow(3, dimensions_, head_dim_ - dimensions_)}, 3);
+  if (dimensions_ == head_dim_) return rotated(x);
+  return at::cat({rotated(x.narrow(3, 0, dimensions_)), x.narrow(3, dimensions_, head_dim_ - dimensions_)},
+                 3);
 }
 
 }  // namespace lrqat::nn

@@ -1,5 +1,5 @@
 // Rotary position embedding in Hugging Face's layout: within a head of size D, element i < D/2 forms a pair
-// with element i + D/2 and turns by the angle position · inv_freq[i].
+// with element i + D/2 and is rotated by the angle position · inv_freq[i].
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,7 +18,7 @@ at::Tensor rotary_inverse_frequencies(std::int64_t dimensions, double rope_theta
 
 class RotaryEmbedding {
  public:
-  // `dimensions`: how many of a head's elements are turned, from its beginning; 0: all.
+  // `dimensions`: how many of a head's elements are rotated, from its beginning; 0: all.
   RotaryEmbedding(std::int64_t head_dim, double rope_theta, formats::RopeScaling scaling,
                   std::int64_t dimensions = 0);
 

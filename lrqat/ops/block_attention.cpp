@@ -1,7 +1,6 @@
 #include "lrqat/ops/block_attention.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -13,7 +12,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/kernels/softmax_rows.h"
 #include "lrqat/kernels/token_sums.h"
-#include "lrqat/ops/block_product.h"
+#include "lrqat/ops/block_core.h"
 
 namespace lrqat::ops {
 namespace {
@@ -117,11 +116,6 @@ class HeadKeys {
   std::vector<float> keys_, values_, columns_;
 };
 
-void product(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda, const float* b,
-             std::int64_t ldb, float* c, std::int64_t ldc, bool add) {
-  small_block_product(m, n, k, a, lda, b, ldb, c, ldc, add);
-}
-
 // One block of queries of one head: rows of out, [rows, D] with row stride out_stride, and log Σ exp of them.
 void attend(const Geometry& geometry, const HeadKeys& head, const Head& q, std::int64_t begin, float* out,
             std::int64_t out_stride, float* lse) {
@@ -133,8 +127,8 @@ void attend(const Geometry& geometry, const HeadKeys& head, const Head& q, std::
   copy_rows(q, begin, end, size, geometry.scale, queries);
   float* scores = sized(score_memory, rows * width);
   for (std::int64_t j = first; j < last; j += kKeys) {
-    product(rows, std::min(kKeys, last - j), size, queries, size, head.columns() + j, head.stride(),
-            scores + j - first, width, false);
+    multiply_block(rows, std::min(kKeys, last - j), size, queries, size, head.columns() + j, head.stride(),
+                   scores + j - first, width, false);
   }
   float inverse[kQueries];
   for (std::int64_t i = begin; i < end; ++i) {
@@ -149,8 +143,8 @@ void attend(const Geometry& geometry, const HeadKeys& head, const Head& q, std::
   }
   float* mixed = sized(sum_memory, rows * size);
   for (std::int64_t j = first; j < last; j += kKeys) {
-    product(rows, size, std::min(kKeys, last - j), scores + j - first, width, head.values() + j * size, size,
-            mixed, size, j > first);
+    multiply_block(rows, size, std::min(kKeys, last - j), scores + j - first, width, head.values() + j * size,
+                   size, mixed, size, j > first);
   }
   for (std::int64_t i = 0; i < end - begin; ++i) {
     for (std::int64_t d = 0; d < size; ++d) out[i * out_stride + d] = mixed[i * size + d] * inverse[i];
@@ -235,19 +229,20 @@ void add_block_gradient(const Geometry& geometry, const HeadKeys& head, QueryBlo
   const std::int64_t last = padded(geometry.last_key(block.end - 1));
   for (std::int64_t j = geometry.block_first_key(block.begin); j < last; j += kKeys) {
     const std::int64_t keys = std::min(kKeys, last - j);
-    product(keys, rows, size, head.keys() + j * size, size, block.query_columns.data(), rows, p, rows, false);
-    product(keys, rows, size, head.values() + j * size, size, block.grad_columns.data(), rows, dp, rows,
-            false);
+    multiply_block(keys, rows, size, head.keys() + j * size, size, block.query_columns.data(), rows, p, rows,
+                   false);
+    multiply_block(keys, rows, size, head.values() + j * size, size, block.grad_columns.data(), rows, dp,
+                   rows, false);
     if (geometry.cap > 0.0F) kernels::cap_scores(p, keys * rows, geometry.cap, slope);
     kernels::probabilities(p, keys, rows, block.lse.data());
     if (j + keys > geometry.last_key(block.begin) || geometry.window != 0) hide(geometry, block, j, keys, p);
     kernels::score_gradients(p, dp, keys, rows, block.delta.data());
     if (geometry.cap > 0.0F) kernels::multiply_elements(dp, slope, keys * rows);
-    product(keys, size, rows, p, rows, block.grads.data(), size, grad_values + j * size, size, true);
-    product(keys, size, rows, dp, rows, block.queries.data(), size, grad_keys + j * size, size, true);
+    multiply_block(keys, size, rows, p, rows, block.grads.data(), size, grad_values + j * size, size, true);
+    multiply_block(keys, size, rows, dp, rows, block.queries.data(), size, grad_keys + j * size, size, true);
     transpose(dp, keys, rows, dp_columns);
-    product(rows, size, keys, dp_columns, keys, head.keys() + j * size, size, block.grad_queries.data(), size,
-            true);
+    multiply_block(rows, size, keys, dp_columns, keys, head.keys() + j * size, size,
+                   block.grad_queries.data(), size, true);
   }
 }
 

@@ -1,7 +1,6 @@
 #include "lrqat/quant/activation_quantizer.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -9,7 +8,6 @@
 #include <cmath>
 
 #include "lrqat/base/error.h"
-#include "lrqat/kernels/quantize_rows.h"
 
 namespace lrqat::quant {
 namespace {
@@ -17,43 +15,13 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-using kernels::kSmallestActivationScale;
-
-// q = clip(round(x / s) + z), y = s·(q - z).
-QuantizedActivation quantize(const at::Tensor& x, const at::Tensor& scale, const at::Tensor& zero_point,
-                             int quant_min, int quant_max) {
-  const at::Tensor rounded = (x / scale).round_() + zero_point;
-  const at::Tensor codes = rounded.clamp(quant_min, quant_max);
-  return {(codes - zero_point).mul_(scale), codes, scale, zero_point, codes.eq(rounded)};
-}
-
-float largest_code(std::int64_t num_bits) { return static_cast<float>((1 << num_bits) - 1); }
-
-// y, and in `mask` (bool, null: not wanted) where it is not clipped: quantize_per_token's bits, in one pass.
-at::Tensor per_token_values(const at::Tensor& x, std::int64_t num_bits, at::Tensor* mask) {
-  if (!x.device().is_cpu() || x.size(-1) == 0) {
-    const QuantizedActivation result = quantize_per_token(x, static_cast<int>(num_bits));
-    if (mask != nullptr) *mask = result.mask;
-    return result.values;
-  }
-  const at::Tensor in = x.detach().contiguous();
-  at::Tensor values = at::empty_like(in);
-  if (mask != nullptr) *mask = at::empty(in.sizes(), in.options().dtype(at::kBool));
-  const std::int64_t cols = in.size(-1);
-  auto* inside = mask == nullptr ? nullptr : static_cast<std::uint8_t*>(mask->mutable_data_ptr());
-  const std::int64_t rows_at_once = std::max<std::int64_t>(1, (1 << 14) / cols);
-  at::parallel_for(0, in.numel() / cols, rows_at_once, [&](std::int64_t begin, std::int64_t end) {
-    kernels::quantize_rows(in.const_data_ptr<float>(), begin, end, cols, largest_code(num_bits),
-                           values.mutable_data_ptr<float>(), inside);
-  });
-  return values;
-}
+using ops::kSmallestActivationScale;
 
 class PerToken : public torch::autograd::Function<PerToken> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, std::int64_t num_bits) {
     at::Tensor mask;
-    at::Tensor values = per_token_values(x, num_bits, &mask);
+    at::Tensor values = ops::quantized_tokens(x, static_cast<int>(num_bits), &mask);
     context->save_for_backward({mask});
     return values;
   }
@@ -70,7 +38,7 @@ class Static : public torch::autograd::Function<Static> {
                             double gradient_scale) {
     const at::Tensor zero = zero_float.round().clamp_(quant_min, quant_max);
     const QuantizedActivation result =
-        quantize(x, scale, zero, static_cast<int>(quant_min), static_cast<int>(quant_max));
+        ops::quantize_activation(x, scale, zero, static_cast<int>(quant_min), static_cast<int>(quant_max));
     // x and the codes are for the parameters' gradients alone.
     const bool learns = scale.requires_grad() || zero_float.requires_grad();
     if (learns) {
@@ -110,15 +78,12 @@ class Static : public torch::autograd::Function<Static> {
 
 QuantizedActivation quantize_per_token(const at::Tensor& x, int num_bits) {
   LRQAT_CHECK(x.dim() > 0 && x.scalar_type() == at::kFloat && num_bits >= 1 && num_bits <= 16);
-  const float largest = largest_code(num_bits);
-  const auto [low, high] = x.detach().aminmax(-1, /*keepdim=*/true);
-  const at::Tensor scale = ((high - low) / largest).clamp_min_(kSmallestActivationScale);
-  return quantize(x.detach(), scale, -low / scale, 0, static_cast<int>(largest));
+  return ops::quantize_tokens(x, num_bits);
 }
 
 at::Tensor fake_quantize_per_token(const at::Tensor& x, int num_bits) {
   LRQAT_CHECK(x.dim() > 0 && x.scalar_type() == at::kFloat && num_bits >= 1 && num_bits <= 16);
-  if (!x.requires_grad() || !at::GradMode::is_enabled()) return per_token_values(x, num_bits, nullptr);
+  if (!x.requires_grad() || !at::GradMode::is_enabled()) return ops::quantized_tokens(x, num_bits, nullptr);
   return PerToken::apply(x, static_cast<std::int64_t>(num_bits));
 }
 
@@ -173,7 +138,7 @@ QuantizedActivation StaticQuantizer::quantize(const at::Tensor& x) const {
   const at::Tensor zero = zero_float_.defined()
                               ? zero_float_.detach().round().clamp_(quant_min(), quant_max())
                               : at::zeros_like(scale);
-  return quant::quantize(x.detach(), scale, zero, quant_min(), quant_max());
+  return ops::quantize_activation(x.detach(), scale, zero, quant_min(), quant_max());
 }
 
 std::vector<Parameter> StaticQuantizer::parameters() const {

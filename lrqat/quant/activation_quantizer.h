@@ -22,18 +22,13 @@
 #include <string>
 #include <vector>
 
+#include "lrqat/ops/quantize_tokens.h"
 #include "lrqat/quant/activation_options.h"
 #include "lrqat/quant/weight_parametrization.h"
 
 namespace lrqat::quant {
 
-struct QuantizedActivation {
-  at::Tensor values;      // y
-  at::Tensor codes;       // q: whole numbers plus the fraction of z where z is not whole
-  at::Tensor scale;       // [..., 1], or [1] where it is static
-  at::Tensor zero_point;  // alike
-  at::Tensor mask;        // 1 where not clipped
-};
+using ops::QuantizedActivation;
 
 // Without autograd: every part, for tests and for storing codes.
 QuantizedActivation quantize_per_token(const at::Tensor& x, int num_bits);

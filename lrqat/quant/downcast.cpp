@@ -6,7 +6,6 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/user_text.h"
-#include "lrqat/kernels/pack_int4.h"
 
 namespace lrqat::quant {
 namespace {
@@ -28,37 +27,21 @@ bool is_packed(Downcast downcast, const Grid& grid) {
          (downcast == Downcast::integer && grid.quant_min >= -8 && grid.quant_max <= 7);
 }
 
-kernels::PhiType storage_type(Downcast downcast, const Grid& grid) {
+at::ScalarType storage_type(Downcast downcast, const Grid& grid) {
   switch (downcast) {
     case Downcast::float32:
-      return kernels::PhiType::float32;
+      return at::kFloat;
     case Downcast::bfloat16:
-      return kernels::PhiType::bfloat16;
+      return at::kBFloat16;
     case Downcast::float16:
-      return kernels::PhiType::float16;
+      return at::kHalf;
     case Downcast::fixed_point8:
-      return kernels::PhiType::int8;
+      return at::kChar;
     case Downcast::int4:
     case Downcast::integer:
-      return is_packed(downcast, grid) ? kernels::PhiType::int4 : kernels::PhiType::int8;
+      return is_packed(downcast, grid) ? at::kByte : at::kChar;
   }
   internal_error(__FILE__, __LINE__, "downcast", "");
-}
-
-at::ScalarType scalar_type(kernels::PhiType type) {
-  switch (type) {
-    case kernels::PhiType::float32:
-      return at::kFloat;
-    case kernels::PhiType::bfloat16:
-      return at::kBFloat16;
-    case kernels::PhiType::float16:
-      return at::kHalf;
-    case kernels::PhiType::int8:
-      return at::kChar;
-    case kernels::PhiType::int4:
-      return at::kByte;
-  }
-  internal_error(__FILE__, __LINE__, "phi type", "");
 }
 
 void check_grid(Downcast downcast, const Grid& grid) {
@@ -73,15 +56,7 @@ float unit_of(Downcast downcast, const Grid& grid) {
 }
 
 std::int64_t stored_columns(std::int64_t in_features, Downcast downcast, const Grid& grid) {
-  return is_packed(downcast, grid) ? kernels::packed_int4_bytes(in_features) : in_features;
-}
-
-at::Tensor pack(const at::Tensor& codes) {
-  const at::Tensor on_cpu = codes.to(at::kCPU).contiguous();
-  at::Tensor packed = at::empty({codes.size(0), kernels::packed_int4_bytes(codes.size(1))}, at::kByte);
-  kernels::pack_int4(on_cpu.const_data_ptr<std::int8_t>(), codes.size(0), codes.size(1),
-                     packed.mutable_data_ptr<std::uint8_t>());
-  return packed.to(codes.device());
+  return is_packed(downcast, grid) ? (in_features + 1) / 2 : in_features;
 }
 
 }  // namespace
@@ -103,11 +78,7 @@ std::string downcast_name(Downcast downcast) {
 }
 
 Phi0::Phi0(std::int64_t in_features, Downcast downcast, const Grid& grid)
-    : in_features_(in_features),
-      downcast_(downcast),
-      grid_(grid),
-      type_(storage_type(downcast, grid)),
-      unit_(unit_of(downcast, grid)) {
+    : in_features_(in_features), downcast_(downcast), grid_(grid), unit_(unit_of(downcast, grid)) {
   check_grid(downcast, grid);
 }
 
@@ -121,7 +92,7 @@ Phi0 Phi0::allocate(std::int64_t out_features, std::int64_t in_features, Downcas
                     at::Device device) {
   Phi0 phi(in_features, downcast, grid);
   phi.stored_ = at::empty({out_features, stored_columns(in_features, downcast, grid)},
-                          at::TensorOptions(scalar_type(phi.type_)).device(device));
+                          at::TensorOptions(storage_type(downcast, grid)).device(device));
   return phi;
 }
 
@@ -140,7 +111,7 @@ void Phi0::store_rows(std::int64_t row_begin, const at::Tensor& u) {
     case Downcast::int4:
     case Downcast::integer:
       const at::Tensor codes = u.round().clamp_(grid_.quant_min, grid_.quant_max).to(at::kChar);
-      rows.copy_(is_packed(downcast_, grid_) ? pack(codes) : codes);
+      rows.copy_(is_packed(downcast_, grid_) ? ops::pack_int4(codes) : codes);
       return;
   }
 }
@@ -149,26 +120,25 @@ Phi0::Phi0(at::Tensor stored, std::int64_t in_features, Downcast downcast, const
            const std::string& where)
     : Phi0(in_features, downcast, grid) {
   const std::int64_t cols = stored_columns(in_features, downcast, grid);
-  if (stored.dim() != 2 || stored.size(1) != cols || stored.scalar_type() != scalar_type(type_)) {
+  if (stored.dim() != 2 || stored.size(1) != cols || stored.scalar_type() != storage_type(downcast, grid)) {
     fail(where, ": phi_0 has dtype ", stored.scalar_type(), " and shape ", stored.sizes(), ", expected ",
-         scalar_type(type_), " [N, ", cols, "] for `phi` ", downcast_name(downcast));
+         storage_type(downcast, grid), " [N, ", cols, "] for `phi` ", downcast_name(downcast));
   }
   stored_ = stored.contiguous();
 }
 
-kernels::PhiView Phi0::view(std::int64_t row) const {
-  const auto row_bytes = static_cast<std::int64_t>(stored_.stride(0) * stored_.element_size());
-  return {type_, static_cast<const std::byte*>(stored_.const_data_ptr()) + row * row_bytes, row_bytes, unit_};
+at::Tensor Phi0::decode(std::int64_t row_begin, std::int64_t row_end) const {
+  return ops::decode({stored_.slice(0, row_begin, row_end), in_features_, unit_});
 }
 
-at::Tensor Phi0::decode(std::int64_t row_begin, std::int64_t row_end) const {
-  const at::Tensor rows = stored_.slice(0, row_begin, row_end);
-  if (type_ != kernels::PhiType::int4) {
-    const at::Tensor values = rows.to(at::kFloat);
-    return type_ == kernels::PhiType::int8 ? values * unit_ : values;
-  }
-  const at::Tensor nibbles = at::stack({rows.bitwise_and(15), rows.bitwise_right_shift(4)}, 2);
-  return nibbles.flatten(1).slice(1, 0, in_features_).to(at::kFloat) - 8.0F;
+ops::StoredWeight Phi0::stored(const at::Tensor& scale) const { return stored(0, out_features(), scale); }
+
+ops::StoredWeight Phi0::stored(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& scale) const {
+  ops::StoredWeight weight{stored_.slice(0, row_begin, row_end), in_features_, unit_};
+  weight.quant_min = grid_.quant_min;
+  weight.quant_max = grid_.quant_max;
+  weight.scale = scale;
+  return weight;
 }
 
 }  // namespace lrqat::quant

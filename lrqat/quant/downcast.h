@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "lrqat/kernels/low_rank_tile.h"
+#include "lrqat/ops/stored_weight.h"
 #include "lrqat/quant/grid.h"
 
 namespace lrqat::quant {
@@ -43,8 +43,11 @@ class Phi0 {
   const at::Tensor& tensor() const { return stored_; }  // [N, K], or uint8 [N, ceil(K / 2)] when packed
   std::int64_t out_features() const { return stored_.size(0); }
   std::int64_t in_features() const { return in_features_; }
-  kernels::PhiView view(std::int64_t row) const;                          // CPU only
-  at::Tensor decode(std::int64_t row_begin, std::int64_t row_end) const;  // float32 [rows, K], any device
+  at::Tensor decode(std::int64_t row_begin, std::int64_t row_end) const;  // float32 [rows, K]
+
+  // With the scale of all rows, or rows [row_begin, row_end) with theirs, as ops take it (no low-rank term).
+  ops::StoredWeight stored(const at::Tensor& scale) const;
+  ops::StoredWeight stored(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& scale) const;
 
  private:
   Phi0(std::int64_t in_features, Downcast downcast, const Grid& grid);
@@ -53,7 +56,6 @@ class Phi0 {
   std::int64_t in_features_;
   Downcast downcast_;
   Grid grid_;
-  kernels::PhiType type_;
   float unit_;
 };
 

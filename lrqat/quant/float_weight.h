@@ -17,7 +17,7 @@ class FloatWeight final : public WeightParametrization {
   at::Device device() const override { return weight_.device(); }
   // A view where the storage has the compute type already, otherwise a converted copy of the rows.
   WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end, ops::ComputeType compute) const override;
-  std::optional<ops::OperandSource> operand_source(ops::ComputeType compute) const override;
+  std::optional<ops::StoredWeight> stored_form() const override { return ops::stored_float(weight_); }
   std::int64_t resident_bytes() const override { return static_cast<std::int64_t>(weight_.nbytes()); }
   at::Tensor float_storage() const override { return weight_; }
 

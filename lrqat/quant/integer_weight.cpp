@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "lrqat/base/error.h"
+#include "lrqat/ops/low_rank_tile.h"
 #include "lrqat/quant/scale_parameter.h"
 
 namespace lrqat::quant {
@@ -48,7 +49,7 @@ IntegerWeight::IntegerWeight(const std::string& name, const QuantizedWeight& wei
 WeightTile IntegerWeight::make_tile(std::int64_t row_begin, std::int64_t row_end,
                                     ops::ComputeType compute) const {
   const at::Tensor scale = scale_rows(scale_, row_begin, row_end);
-  if (!shift_.defined()) return quantized_tile(phi_0_, {}, grid_, scale, row_begin, row_end, compute);
+  if (!shift_.defined()) return ops::quantized_tile(phi_0_.stored(row_begin, row_end, scale), compute);
   return tile_of_codes(phi_0_.decode(row_begin, row_end), scale, shift_.rows(row_begin, row_end), compute);
 }
 
@@ -62,13 +63,15 @@ std::vector<std::pair<std::string, at::Tensor>> IntegerWeight::buffers() const {
   return buffers;
 }
 
-std::optional<ops::OperandSource> IntegerWeight::operand_source(ops::ComputeType compute) const {
+std::optional<ops::StoredWeight> IntegerWeight::stored_form() const {
   if (shift_.offset.defined()) return std::nullopt;
-  return low_rank_operand(phi_0_, {}, grid_, scale_, compute, shift_.zero_point);
+  ops::StoredWeight stored = phi_0_.stored(scale_);
+  stored.zero_point = shift_.zero_point;
+  return stored;
 }
 
 QuantizedWeight IntegerWeight::convert() const {
-  TileTensors tile = low_rank_tile(phi_0_, {}, grid_, scale_, 0, out_features(), {.codes = true});
+  ops::TileTensors tile = ops::low_rank_tile(phi_0_.stored(scale_), {.codes = true});
   return {grid_,          granularity_,      std::move(tile.codes),
           scale_.clone(), clipped_fraction_, shift_.zero_point,
           shift_.offset};

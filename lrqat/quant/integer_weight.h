@@ -8,7 +8,7 @@
 #include <memory>
 #include <string>
 
-#include "lrqat/quant/low_rank_tile_op.h"
+#include "lrqat/quant/downcast.h"
 #include "lrqat/quant/range_estimator.h"
 #include "lrqat/quant/scale_parameter.h"
 #include "lrqat/quant/tile_math.h"
@@ -26,7 +26,7 @@ class IntegerWeight final : public WeightParametrization {
   at::Device device() const override { return phi_0_.tensor().device(); }
   WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end, ops::ComputeType compute) const override;
   std::vector<std::pair<std::string, at::Tensor>> buffers() const override;
-  std::optional<ops::OperandSource> operand_source(ops::ComputeType compute) const override;
+  std::optional<ops::StoredWeight> stored_form() const override;
   bool is_quantized() const override { return true; }
   QuantizedWeight convert() const override;
   std::int64_t resident_bytes() const override;

@@ -11,7 +11,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/user_text.h"
-#include "lrqat/kernels/range_search.h"
+#include "lrqat/ops/rounding_error.h"
 
 namespace lrqat::quant {
 namespace {
@@ -139,7 +139,7 @@ float lp_scale(const float* weight, std::int64_t count, const Grid& grid, const 
   const double bound = 1.0 + estimator.margin / largest;
   const auto loss = [&](double threshold) {
     const float scale = std::max(static_cast<float>(threshold) / quant_max, estimator.floor / largest);
-    return kernels::rounding_error(row.data(), count, scale, quant_min, quant_max, estimator.p);
+    return ops::rounding_error(row, scale, quant_min, quant_max, estimator.p);
   };
   if (estimator.search == RangeEstimator::Search::golden_section) {
     // The reference's tolerance is absolute in units of the weight.
@@ -194,8 +194,7 @@ class CoverSearch {
   void consider(int low, int high) {
     const auto [scale, zero] = covered(low, high);
     const float z = std::rint(zero);
-    const double error = kernels::rounding_error(row_.data(), static_cast<std::int64_t>(row_.size()),
-                                                 scale / largest_, -z, steps_ - z, p_);
+    const double error = ops::rounding_error(row_, scale / largest_, -z, steps_ - z, p_);
     if (error >= smallest_) return;
     smallest_ = error;
     low_ = low;

@@ -93,10 +93,6 @@ void ScaleParameter::add_gradient(const at::Tensor& grad_scale, std::int64_t row
   }
 }
 
-at::Tensor scale_rows(const at::Tensor& per_scale, std::int64_t row_begin, std::int64_t row_end) {
-  return per_scale.size(0) == 1 ? per_scale : per_scale.slice(0, row_begin, row_end);
-}
-
 at::Tensor divide_by_scale(const at::Tensor& weight, const at::Tensor& scale) {
   if (scale.size(1) == 1) return weight / scale;
   return (weight.view({weight.size(0), scale.size(1), -1}) / scale.unsqueeze(2)).view(weight.sizes());

@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "lrqat/ops/stored_weight.h"
+
 namespace lrqat::quant {
 
 enum class ScaleDomain { linear, log };
@@ -52,8 +54,7 @@ class ScaleParameter {
   at::Tensor value_;
 };
 
-// Rows [row_begin, row_end) of a tensor shaped like a scale, or the one that all rows share.
-at::Tensor scale_rows(const at::Tensor& per_scale, std::int64_t row_begin, std::int64_t row_end);
+using ops::scale_rows;
 
 // weight / scale, float32 [N, K], each weight by its own scale. A true division: multiplying by 1 / s gives
 // other bits, and so other codes.

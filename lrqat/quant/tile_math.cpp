@@ -1,13 +1,11 @@
 #include "lrqat/quant/tile_math.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include <cmath>
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/random.h"
-#include "lrqat/kernels/low_rank_sum.h"
 
 namespace lrqat::quant {
 
@@ -35,27 +33,6 @@ void add_per_scale_gradient(const ScaleParameter& scale, const at::Tensor& sums,
                             const at::Tensor& grad) {
   const bool shared = scale.value().size(0) == 1;
   scale.add_gradient(shared ? sums.sum(0, true) : sums, shared ? 0 : row_begin, grad);
-}
-
-void add_low_rank_rows(const at::Tensor& values, const at::Tensor& lora_a, const at::Tensor& lora_b,
-                       double lora_scaling, std::int64_t row_begin) {
-  const at::Tensor a = lora_a.detach().slice(0, row_begin, row_begin + values.size(0));
-  if (!values.is_cpu()) {
-    at::Tensor(values).addmm_(a, lora_b.detach(), 1.0, lora_scaling);
-    return;
-  }
-  LRQAT_CHECK(values.is_contiguous() && a.is_contiguous() && lora_b.is_contiguous());
-  constexpr std::int64_t kGrainRows = 16;
-  at::parallel_for(0, values.size(0), kGrainRows, [&](std::int64_t begin, std::int64_t end) {
-    kernels::LowRankSum sum;
-    sum.rows = end - begin;
-    sum.cols = values.size(1);
-    sum.rank = a.size(1);
-    sum.lora_a = a.const_data_ptr<float>() + begin * sum.rank;
-    sum.lora_b = lora_b.const_data_ptr<float>();
-    sum.lora_scaling = static_cast<float>(lora_scaling);
-    kernels::low_rank_sum(sum, values.mutable_data_ptr<float>() + begin * sum.cols);
-  });
 }
 
 double share_beyond(const at::Tensor& steps, const Grid& grid) {
@@ -94,8 +71,7 @@ WeightTile tile_of_codes(const at::Tensor& codes, const at::Tensor& scale, const
 }
 
 at::Tensor values_of(const WeightParametrization& weight) {
-  const WeightTile tile = weight.make_tile(0, weight.out_features(), ops::ComputeType::float32);
-  return tile.row_scale.defined() ? tile.values * tile.row_scale.unsqueeze(1) : tile.values;
+  return weight.make_tile(0, weight.out_features(), ops::ComputeType::float32).to_float();
 }
 
 double lsq_gradient_scale(std::int64_t weights, const at::Tensor& scale, int quant_max) {

@@ -25,10 +25,6 @@ void add_per_scale_gradient(const at::Tensor& sums, std::int64_t row_begin, cons
 void add_per_scale_gradient(const ScaleParameter& scale, const at::Tensor& sums, std::int64_t row_begin,
                             const at::Tensor& grad);
 
-// values [rows, K] += γ·A[rows]·B, every entry summed in the same order whatever the tile and the threads.
-void add_low_rank_rows(const at::Tensor& values, const at::Tensor& lora_a, const at::Tensor& lora_b,
-                       double lora_scaling, std::int64_t row_begin);
-
 // The share of weights, in steps of the grid, that round to a code beyond its ends. [N, K]
 double share_beyond(const at::Tensor& steps, const Grid& grid);
 // It as a buffer of a weight that keeps no float weight to tell it from; nothing where it is not known.

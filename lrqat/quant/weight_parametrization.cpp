@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <cmath>
 
 #include "lrqat/base/error.h"
@@ -14,12 +13,8 @@ void WeightParametrization::add_tile_gradient(std::int64_t, std::int64_t, const 
   LRQAT_CHECK(grads.empty(), "a parametrisation with parameters must say how their gradients are made");
 }
 
-bool WeightParametrization::add_gradient_from_activations(const LinearGradient&, at::TensorList) const {
+bool WeightParametrization::add_gradient_from_activations(const ops::LinearGradient&, at::TensorList) const {
   return false;
-}
-
-std::optional<ops::OperandSource> WeightParametrization::operand_source(ops::ComputeType) const {
-  return std::nullopt;
 }
 
 QuantizedWeight WeightParametrization::convert() const {
@@ -30,14 +25,6 @@ QuantizedWeight WeightParametrization::convert() const {
 std::optional<QuantizedWeight> WeightParametrization::stored_integers() const {
   if (!is_quantized()) return std::nullopt;
   return convert();
-}
-
-std::int64_t tile_rows(std::int64_t in_features, at::Device device) {
-  constexpr std::int64_t kTileBytes = 1 << 20, kDeviceTileBytes = 256 << 20;
-  const std::int64_t rows =
-      (device.is_cpu() ? kTileBytes : kDeviceTileBytes) / (4 * std::max<std::int64_t>(in_features, 1));
-  if (!device.is_cpu()) return std::max<std::int64_t>(rows, 1);
-  return std::clamp<std::int64_t>(rows / 32 * 32, 64, 512);
 }
 
 // The extremes carry every NaN and infinity, and need no temporary of the weight's size.

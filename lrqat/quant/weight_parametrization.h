@@ -1,6 +1,6 @@
 // A method is a weight parametrisation (method.md section 4): a map from parameters to Ŵ, made for a tile of
-// output rows at a time. The linear layer around it (nn/linear.h) owns the tile loop, the matrix products,
-// the saved tensors. T tokens, N out_features, K in_features, R rank, G scales a row.
+// output rows at a time. The linear layer around it (nn/linear.h) owns the products (ops/products.h) and the
+// saved tensors. T tokens, N out_features, K in_features, R rank, G scales a row.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,27 +11,18 @@
 #include <string>
 #include <vector>
 
-#include "lrqat/ops/compute_type.h"
-#include "lrqat/ops/operand_source.h"
+#include "lrqat/ops/matrix_source.h"
+#include "lrqat/ops/weight_gradient.h"
 #include "lrqat/quant/grid.h"
 
 namespace lrqat::formats {
 struct SourceTensor;
 }
 
-namespace lrqat::ops {
-class OperandForms;
-}
-
 namespace lrqat::quant {
 
-// Rows [row_begin, row_end) of Ŵ as an operand: Ŵ = row_scale ⊙ values, or values alone where row_scale is
-// not defined. values [rows, K] of the compute type, row_scale [rows] float32. May be a view of the
-// parametrisation's own storage: not to be written to.
-struct WeightTile {
-  at::Tensor values;
-  at::Tensor row_scale;
-};
+using ops::for_each_tile;
+using ops::WeightTile;
 
 // What a parameter is, which decides its learning rate: `weight` and `adapter` take the recipe's lr and
 // weight decay; `scale` (offsets too) takes scale-lr and no decay; `float_tensor` (norms, embedding, head)
@@ -56,16 +47,6 @@ struct QuantizedWeight {
   at::Tensor offset{};      // float32, shaped like scale; undefined: 0. No integer format holds another one.
 };
 
-// What the backward pass of a linear layer y = x Ŵᵀ has.
-struct LinearGradient {
-  at::Tensor x;            // [T, K], of the compute type
-  at::Tensor grad_output;  // dL/dy, float32 [T, N]
-  at::Tensor operand;  // dL/dy of the compute type; in bfloat16 multiplied by the operand source's row_scale
-  at::Tensor output;   // y without bias, float32 [T, N]
-  const ops::ClippedLists* clipped = nullptr;  // the clipped entries of Ŵ, where they are known already
-  ops::OperandForms* forms = nullptr;          // of x, where other linears read it too
-};
-
 class WeightParametrization;
 
 // Adapters that stay in float beside a weight: Ŵ = base + lora_alpha / R · A·B.
@@ -77,18 +58,8 @@ struct FloatAdapters {
   std::int64_t rank() const { return lora_b.size(0); }
 };
 
-class WeightParametrization {
+class WeightParametrization : public ops::MatrixSource {
  public:
-  virtual ~WeightParametrization() = default;
-
-  virtual std::int64_t out_features() const = 0;
-  virtual std::int64_t in_features() const = 0;
-  virtual at::Device device() const = 0;
-
-  // Ŵ[row_begin:row_end, :].
-  virtual WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end,
-                               ops::ComputeType compute) const = 0;
-
   // Trainables in a fixed order; empty for frozen weights. The tensors are shared, so optimisers update in
   // place.
   virtual std::vector<Parameter> parameters() const { return {}; }
@@ -104,11 +75,11 @@ class WeightParametrization {
   // The same for all rows at once from what a linear layer has anyway, where the parametrisation knows a form
   // that needs no dL/dŴ, or a faster way to it (method.md section 5). Returns false, nothing added, where it
   // does not; then the layer forms dL/dŴ tile by tile.
-  virtual bool add_gradient_from_activations(const LinearGradient& linear, at::TensorList grads) const;
+  virtual bool add_gradient_from_activations(const ops::LinearGradient& linear, at::TensorList grads) const;
 
-  // Ŵ for block products (block_product.h); nothing where the parametrisation has no such form or is not on
-  // the CPU.
-  virtual std::optional<ops::OperandSource> operand_source(ops::ComputeType compute) const;
+  // How many clipped entries of Ŵ at most add_gradient_from_activations wants listed
+  // (LinearGradient::clipped), if there are no more; 0: it does not ask for them.
+  virtual std::int64_t most_clipped(ops::ComputeType) const { return 0; }
 
   // True where convert() has an answer.
   virtual bool is_quantized() const { return false; }
@@ -129,20 +100,6 @@ class WeightParametrization {
   // Bytes that this weight keeps in memory (parameters included, gradients and optimiser state not).
   virtual std::int64_t resident_bytes() const = 0;
 };
-
-// Output rows a tile: so many that a float32 tile of K columns stays around 1 MiB, in the second-level cache;
-// elsewhere than on a CPU 256 MiB, since there every operation on a tile costs a launch.
-std::int64_t tile_rows(std::int64_t in_features, at::Device device);
-
-// Calls visit(row_begin, row_end) for the tiles of an [N, K] weight, in order.
-template <typename Visit>
-void for_each_tile(std::int64_t out_features, std::int64_t in_features, const Visit& visit,
-                   at::Device device = at::kCPU) {
-  const std::int64_t step = tile_rows(in_features, device);
-  for (std::int64_t begin = 0; begin < out_features; begin += step) {
-    visit(begin, begin + step < out_features ? begin + step : out_features);
-  }
-}
 
 // Error naming the layer where a weight has values that are not finite.
 void check_finite(const std::string& name, const at::Tensor& weight);

@@ -7,54 +7,10 @@
 #include <set>
 
 #include "lrqat/base/error.h"
+#include "lrqat/ops/adamw_update.h"
 
 namespace lrqat::train {
 namespace {
-
-// What one parameter's update takes; views of the optimiser's own tensors.
-struct Update {
-  at::Tensor parameter, gradient, exp_avg, exp_avg_sq, step;
-};
-
-// The lists that at::_fused_adamw_ takes.
-struct UpdateLists {
-  std::vector<at::Tensor> parameters, gradients, exp_avgs, exp_avg_sqs, steps;
-
-  void add(const Update& update) {
-    parameters.push_back(update.parameter);
-    gradients.push_back(update.gradient);
-    exp_avgs.push_back(update.exp_avg);
-    exp_avg_sqs.push_back(update.exp_avg_sq);
-    steps.push_back(update.step);
-  }
-};
-
-// The CPU kernel walks raw memory and trusts that all tensors of one parameter lie alike.
-bool fused_takes(const Update& update) {
-  return update.parameter.is_contiguous() &&
-         update.gradient.scalar_type() == update.parameter.scalar_type() &&
-         (update.parameter.is_cpu() || update.parameter.is_cuda());
-}
-
-// p -= lr·wd·p;  m = β1 m + (1-β1) g;  v = β2 v + (1-β2) g²;  p -= lr/(1-β1^t) · m / (sqrt(v)/sqrt(1-β2^t) +
-// eps)
-void plain_step(const Update& update, double lr, double weight_decay, const AdamWOptions& options) {
-  const double step = update.step.item<double>();
-  const double correction1 = 1.0 - std::pow(options.beta1, step);
-  const double correction2 = 1.0 - std::pow(options.beta2, step);
-  const at::Tensor gradient = update.gradient.to(update.parameter.scalar_type());
-  update.parameter.mul_(1.0 - lr * weight_decay);
-  update.exp_avg.lerp_(gradient, 1.0 - options.beta1);
-  update.exp_avg_sq.mul_(options.beta2).addcmul_(gradient, gradient, 1.0 - options.beta2);
-  const at::Tensor denominator = update.exp_avg_sq.sqrt().div_(std::sqrt(correction2)).add_(options.eps);
-  update.parameter.addcdiv_(update.exp_avg, denominator, -lr / correction1);
-}
-
-void fused_step(const UpdateLists& lists, double lr, double weight_decay, const AdamWOptions& options) {
-  at::_fused_adamw_(lists.parameters, lists.gradients, lists.exp_avgs, lists.exp_avg_sqs,
-                    /*max_exp_avg_sqs=*/{}, lists.steps, lr, options.beta1, options.beta2, weight_decay,
-                    options.eps, /*amsgrad=*/false, /*maximize=*/false);
-}
 
 void check_options(const AdamWOptions& options) {
   const auto beta_ok = [](double beta) { return beta >= 0.0 && beta < 1.0; };
@@ -118,22 +74,20 @@ AdamW::AdamW(std::vector<TrainedParameter> parameters, const AdamWOptions& optio
 
 void AdamW::step(double lr_factor) {
   const at::NoGradGuard no_grad;
-  std::map<std::pair<double, double>, UpdateLists> fused;  // by rate and decay
+  std::map<std::pair<double, double>, std::vector<ops::AdamWUpdate>> updates;  // by rate and decay
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const TrainedParameter& parameter = parameters_[i];
     const at::Tensor& gradient = parameter.value.grad();
     if (!gradient.defined()) continue;
     State& state = states_[i];
     state.step.add_(1);
-    const Update update{parameter.value, gradient.contiguous(), state.exp_avg, state.exp_avg_sq, state.step};
-    const double lr = parameter.lr * lr_factor;
-    if (options_.fused && fused_takes(update)) {
-      fused[{lr, parameter.weight_decay}].add(update);
-    } else {
-      plain_step(update, lr, parameter.weight_decay, options_);
-    }
+    updates[{parameter.lr * lr_factor, parameter.weight_decay}].push_back(
+        {parameter.value, gradient.contiguous(), state.exp_avg, state.exp_avg_sq, state.step});
   }
-  for (const auto& [rate, lists] : fused) fused_step(lists, rate.first, rate.second, options_);
+  for (const auto& [rate, group] : updates) {
+    ops::adamw_update(group, {rate.first, rate.second, options_.beta1, options_.beta2, options_.eps},
+                      options_.fused);
+  }
 }
 
 void AdamW::zero_grad() {

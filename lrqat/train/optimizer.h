@@ -1,5 +1,5 @@
-// AdamW (decoupled weight decay, bias correction) on at::_fused_adamw_, the only call site of that internal
-// op, with a plain form for devices or types that it does not take. Gradients are read from parameter.grad().
+// AdamW (decoupled weight decay, bias correction) over a list of parameters, its state and the clipping of
+// gradients; ops/adamw_update.h has the update itself. Gradients are read from parameter.grad().
 #pragma once
 
 #include <ATen/core/Tensor.h>

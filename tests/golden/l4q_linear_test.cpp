@@ -119,7 +119,7 @@ TEST(GoldenL4qLinear, GradientOfTheMergedWeight) {
     options.rank = w0.size(1);
     options.lora_alpha = static_cast<double>(options.rank);
     const at::Tensor merged = w0.clone();
-    quant::add_low_rank_rows(merged, c.stored("B_out"), c.stored("A_in"), c.alpha(), 0);
+    ops::add_low_rank_rows(merged, c.stored("B_out"), c.stored("A_in"), c.alpha(), 0);
     const L4qWeight weight(options, merged,
                            quant::ScaleParameter::from_value(c.per_scale("s"), options.scale),
                            c.per_scale("b"), at::zeros_like(w0), at::eye(w0.size(1)));

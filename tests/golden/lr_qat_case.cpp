@@ -62,9 +62,4 @@ std::shared_ptr<methods::LrQatWeight> LrQatCase::weight() const {
       lora_b.clone());
 }
 
-quant::LowRankTerm LrQatCase::term() const {
-  return {lora_a, lora_b, static_cast<float>(options.lora_alpha / static_cast<double>(options.rank)),
-          options.downcast == quant::Downcast::integer, options.bfloat16_product};
-}
-
 }  // namespace lrqat::golden

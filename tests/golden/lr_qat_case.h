@@ -15,7 +15,6 @@ struct LrQatCase {
   LrQatCase(const GoldenFile& file, const Json& entry);
 
   std::shared_ptr<methods::LrQatWeight> weight() const;  // a new one, over copies of the parameters
-  quant::LowRankTerm term() const;
   bool asymmetric() const { return entry.at("quantizer") == "asymmetric"; }
   at::Tensor stored(const std::string& name) const { return file->tensor(entry, name); }
   bool has(const std::string& name) const { return has_tensor(entry, name); }

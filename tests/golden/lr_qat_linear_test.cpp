@@ -5,7 +5,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "lrqat/nn/linear.h"
-#include "lrqat/ops/block_product.h"
+#include "lrqat/ops/low_rank_tile.h"
 #include "tests/golden/comparer.h"
 #include "tests/golden/lr_qat_case.h"
 
@@ -33,13 +33,15 @@ class PrescribedForm final : public quant::WeightParametrization {
     ASSERT_EQ(form_, Form::tiles);
     weight_->add_tile_gradient(begin, end, grad_weight, grads);
   }
-  bool add_gradient_from_activations(const quant::LinearGradient& linear,
-                                     at::TensorList grads) const override {
+  bool add_gradient_from_activations(const ops::LinearGradient& linear, at::TensorList grads) const override {
     if (form_ == Form::low_rank) return weight_->add_low_rank_gradient(linear, grads, 1.0);
     return form_ == Form::blocks && weight_->add_blockwise_gradient(linear, grads);
   }
-  std::optional<ops::OperandSource> operand_source(ComputeType compute) const override {
-    return form_ == Form::tiles ? std::nullopt : weight_->operand_source(compute);
+  std::optional<ops::StoredWeight> stored_form() const override {
+    return form_ == Form::tiles ? std::nullopt : weight_->stored_form();
+  }
+  std::int64_t most_clipped(ComputeType compute) const override {
+    return form_ == Form::tiles ? 0 : weight_->most_clipped(compute);
   }
   std::int64_t resident_bytes() const override { return weight_->resident_bytes(); }
 
@@ -184,13 +186,13 @@ void expect_equal(const LrQatCase& c, const at::Tensor& kernel, const at::Tensor
 
 // What runs on other devices than the CPU gives the kernels' codes, masks and values, bit for bit.
 TEST(GoldenLrQatLinear, ATenFormEqualsTheKernels) {
-  constexpr quant::TileWish kAll{true, true, true, true, true};
+  constexpr ops::TileOutputs kAll{true, true, true, true, true};
   Comparer comparer;
   for_each_case([&](const LrQatCase& c) {
     const std::int64_t rows = c.phi_0.out_features(), begin = rows / 3;
     const at::Tensor scale = c.weight()->scale().effective(begin, rows);
-    const auto kernel = low_rank_tile(c.phi_0, c.term(), c.options.grid, scale, begin, rows, kAll);
-    const auto aten = low_rank_tile_aten(c.phi_0, c.term(), c.options.grid, scale, begin, rows, kAll);
+    const ops::StoredWeight stored = c.weight()->stored_form()->rows(begin, rows);
+    const auto kernel = ops::low_rank_tile(stored, kAll), aten = ops::low_rank_tile_aten(stored, kAll);
     expect_equal(c, kernel.codes, aten.codes, "codes");
     expect_equal(c, kernel.mask, aten.mask, "mask");
     expect_equal(c, kernel.values, aten.values, "values");
@@ -198,8 +200,8 @@ TEST(GoldenLrQatLinear, ATenFormEqualsTheKernels) {
     expect_equal(c, kernel.clipped, aten.clipped, "clipped");
     at::Tensor grad = at::mm(c.grad_y.flatten(0, 1).t(), c.x.flatten(0, 1)).slice(0, begin, rows).clone();
     at::Tensor grad_aten = grad.clone();
-    const at::Tensor ds = low_rank_tile_gradient(kernel, scale, grad);
-    const at::Tensor ds_aten = low_rank_tile_gradient_aten(aten, scale, grad_aten);
+    const at::Tensor ds = ops::low_rank_tile_gradient(kernel, scale, grad);
+    const at::Tensor ds_aten = ops::low_rank_tile_gradient_aten(aten, scale, grad_aten);
     expect_equal(c, grad, grad_aten, "dZ");
     comparer.check(c.name, "ds", ds, ds_aten, kFloatSum,
                    c.has("grad_delta") ? scale_gradient_size(c) : ds.abs().max().item<double>());

@@ -9,7 +9,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/random.h"
 #include "lrqat/nn/linear.h"
-#include "lrqat/ops/block_product.h"
+#include "lrqat/ops/low_rank_gradient.h"
 #include "tests/quant/drawn_weight.h"
 
 namespace lrqat::quant {
@@ -268,11 +268,11 @@ TEST(LrQatGradient, Bfloat16FormsStayWithinTheirRounding) {
     const auto weight = draw_weight(options, {96, 320, 2.0, 5});
     const at::Tensor x = at::randn({70, 320}), dy = at::randn({70, 96});
     const at::Tensor y = at::mm(x, weight->make_tile(0, 96, ops::ComputeType::float32).values.t());
-    const auto source = weight->operand_source(ops::ComputeType::bfloat16);
-    const at::Tensor scaled = source->row_scale.defined() ? dy * source->row_scale : dy;
-    const LinearGradient linear{x.to(at::kBFloat16), dy, scaled.to(at::kBFloat16), y};
+    const at::Tensor row_scale = weight->stored_form()->row_scale();
+    const at::Tensor scaled = row_scale.defined() ? dy * row_scale : dy;
+    const ops::LinearGradient linear{x.to(at::kBFloat16), dy, scaled.to(at::kBFloat16), y};
     if (frozen) {
-      EXPECT_GT(source->most_clipped, 0) << "the form without dL/dW";
+      EXPECT_GT(weight->most_clipped(ops::ComputeType::bfloat16), 0) << "the form without dL/dW";
     }
     Gradients tiled(*weight), chosen(*weight), blocks(*weight);
     weight->add_tile_gradient(0, 96, at::mm(dy.t(), x), tiled.grads);

@@ -7,6 +7,8 @@
 #include <array>
 
 #include "lrqat/methods/lora_weight.h"
+#include "lrqat/ops/products.h"
+#include "lrqat/ops/weight_gradient.h"
 #include "lrqat/quant/float_weight.h"
 #include "lrqat/quant/integer_weight.h"
 #include "tests/quant/drawn_weight.h"
@@ -25,13 +27,25 @@ at::Tensor whole(const WeightParametrization& weight) {
   return weight.make_tile(0, weight.out_features(), ops::ComputeType::float32).values;
 }
 
+at::Tensor product(const at::Tensor& x, const ops::BlockSource& weight) {
+  at::Tensor y = at::empty({x.size(0), weight.out_features()});
+  ops::block_multiply(x, weight, y);
+  return y;
+}
+
+at::Tensor product_back(const at::Tensor& grad, const ops::BlockSource& weight,
+                        ops::ClippedEntries* clipped = nullptr) {
+  at::Tensor grad_x = at::empty({grad.size(0), weight.in_features()});
+  ops::block_multiply_transposed(grad, weight, grad_x, /*add=*/false, clipped);
+  return grad_x;
+}
+
 void expect_products(const WeightParametrization& weight, std::int64_t tokens, const std::string& what) {
   const at::Tensor w = whole(weight);
   const at::Tensor x = at::randn({tokens, w.size(1)}), dy = at::randn({tokens, w.size(0)});
-  const auto source = weight.operand_source(ops::ComputeType::float32);
+  const auto source = ops::BlockSource::of(*weight.stored_form(), ops::ComputeType::float32);
   ASSERT_TRUE(source);
-  const at::Tensor y = ops::block_multiply(x, *source),
-                   dx = ops::block_multiply_transposed(dy, *source, nullptr);
+  const at::Tensor y = product(x, *source), dx = product_back(dy, *source);
   EXPECT_LE((y - at::mm(x, w.t())).abs().max().item<double>(), bound(x, w.t())) << what;
   EXPECT_LE((dx - at::mm(dy, w)).abs().max().item<double>(), bound(dy, w)) << what;
   // Negative control: another scale in one row is seen.
@@ -39,17 +53,17 @@ void expect_products(const WeightParametrization& weight, std::int64_t tokens, c
   moved[0].mul_(1.01);
   EXPECT_GT((y - at::mm(x, moved.t())).abs().max().item<double>(), bound(x, w.t())) << what;
   if (!ops::block_products(ops::ComputeType::bfloat16) || w.size(0) % 2 != 0 || w.size(1) % 2 != 0) return;
-  const auto half = weight.operand_source(ops::ComputeType::bfloat16);
+  const auto half = ops::BlockSource::of(*weight.stored_form(), ops::ComputeType::bfloat16);
   ASSERT_TRUE(half);
   // Codes are exact: what is lost is the rounding of x, and of s·q where a row has several scales.
   const at::Tensor x16 = x.to(at::kBFloat16);
   const at::Tensor w16 = half->row_scale.defined() ? w : w.to(at::kBFloat16).to(at::kFloat);
-  const at::Tensor y16 = ops::block_multiply(x16, *half);
+  const at::Tensor y16 = product(x16, *half);
   EXPECT_LE((y16 - at::mm(x16.to(at::kFloat), w16.t())).abs().max().item<double>(), 2 * bound(x, w.t()))
       << what;
   const at::Tensor dy16 = (half->row_scale.defined() ? dy * half->row_scale : dy).to(at::kBFloat16);
   const at::Tensor q = half->row_scale.defined() ? w / half->row_scale.unsqueeze(1) : w16;
-  const at::Tensor dx16 = ops::block_multiply_transposed(dy16, *half, nullptr);
+  const at::Tensor dx16 = product_back(dy16, *half);
   EXPECT_LE((dx16 - at::mm(dy16.to(at::kFloat), q)).abs().max().item<double>(),
             2 * bound(dy16.to(at::kFloat), q))
       << what;
@@ -84,26 +98,50 @@ TEST(BlockProduct, ListsTheClippedEntries) {
   if (!ops::block_products(ops::ComputeType::float32)) GTEST_SKIP() << "no block products on this machine";
   const auto weight =
       draw_weight(testing::options_of(4, "channel", Downcast::fixed_point8, 7), {300, 540, 3.0, 3});
-  const auto source = weight->operand_source(ops::ComputeType::float32);
-  ops::ClippedLists on_the_way;
-  ops::block_multiply_transposed(at::randn({3, 300}), *source, &on_the_way);
-  EXPECT_EQ(on_the_way.lists, ops::clipped_entries(*source, 300 * 540).lists);
+  const auto source = ops::BlockSource::of(*weight->stored_form(), ops::ComputeType::float32);
+  ops::ClippedEntries on_the_way;
+  product_back(at::randn({3, 300}), *source, &on_the_way);
+  EXPECT_EQ(on_the_way.lists, ops::find_clipped(*source, 300 * 540).lists);
   EXPECT_TRUE(on_the_way.complete);
-  std::int64_t count = 0;
+  const std::int64_t count = on_the_way.count();
   for (const auto& list : on_the_way.lists) {
-    count += static_cast<std::int64_t>(list.size());
     EXPECT_TRUE(std::is_sorted(list.begin(), list.end(), [](auto& a, auto& b) { return a.row < b.row; }));
   }
   EXPECT_EQ(static_cast<double>(count) / (300.0 * 540.0), weight->convert().clipped_fraction);
   EXPECT_GT(count, 0);
   // Exactly as many as are wanted, and one more.
-  EXPECT_EQ(ops::clipped_entries(*source, count).lists, on_the_way.lists);
-  const at::Tensor grad = at::randn({3, 300}),
-                   product = ops::block_multiply_transposed(grad, *source, nullptr);
-  ops::ClippedLists too_many{count - 1};
-  EXPECT_TRUE(at::equal(ops::block_multiply_transposed(grad, *source, &too_many), product));
-  EXPECT_FALSE(too_many.complete || ops::clipped_entries(*source, count - 1).complete);
-  EXPECT_TRUE(too_many.lists.empty() && ops::clipped_entries(*source, count - 1).lists.empty());
+  EXPECT_EQ(ops::find_clipped(*source, count).lists, on_the_way.lists);
+  const at::Tensor grad = at::randn({3, 300}), expected = product_back(grad, *source);
+  ops::ClippedEntries too_many{count - 1};
+  EXPECT_TRUE(at::equal(product_back(grad, *source, &too_many), expected));
+  EXPECT_FALSE(too_many.complete || ops::find_clipped(*source, count - 1).complete);
+  EXPECT_TRUE(too_many.lists.empty() && ops::find_clipped(*source, count - 1).lists.empty());
+}
+
+// products.h gives the block products where they are, and the same values by tiles where they are not.
+TEST(WeightOperand, BlocksAndTilesAgree) {
+  const auto weight =
+      draw_weight(testing::options_of(4, "group:32", Downcast::fixed_point8, 7), {290, 544, 2.0, 3});
+  const at::Tensor w = whole(*weight), x = at::randn({9, 544}), dy = at::randn({9, 290});
+  for (const bool allow : {true, false}) {
+    ops::allow_block_products(allow);
+    const ops::WeightOperand factor(*weight, ops::ComputeType::float32);
+    EXPECT_LE((factor.multiply(x) - at::mm(x, w.t())).abs().max().item<double>(), bound(x, w.t())) << allow;
+    at::Tensor dx = at::ones({9, 544});
+    ops::ClippedEntries clipped;
+    factor.multiply_transposed(dy, factor.gradient_operand(dy), dx, /*add=*/true, &clipped);
+    EXPECT_LE((dx - 1.0 - at::mm(dy, w)).abs().max().item<double>(), 2 * bound(dy, w)) << allow;
+    EXPECT_EQ(clipped.complete, allow && ops::block_products(ops::ComputeType::float32))
+        << "a product over tiles finds no clipped entries and must say so";
+    at::Tensor rows = at::empty({9, 100}), back = at::empty({9, 544});
+    const ops::OperandRows some = factor.rows(40, 140);
+    some.multiply(x, rows);
+    EXPECT_LE((rows - at::mm(x, w.slice(0, 40, 140).t())).abs().max().item<double>(), bound(x, w.t()));
+    some.multiply_transposed(dy.slice(1, 40, 140).clone(), back, /*add=*/false);
+    EXPECT_LE((back - at::mm(dy.slice(1, 40, 140), w.slice(0, 40, 140))).abs().max().item<double>(),
+              bound(dy, w));
+  }
+  ops::allow_block_products(true);
 }
 
 TEST(BlockProduct, SmallProducts) {

@@ -1,0 +1,34 @@
+#include "lrqat/ops/device.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "lrqat/base/error.h"
+
+namespace lrqat::ops {
+
+bool on_host(at::Device device) { return device.is_cpu(); }
+
+std::span<const std::byte> host_bytes(const at::Tensor& tensor, std::string_view what) {
+  LRQAT_CHECK(tensor.is_contiguous() && tensor.is_cpu(), what);
+  return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
+}
+
+// ATen inside parallel_for runs on the calling thread.
+void for_row_blocks(const at::Tensor& like,
+                    const std::function<void(std::int64_t begin, std::int64_t end)>& work) {
+  constexpr std::int64_t kBlockElements = 1 << 14;
+  const std::int64_t rows = like.size(0);
+  if (!like.is_cpu()) return work(0, rows);
+  const std::int64_t step = std::max<std::int64_t>(1, kBlockElements / like.size(1));
+  at::parallel_for(0, (rows + step - 1) / step, 1, [&](std::int64_t first, std::int64_t last) {
+    const at::NoGradGuard no_grad;  // grad mode is thread-local
+    for (std::int64_t block = first; block < last; ++block) {
+      work(block * step, std::min((block + 1) * step, rows));
+    }
+  });
+}
+
+}  // namespace lrqat::ops

@@ -1,0 +1,60 @@
+// The products of a linear layer with its weight, y = x Ŵᵀ and dL/dx = dL/dy Ŵ, on any device: by blocks that
+// are made from the stored form where that works (block_product.h), else over tiles of rows (MatrixSource::
+// make_tile) by at::mm. T tokens, N out_features, K in_features.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+
+#include "lrqat/ops/block_source.h"
+#include "lrqat/ops/clipped_entries.h"
+#include "lrqat/ops/matrix_source.h"
+
+namespace lrqat::ops {
+
+// Some rows of Ŵ, made once for a product there and one back.
+class OperandRows {
+ public:
+  OperandRows(std::optional<BlockSource> blocks, WeightTile tile, ComputeType compute)
+      : blocks_(std::move(blocks)), tile_(std::move(tile)), compute_(compute) {}
+
+  // out = x Ŵ[rows]ᵀ, float32 [T, rows], which may be a strided view. x [T, K] of the compute type.
+  void multiply(const at::Tensor& x, at::Tensor out) const;
+  // out = grad Ŵ[rows], or out += it, float32 [T, K]. grad float32 [T, rows], which is overwritten.
+  void multiply_transposed(at::Tensor grad, at::Tensor out, bool add) const;
+
+ private:
+  std::optional<BlockSource> blocks_;
+  WeightTile tile_;  // where there are no blocks
+  ComputeType compute_;
+};
+
+// A weight as the right operand of products in one compute type.
+class WeightOperand {
+ public:
+  WeightOperand(const MatrixSource& weight, ComputeType compute);  // `weight` must stay
+
+  // x Ŵᵀ, float32 [T, N]. x [T, K].
+  at::Tensor multiply(const at::Tensor& x) const;
+
+  // dL/dy, float32 [T, N], as the left operand of the product back: of the compute type, in bfloat16
+  // multiplied by the scales of codes.
+  at::Tensor gradient_operand(const at::Tensor& grad) const;
+  // Whether it has such scales.
+  bool scales_gradient() const { return blocks_ && blocks_->row_scale.defined(); }
+  // out = dL/dy Ŵ, or out += it, float32 [T, K]; operand = gradient_operand(grad). `clipped`, where not null,
+  // receives the clipped entries, where they are found on the way.
+  void multiply_transposed(const at::Tensor& grad, const at::Tensor& operand, at::Tensor out, bool add,
+                           ClippedEntries* clipped = nullptr) const;
+
+  OperandRows rows(std::int64_t row_begin, std::int64_t row_end) const;
+
+ private:
+  const MatrixSource& weight_;
+  ComputeType compute_;
+  std::optional<BlockSource> blocks_;
+};
+
+}  // namespace lrqat::ops

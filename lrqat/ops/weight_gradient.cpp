@@ -1,0 +1,80 @@
+#include "lrqat/ops/weight_gradient.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "lrqat/ops/block_core.h"
+#include "lrqat/ops/matrix_source.h"
+
+namespace lrqat::ops {
+
+void for_each_gradient_tile(const LinearGradient& linear,
+                            const std::function<void(std::int64_t, std::int64_t, const at::Tensor&)>& visit) {
+  std::optional<GradientRows> products;
+  at::Tensor x;
+  if (linear.x.is_cpu() && block_products(compute_of(linear.x))) {
+    OperandForms own(linear.x), &forms = linear.forms != nullptr ? *linear.forms : own;
+    products.emplace(linear.scaled_operand ? linear.grad_output.to(linear.x.scalar_type()) : linear.operand,
+                     forms.rows());
+  } else {
+    x = linear.x.to(at::kFloat);
+  }
+  for_each_tile(
+      linear.grad_output.size(1), linear.x.size(1),
+      [&](std::int64_t begin, std::int64_t end) {
+        visit(begin, end,
+              products ? products->rows(begin, end) : at::mm(linear.grad_output.slice(1, begin, end).t(), x));
+      },
+      linear.x.device());
+}
+
+void for_each_gradient_block(const at::Tensor& grad_columns, const at::Tensor& x_rows,
+                             std::int64_t in_features, std::int64_t col_multiple,
+                             const std::function<void(const GradientBlock&)>& visit) {
+  const std::int64_t n_all = grad_columns.size(0), k_all = in_features;
+  const std::int64_t cols = std::max<std::int64_t>(kDepth / col_multiple, 1) * col_multiple;
+  with_operand(x_rows.scalar_type(), [&](auto types) {
+    using Types = decltype(types);
+    const std::int64_t tokens = grad_columns.size(1) * Types::kPack;
+    const auto* a = data_of<typename Types::Left>(grad_columns);
+    const auto panels = column_panels(x_rows, cols);
+    for_product_pieces<Types>(n_all, piece_size(n_all, kWidth), [&](std::int64_t n0, std::int64_t n1) {
+      std::vector<float> memory((n1 - n0) * std::min(cols, k_all));
+      for (std::int64_t k0 = 0; k0 < k_all; k0 += cols) {
+        const std::int64_t k1 = std::min(k0 + cols, k_all), width = k1 - k0;
+        const at::Tensor& panel = panels[k0 / cols];
+        const auto* b = data_of<typename Types::Right>(panel);
+        for (std::int64_t t = 0; t < tokens; t += kDepth) {
+          multiply_block(n1 - n0, width, std::min(kDepth, tokens - t), a + n0 * tokens + t, tokens,
+                         b + t / Types::kPack * panel.stride(0), panel.stride(0), memory.data(), width,
+                         t > 0);
+        }
+        visit({n0, n1, k0, k1, memory.data()});
+      }
+    });
+  });
+}
+
+GradientRows::GradientRows(const at::Tensor& grad, const at::Tensor& x_rows)
+    : columns_(columns_operand(grad)), panels_(column_panels(x_rows, kWidth)), in_features_(x_rows.size(1)) {}
+
+at::Tensor GradientRows::rows(std::int64_t begin, std::int64_t end) const {
+  at::Tensor out = at::empty({end - begin, in_features_}, at::TensorOptions(at::kFloat));
+  with_operand(panels_.front().scalar_type(), [&](auto types) {
+    using Types = decltype(types);
+    const std::int64_t tokens = columns_.size(1) * Types::kPack;
+    const auto* a = data_of<typename Types::Left>(columns_) + begin * tokens;
+    auto* c = out.mutable_data_ptr<float>();
+    for_product_pieces<Types>(in_features_, kWidth, [&](std::int64_t k0, std::int64_t) {
+      const at::Tensor& panel = panels_[k0 / kWidth];
+      const auto* b = data_of<typename Types::Right>(panel);
+      for (std::int64_t t = 0; t < tokens; t += kDepth) {
+        multiply_block(end - begin, panel.size(1), std::min(kDepth, tokens - t), a + t, tokens,
+                       b + t / Types::kPack * panel.stride(0), panel.stride(0), c + k0, in_features_, t > 0);
+      }
+    });
+  });
+  return out;
+}
+
+}  // namespace lrqat::ops
