@@ -38,14 +38,14 @@ Attention::Heads Attention::project(const at::Tensor& hidden,
   const auto heads = [&](const at::Tensor& projected) {
     return projected.view({batch, tokens, projected.size(2) / head_dim, head_dim});
   };
-  const auto turned = [&](const at::Tensor& projected, const std::optional<RmsNorm>& norm) {
+  const auto rotated = [&](const at::Tensor& projected, const std::optional<RmsNorm>& norm) {
     const at::Tensor normed = norm ? norm->forward(heads(projected)) : heads(projected);
-    return turns ? rotate(normed) : normed;
+    return rotates ? rotate(normed) : normed;
   };
   const std::vector<at::Tensor> projected = Linear::forward_all({&q_proj, &k_proj, &v_proj}, x);
-  at::Tensor q = points.queries(turned(projected[0], q_norm));
+  at::Tensor q = points.queries(rotated(projected[0], q_norm));
   if (query_scale != 1.0) q = q * query_scale;
-  const at::Tensor k = points.rotated_keys(turned(points.cached_keys(projected[1]), k_norm));
+  const at::Tensor k = points.rotated_keys(rotated(points.cached_keys(projected[1]), k_norm));
   const at::Tensor v = heads(points.cached_values(projected[2]));
   return {q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)};
 }

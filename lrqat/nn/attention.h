@@ -37,7 +37,7 @@ struct Attention {
   Linear v_proj;
   Linear o_proj;
   std::int64_t sliding_window = 0;        // 0: none
-  bool turns = true;                      // q and k by the rotary embedding
+  bool rotates = true;                    // q and k by the rotary embedding
   std::optional<RmsNorm> q_norm, k_norm;  // of each head, before the rotary embedding
   double query_scale = 1.0;               // scores are multiplied by it besides 1 / sqrt(D)
   double softcap = 0;                     // scores s become softcap · tanh(s / softcap); 0: they stay
