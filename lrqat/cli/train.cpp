@@ -23,6 +23,7 @@
 #include "lrqat/train/methods.h"
 #include "lrqat/train/quality.h"
 #include "lrqat/train/run.h"
+#include "lrqat/train/run_training.h"
 #include "lrqat/train/trainer.h"
 
 namespace lrqat::cli {

@@ -1,6 +1,8 @@
 #include "lrqat/train/fit_to_model.h"
 
 #include <algorithm>
+#include <string>
+#include <vector>
 
 #include "lrqat/base/error.h"
 #include "lrqat/formats/positions.h"
@@ -65,14 +67,52 @@ void fit_start(Recipe& recipe, const model::Decoder& decoder, ProgressReporter& 
     recipe.distill_weight = fitting_distill_weight(recipe, method, stored, progress);
 }
 
+void check_overrides(const Recipe& recipe, const model::Decoder& decoder) {
+  std::vector<std::string> names;
+  for (const nn::Linear* linear : decoder.linears()) names.push_back(linear->name());
+  check_overrides_match(recipe, names);
+  const auto skipped = [&](const std::string& name) { return !layer_recipe(recipe, name); };
+  if (std::all_of(names.begin(), names.end(), skipped))
+    fail("`overrides` skip every linear of this model: nothing would be quantized; leave some of them out");
+}
+
+void check_granularity(const Recipe& recipe, const model::Decoder& decoder) {
+  if (!find_method(recipe.method).has_grid) return;
+  for (const nn::Linear* linear : decoder.linears()) {
+    if (const auto own = layer_recipe(recipe, linear->name()))
+      own->grid_granularity().check(linear->name(), linear->in_features());
+  }
+}
+
+// A product of adapters has no rank above that of the weight; small models may have usual ranks.
+void check_rank(const Recipe& recipe, const model::Decoder& decoder) {
+  constexpr std::int64_t kUsual = 256;
+  if (!find_method(recipe.method).has_adapters) return;
+  for (const nn::Linear* linear : decoder.linears()) {
+    const auto own = layer_recipe(recipe, linear->name());
+    const std::int64_t most = std::min(linear->out_features(), linear->in_features());
+    if (!own || own->rank <= std::max(most, kUsual)) continue;
+    throw UsageError(concat("`rank` ", own->rank, ": ", linear->name(), " is ", linear->out_features(), " x ",
+                            linear->in_features(), ", where a rank above ", most,
+                            " adds nothing; give at most ", std::max(most, kUsual)));
+  }
+}
+
 }  // namespace
 
 Recipe fit_to_model(const Recipe& recipe, const model::Decoder& decoder, ProgressReporter& progress) {
+  check_overrides(recipe, decoder);
   Recipe fitted = recipe;
   fit_windows(fitted, decoder.config());
   fit_granularity(fitted, decoder, progress);
   fit_start(fitted, decoder, progress);
   return fitted;
+}
+
+void check_fits_model(const Recipe& recipe, const model::Decoder& decoder) {
+  check_overrides(recipe, decoder);
+  check_granularity(recipe, decoder);
+  check_rank(recipe, decoder);
 }
 
 }  // namespace lrqat::train

@@ -13,4 +13,8 @@ namespace lrqat::train {
 // `decoder`: the model with its own weights.
 Recipe fit_to_model(const Recipe& recipe, const model::Decoder& decoder, ProgressReporter& progress);
 
+// Error where a linear of the model cannot have what the recipe says: a granularity that does not divide its
+// rows, a rank that adds nothing, overrides that name no linear or skip them all.
+void check_fits_model(const Recipe& recipe, const model::Decoder& decoder);
+
 }  // namespace lrqat::train

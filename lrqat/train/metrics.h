@@ -21,9 +21,9 @@ std::map<std::string, Json> last_layer_report(const std::filesystem::path& run);
 
 class MetricsWriter {
  public:
-  // In `run`: metrics.jsonl, layers.jsonl and events.out.tfevents.*. A resumed run goes on behind step
-  // `resumed_step`: later lines of the .jsonl files are dropped (they will be written again), and TensorBoard
-  // is told to drop them (a session_log START). resumed_step < 0: a new run, both start empty.
+  // In `run`: metrics.jsonl, layers.jsonl and events.out.tfevents.*. A resumed run goes on after step
+  // `resumed_step`: later lines of the .jsonl files are dropped (these steps are taken again), and
+  // TensorBoard is told to drop them (a session_log START). resumed_step < 0: a new run, both start empty.
   MetricsWriter(const std::filesystem::path& run, std::int64_t resumed_step);
   ~MetricsWriter();
 

@@ -1,6 +1,5 @@
 #include "lrqat/train/open_inputs.h"
 
-#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -11,7 +10,6 @@
 #include "lrqat/model/load.h"
 #include "lrqat/model/tokenizer_files.h"
 #include "lrqat/train/fit_to_model.h"
-#include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/prepare_student.h"
 #include "lrqat/train/run.h"
@@ -20,37 +18,6 @@
 
 namespace lrqat::train {
 namespace {
-
-void check_overrides(const Recipe& recipe, const model::Decoder& decoder) {
-  std::vector<std::string> names;
-  for (const nn::Linear* linear : decoder.linears()) names.push_back(linear->name());
-  check_overrides_match(recipe, names);
-  const auto skipped = [&](const std::string& name) { return !layer_recipe(recipe, name); };
-  if (std::all_of(names.begin(), names.end(), skipped))
-    fail("`overrides` skip every linear of this model: nothing would be quantized; leave some of them out");
-}
-
-void check_granularity(const Recipe& recipe, const model::Decoder& decoder) {
-  if (!find_method(recipe.method).has_grid) return;
-  for (const nn::Linear* linear : decoder.linears()) {
-    if (const auto own = layer_recipe(recipe, linear->name()))
-      own->grid_granularity().check(linear->name(), linear->in_features());
-  }
-}
-
-// A product of adapters has no rank above that of the weight; small models may have usual ranks.
-void check_rank(const Recipe& recipe, const model::Decoder& decoder) {
-  constexpr std::int64_t kUsual = 256;
-  if (!find_method(recipe.method).has_adapters) return;
-  for (const nn::Linear* linear : decoder.linears()) {
-    const auto own = layer_recipe(recipe, linear->name());
-    const std::int64_t most = std::min(linear->out_features(), linear->in_features());
-    if (!own || own->rank <= std::max(most, kUsual)) continue;
-    throw UsageError(concat("`rank` ", own->rank, ": ", linear->name(), " is ", linear->out_features(), " x ",
-                            linear->in_features(), ", where a rank above ", most,
-                            " adds nothing; give at most ", std::max(most, kUsual)));
-  }
-}
 
 // The type of the products is part of a run: another machine keeps it, whatever is fast there.
 void decide_compute(Recipe& recipe, bool decided, ProgressReporter& progress) {
@@ -86,10 +53,8 @@ TrainInputs open_inputs(const Recipe& given, bool decided, ProgressReporter& pro
   Recipe& recipe = inputs.recipe;
   inputs.decoder = model::load_float_model(inputs.source);
   const model::Decoder& decoder = *inputs.decoder;
-  check_overrides(recipe, decoder);
   if (!decided) recipe = fit_to_model(recipe, decoder, progress);
-  check_granularity(recipe, decoder);
-  check_rank(recipe, decoder);
+  check_fits_model(recipe, decoder);
   decide_compute(recipe, decided, progress);
   inputs.decoder->set_compute(recipe.compute());
   if (Run::is_run(recipe.model)) {

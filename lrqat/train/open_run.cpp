@@ -45,8 +45,8 @@ void restore_tensors(const Run& run, const Method& method, model::Decoder& decod
 // Of a run that has measured nothing since its start, the start is no choice: its last checkpoint is what was
 // trained.
 bool is_best_chosen(const Run& run) {
-  if (!run.has_checkpoint() || !run.has_best()) return false;
-  const std::int64_t step = run.last_state().step, every = run.recipe().eval_every;
+  if (!run.checkpoints().any() || !run.checkpoints().has_best()) return false;
+  const std::int64_t step = run.checkpoints().last_state().step, every = run.recipe().eval_every;
   return step == run.recipe().steps || (every > 0 && step >= every);
 }
 
@@ -80,22 +80,22 @@ model::SharedSource open_run_source(const std::filesystem::path& path) {
 
 void restore_student(const Run& run, model::Decoder& decoder, const model::SharedSource& source, bool best,
                      ProgressReporter& progress) {
-  run.check_model(*source);
+  check_model(run.path(), run.record(), *source);
   const Method& method = find_method(run.recipe().method);
   decoder.set_activations(run.recipe().activations);
-  // Runs of version 1 kept no integers where they can be made again from the model alone.
+  // Runs of version 1 kept no integers where the model alone gives them.
   if (!method.trains && !std::filesystem::exists(run.path() / "prepared.safetensors")) {
     start::start_linears({method, plan_of(run.recipe())}, decoder, *source, progress);
     return;
   }
-  if (method.trains && !run.has_checkpoint()) {
+  if (method.trains && !run.checkpoints().any()) {
     fail(run.path().string(),
          ": the run has no checkpoint yet; continue it with `lrqat train --resume --out ",
          run.path().string(), "`");
   }
   std::map<std::string, at::Tensor> tensors;
-  if (method.trains) tensors = run.load_trainables(best);
-  tensors.merge(run.load_frozen());  // what was trained stays
+  if (method.trains) tensors = run.checkpoints().load_trainables(best);
+  tensors.merge(run.load_prepared());  // what was trained stays
   try {
     restore_tensors(run, method, decoder, tensors);
   } catch (const Error&) {
@@ -110,7 +110,7 @@ void restore_student(const Run& run, model::Decoder& decoder, const model::Share
 
 void map_frozen(const Run& run, model::Decoder& decoder) {
   const Method& method = find_method(run.recipe().method);
-  auto tensors = run.load_frozen();
+  auto tensors = run.load_prepared();
   for (nn::Linear* linear : decoder.linears()) {
     SavedLayer saved{linear->name(), linear->in_features(),
                      take_layer(tensors, linear->name(), decoder.device())};
@@ -125,7 +125,7 @@ void map_frozen(const Run& run, model::Decoder& decoder) {
 std::string unfinished(const Run& run) {
   const std::int64_t steps = run.recipe().steps;
   if (!find_method(run.recipe().method).trains) return {};
-  const std::int64_t step = run.last_state().step;
+  const std::int64_t step = run.checkpoints().last_state().step;
   if (step == steps) return {};
   const std::string path = run.path().string();
   return concat(path, " is unfinished, at step ", step, " of ", steps, "; `lrqat train --resume --out ", path,

@@ -1,10 +1,9 @@
 // A run on disk. What stands in its folder:
 //   recipe.toml             the resolved recipe
-//   run.json                what the run began with: fingerprints of model and texts, the machine
+//   run.json                what else the run began with (run_record.h)
 //   lock                    locked by the program that trains
 //   prepared.safetensors    what training never changes (phi_0, …), written once
-//   checkpoints/step-N/     trainables.safetensors, optimizer.safetensors, state.json
-//   checkpoints/index.json  which of them is the last and which the best
+//   checkpoints/            where training stands (checkpoints.h)
 //   metrics.jsonl, layers.jsonl, events.out.tfevents.*
 //   result.json             once the run has ended
 #pragma once
@@ -20,41 +19,12 @@
 #include "lrqat/base/progress.h"
 #include "lrqat/model/decoder.h"
 #include "lrqat/model/source_weight.h"
-#include "lrqat/train/optimizer.h"
+#include "lrqat/train/checkpoints.h"
 #include "lrqat/train/recipe.h"
+#include "lrqat/train/run_record.h"
+#include "lrqat/train/train_state.h"
 
 namespace lrqat::train {
-
-// Where a run stands; everything besides tensors that the next step depends on.
-struct RunState {
-  std::int64_t step = 0;      // steps done
-  std::int64_t position = 0;  // of the sampler
-  std::int64_t tokens = 0;    // trained on
-  double seconds = 0.0;       // in training steps, over all sessions
-  double loss = 0.0;          // of the last step
-  std::int64_t scored = 0;    // predictions that counted, over all steps
-  // The trained objective on held-out text, a token: before the first step, the last time, and the least,
-  // which is that of best_step. Meaningful where best_step >= 0.
-  double start_objective = 0.0;
-  double last_objective = 0.0;
-  double best_objective = 0.0;
-  std::int64_t best_step = -1;
-};
-Json to_json(const RunState& state);
-RunState run_state_from_json(const Json& json, const std::string& where);
-
-// What a run begins with besides its recipe.
-struct RunRecord {
-  std::string model;                     // fingerprints (train/fingerprint.h)
-  std::string data, eval_data, teacher;  // empty: the run has none
-  Json config;                           // the model's
-  int threads = 0;
-  std::string processor, instructions;  // the machine's
-};
-// Of these inputs on this machine. `data`: the fingerprint of the training text. teacher: null where the
-// recipe names none.
-RunRecord make_record(const formats::WeightSource& source, const std::string& data, const Recipe& recipe,
-                      const formats::WeightSource* teacher = nullptr);
 
 class Run {
  public:
@@ -73,45 +43,25 @@ class Run {
 
   const std::filesystem::path& path() const { return path_; }
   const Recipe& recipe() const { return recipe_; }
-  int threads() const;  // that it began with; 0: not known (runs of version 1)
-  // Where this machine's vector instructions are not those that the run began with, a sentence; else empty.
-  std::string other_machine() const;
-  // Error naming what differs from what the run began with.
-  void check_model(const formats::WeightSource& source) const;
-  void check_data(const std::string& fingerprint) const;
-  void check_eval_data() const;
-  void check_teacher(const formats::WeightSource& teacher) const;  // where the recipe names one
+  const RunRecord& record() const { return record_; }
+  int threads() const { return record_.threads; }
+  std::string other_machine() const { return train::other_machine(record_); }
+  Checkpoints checkpoints() const { return {path_ / "checkpoints", recipe_}; }
 
   void save_prepared(const model::Decoder& decoder) const;
-
-  bool has_checkpoint() const;
-  // Writes checkpoint `state.step`, makes it the last (and the best where `best`), removes what is neither.
-  // Error where a tensor or the state is not finite: the checkpoints that are there stay.
-  void save_checkpoint(const model::Decoder& decoder, const AdamW& optimizer, const RunState& state,
-                       bool best) const;
-  RunState last_state() const;
-  bool has_best() const { return !index().best.empty(); }
-  // The parameters of a checkpoint, the best (Error where there is none) or the last.
-  std::map<std::string, at::Tensor> load_trainables(bool best) const;
-  std::map<std::string, at::Tensor> load_frozen() const;  // the prepared tensors
-  void load_optimizer(AdamW& optimizer) const;            // of the last checkpoint
-
+  std::map<std::string, at::Tensor> load_prepared() const;  // mapped where the recipe says map-frozen
+  // Writes a checkpoint of the student. Error where a tensor or the state is not finite: the checkpoints that
+  // are there stay.
+  void save_checkpoint(const model::Decoder& student, const TrainState& state) const;
   void save_result(const Json& result) const;
 
  private:
-  struct Index {  // names of folders in checkpoints/
-    std::string last, best;
-  };
-
-  Run(std::filesystem::path path, Recipe recipe) : path_(std::move(path)), recipe_(std::move(recipe)) {}
-  Json record_json() const;
-  Index index() const;
-  template <typename Read>
-  auto read_checkpoint(bool best, const char* file, const Read& read) const;
-  void prune(const Index& index) const;
+  Run(std::filesystem::path path, Recipe recipe, RunRecord record)
+      : path_(std::move(path)), recipe_(std::move(recipe)), record_(std::move(record)) {}
 
   std::filesystem::path path_;
   Recipe recipe_;
+  RunRecord record_;
   std::shared_ptr<AtomicDirectory> unpublished_;
   std::filesystem::path published_;  // where the unpublished folder will be
   std::shared_ptr<FileLock> lock_;   // null: open to read

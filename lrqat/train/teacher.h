@@ -8,7 +8,8 @@
 
 namespace lrqat::train {
 
-// `own`: the model that is trained. Error where --teacher does not speak of the same tokens.
+// `own`: the model that is trained. Error where --teacher has another vocabulary, caps its
+// logits otherwise, or has fewer positions than the recipe needs.
 model::SharedSource open_teacher(const Recipe& recipe, const model::SharedSource& own);
 
 // Error that names --teacher where distillation alone would train nothing, because the student starts as its

@@ -72,20 +72,25 @@ nn::LossSums TrainStep::accumulate(const at::Tensor& tokens, const at::Tensor& t
 }
 
 nn::LossSums TrainStep::measure(const data::PackedDataset& text, ProgressReporter& progress) const {
+  std::vector<std::int64_t> all(static_cast<std::size_t>(text.size()));
+  std::iota(all.begin(), all.end(), 0);
+  return measure(text, all, progress);
+}
+
+nn::LossSums TrainStep::measure(const data::PackedDataset& text, std::span<const std::int64_t> sequences,
+                                ProgressReporter& progress) const {
   constexpr std::int64_t kTokens = 512;  // at once: activations stay in the cache
   const at::NoGradGuard no_grad;
-  const std::int64_t rows = std::max<std::int64_t>(1, kTokens / text.sequence_length());
+  const auto rows = static_cast<std::size_t>(std::max<std::int64_t>(1, kTokens / text.sequence_length()));
   nn::LossSums sums;
-  std::vector<std::int64_t> indices;
-  for (std::int64_t begin = 0; begin < text.size(); begin += rows) {
-    indices.resize(static_cast<std::size_t>(std::min(rows, text.size() - begin)));
-    std::iota(indices.begin(), indices.end(), begin);
+  for (std::size_t begin = 0; begin < sequences.size(); begin += rows) {
+    const auto indices = sequences.subspan(begin, std::min(rows, sequences.size() - begin));
     const at::Tensor tokens = text.batch(indices).to(student_.device());
     const at::Tensor targets = text.targets(indices).to(student_.device());
     nn::linear_cross_entropy(predicting(student_.forward(tokens)), student_.lm_head(), predicted(targets),
                              {.softcap = student_.config().final_logit_softcapping}, distillation(tokens),
                              &sums);
-    progress.update(indices.back() + 1, concat("loss ", loss(sums)));
+    progress.update(static_cast<std::int64_t>(begin + indices.size()), concat("loss ", loss(sums)));
   }
   return sums;
 }

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 
 #include "lrqat/base/progress.h"
 #include "lrqat/data/dataset.h"
@@ -17,9 +18,8 @@ namespace lrqat::train {
 
 // What is kept from forward to backward besides the inputs of all blocks.
 struct KeptActivations {
-  std::int64_t blocks = 0;    // the last blocks keep everything; the others are recomputed
-  std::int64_t products = 0;  // the last of those others keep the product of down_proj, the most
-                              // expensive one to recompute
+  std::int64_t blocks = 0;    // so many of the last blocks keep everything; the others are recomputed
+  std::int64_t products = 0;  // so many of the last of those others keep the output of down_proj
 };
 
 struct StepOptions {
@@ -40,8 +40,10 @@ class TrainStep {
   // targets [B, L]: the tokens, or nn::kIgnoreIndex where the token is not to be predicted.
   nn::LossSums accumulate(const at::Tensor& tokens, const at::Tensor& targets, double divisor) const;
 
-  // The sums over a whole text, without gradients, scored as in training.
+  // The sums over a whole text, or over these sequences of it, without gradients, scored as in training.
   nn::LossSums measure(const data::PackedDataset& text, ProgressReporter& progress) const;
+  nn::LossSums measure(const data::PackedDataset& text, std::span<const std::int64_t> sequences,
+                       ProgressReporter& progress) const;
 
   // The loss of an optimiser step from its sums.
   double loss(const nn::LossSums& sums) const;
@@ -60,8 +62,8 @@ class TrainStep {
 std::int64_t kept_bytes_per_token(const model::Decoder& decoder);
 
 // What fits into `budget` bytes for `tokens` tokens at once. First products of down_proj: 4·H bytes a token
-// save intermediate_size·H multiplications, more a byte than anything else; then whole blocks. The one block
-// that is being recomputed is always there.
+// save intermediate_size·H multiplications, more a byte than anything else; then whole blocks. There is
+// always room for the one block that is being recomputed.
 KeptActivations kept_within(const model::Decoder& decoder, std::int64_t budget, std::int64_t tokens);
 
 // Bytes of activations that a micro-batch of the recipe holds at its peak: what is kept, one block more that

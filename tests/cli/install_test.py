@@ -79,10 +79,19 @@ def perplexity():
     return output.replace("\n", ", ")
 
 
+def train_in_memory():
+    lines = run(EXAMPLES / "train_in_memory").splitlines()
+    before, after = (float(line.split(": ")[1]) for line in lines[:2])
+    assert 0 < after < 0.9 * before, f"training left a KL of {after}, rounding {before}"
+    assert "self_attn.q_proj: 3 bits, codes from -4 to 3, 128 scales" in lines[2], lines
+    return f"KL {before} -> {after}"
+
+
 def main():
     install()
     build_examples()
     print("quantize_matrix:", quantize_matrix())
+    print("train_in_memory:", train_in_memory())
     print("perplexity:", perplexity())
 
 

@@ -23,10 +23,6 @@ SIDEWAYS = set()
 WITHOUT_TORCH = {"base", "kernels", "formats", "text"}
 MAX_LINES = {"lrqat": 350, "tests": 600, "bench": 600, "fuzz": 600, "examples": 600, "tools": 600}
 MAX_FUNCTION_LINES = 60
-# Files that do not hold to a rule yet.
-LONG_FILES = {"run.cpp", "trainer.cpp"}
-LONG_FUNCTIONS = set()
-FLAGS_IN = {"run.cpp", "trainer.cpp"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.M)
 TORCH = re.compile(r"^(ATen|torch|c10|caffe2)/")
@@ -91,7 +87,7 @@ def check_quiet(root):
 def check_names(root):
     token = r'R"(\w*)\(.*?\)\1"|"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/'
     for path in sources(root, "lrqat"):
-        if path.relative_to(root).parts[1] == "cli" or path.name in FLAGS_IN:
+        if path.relative_to(root).parts[1] == "cli":
             continue
         for match in re.finditer(token, path.read_text(), re.S):
             text = match.group()
@@ -121,7 +117,7 @@ def check_length(root):
     for folder, most in MAX_LINES.items():
         for path in sources(root, folder, suffixes=(".h", ".cpp", ".py")):
             count = path.read_text().count("\n")
-            if count > most and path.name not in LONG_FILES:
+            if count > most:
                 yield f"{path.relative_to(root)}: {count} lines, at most {most}"
 
 
@@ -167,7 +163,7 @@ def functions(text):
 def check_functions(root):
     for path in sources(root, "lrqat"):
         for first, lines in functions(path.read_text()):
-            if lines > MAX_FUNCTION_LINES and path.name not in LONG_FUNCTIONS:
+            if lines > MAX_FUNCTION_LINES:
                 yield f"{path.relative_to(root)}:{first}: a function of {lines} lines, at most {MAX_FUNCTION_LINES}"
 
 

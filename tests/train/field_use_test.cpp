@@ -14,7 +14,7 @@
 #include "lrqat/base/file.h"
 #include "lrqat/base/json.h"
 #include "lrqat/train/methods.h"
-#include "lrqat/train/trainer.h"
+#include "lrqat/train/run_training.h"
 #include "tests/model/fixtures.h"
 
 namespace lrqat::train {

@@ -35,7 +35,7 @@ class MaskedTargets : public ::testing::Test {
     tokens_ = at::randint(80, {2, 9}, at::kLong);
   }
 
-  // All gradients behind each other, of the loss on the predictions of positions where `scored` is true.
+  // All gradients, concatenated, of the loss on the predictions of positions where `scored` is true.
   at::Tensor gradients(const at::Tensor& scored, nn::LossSums* sums = nullptr) const {
     for (const auto& parameter : student_->parameters()) parameter.value.mutable_grad() = at::Tensor();
     const at::Tensor targets = tokens_.masked_fill(~scored, nn::kIgnoreIndex);
