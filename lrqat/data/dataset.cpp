@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/ignore_index.h"
 #include "lrqat/base/sha256.h"
 
 namespace lrqat::data {
@@ -53,7 +54,7 @@ at::Tensor PackedDataset::targets(std::span<const std::int64_t> indices) const {
   auto* out = targets.mutable_data_ptr<std::int64_t>();
   for (const std::int64_t index : indices) {
     for (std::int64_t i = index * sequence_length_; i < (index + 1) * sequence_length_; ++i, ++out) {
-      if (scored_[static_cast<std::size_t>(i)] == 0) *out = kNotScored;
+      if (scored_[static_cast<std::size_t>(i)] == 0) *out = kIgnoreIndex;
     }
   }
   return targets;

@@ -32,8 +32,6 @@ std::vector<std::string> read_documents(const std::filesystem::path& path);  // 
 // The prompt that the Alpaca repository trains with; the answer follows directly.
 std::string alpaca_prompt(const std::string& instruction, const std::string& input);
 
-inline constexpr std::int64_t kNotScored = -100;  // nn::kIgnoreIndex
-
 // All of a file's text as one string, unchanged but for a byte order mark (perplexity tokenizes a text once,
 // as a whole). Rows are joined by a blank line.
 std::string read_text(const std::filesystem::path& path);
@@ -64,7 +62,7 @@ class PackedDataset {
   std::int64_t size() const;  // sequences
   std::int64_t sequence_length() const { return sequence_length_; }
   at::Tensor batch(std::span<const std::int64_t> indices) const;  // [B, L] int64
-  // The same with kNotScored in place of tokens that are not to be predicted.
+  // The same with kIgnoreIndex in place of tokens that are not to be predicted.
   at::Tensor targets(std::span<const std::int64_t> indices) const;
   // Predictions of sequence `index` that count: its first token is none, nor are tokens of prompts.
   std::int64_t scored(std::int64_t index) const;

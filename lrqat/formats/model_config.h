@@ -44,7 +44,7 @@ struct ModelConfig {
   std::int64_t max_position_embeddings = 2048;
   double rms_norm_eps = 1e-6;
   double rope_theta = 10000.0;
-  double partial_rotary_factor = 1.0;  // the part of each head, from its beginning, that is turned
+  double partial_rotary_factor = 1.0;  // the part of each head, from its beginning, that is rotated
   RopeScaling rope_scaling;
   bool attention_bias = false;  // on q, k, v, and o where the family has it there
   bool mlp_bias = false;        // on gate, up and down

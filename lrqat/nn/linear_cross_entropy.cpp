@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/ignore_index.h"
 #include "lrqat/ops/loss_rows.h"
 #include "lrqat/ops/products.h"
 #include "lrqat/quant/float_weight.h"

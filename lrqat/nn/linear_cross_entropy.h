@@ -14,8 +14,6 @@
 
 namespace lrqat::nn {
 
-inline constexpr std::int64_t kIgnoreIndex = -100;
-
 // What a token's loss is divided by is passed in, so that micro-batches and ranks do not change the result:
 // the number of scored tokens of the whole optimiser step.
 struct LossOptions {

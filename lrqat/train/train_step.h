@@ -37,7 +37,7 @@ class TrainStep {
   nn::LossSums accumulate(const at::Tensor& tokens, double divisor) const {
     return accumulate(tokens, tokens, divisor);
   }
-  // targets [B, L]: the tokens, or nn::kIgnoreIndex where the token is not to be predicted.
+  // targets [B, L]: the tokens, or kIgnoreIndex where the token is not to be predicted.
   nn::LossSums accumulate(const at::Tensor& tokens, const at::Tensor& targets, double divisor) const;
 
   // The sums over a whole text, or over these sequences of it, without gradients, scored as in training.

@@ -8,6 +8,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
+#include "lrqat/base/ignore_index.h"
 #include "lrqat/text/tokenizer.h"
 #include "tests/model/fixtures.h"
 
@@ -195,7 +196,7 @@ TEST_F(TextFiles, OnlyAnswersOfInstructionDataAreTargets) {
   const auto dataset = PackedDataset::from_files({path}, tokenizer, length, silent);
   const std::int64_t first = 0;
   const at::Tensor tokens = dataset.batch({&first, 1})[0], targets = dataset.targets({&first, 1})[0];
-  EXPECT_TRUE(targets.slice(0, 0, length - scored).eq(kNotScored).all().item<bool>());
+  EXPECT_TRUE(targets.slice(0, 0, length - scored).eq(kIgnoreIndex).all().item<bool>());
   EXPECT_TRUE(at::equal(targets.slice(0, length - scored), tokens.slice(0, length - scored)));
   const at::Tensor expected = at::tensor(std::vector<std::int64_t>(answer.begin(), answer.end()));
   EXPECT_TRUE(at::equal(targets.slice(0, length - scored, length - end), expected));
@@ -286,8 +287,8 @@ TEST(PackedDataset, TargetsLeaveOutWhatIsNotScored) {
   const PackedDataset dataset(counting(6), 3, {0, 0, 1, 1, 0, 1});
   const std::vector<std::int64_t> order{1, 0};
   const at::Tensor expected = dataset.batch(order), targets = dataset.targets(order);
-  expected[0][1] = kNotScored;
-  expected[1][0] = expected[1][1] = kNotScored;
+  expected[0][1] = kIgnoreIndex;
+  expected[1][0] = expected[1][1] = kIgnoreIndex;
   EXPECT_TRUE(at::equal(targets, expected));
   EXPECT_NE(dataset.fingerprint(), PackedDataset(counting(6), 3).fingerprint());
   const PackedDataset plain(counting(6), 3);

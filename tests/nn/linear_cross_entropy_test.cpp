@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include "lrqat/base/ignore_index.h"
 #include "lrqat/quant/float_weight.h"
 
 namespace lrqat::nn {

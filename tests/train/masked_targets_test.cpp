@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "lrqat/base/ignore_index.h"
 #include "lrqat/methods/lr_qat_weight.h"
 #include "lrqat/model/load.h"
 #include "lrqat/model/prepare.h"
@@ -38,7 +39,7 @@ class MaskedTargets : public ::testing::Test {
   // All gradients, concatenated, of the loss on the predictions of positions where `scored` is true.
   at::Tensor gradients(const at::Tensor& scored, nn::LossSums* sums = nullptr) const {
     for (const auto& parameter : student_->parameters()) parameter.value.mutable_grad() = at::Tensor();
-    const at::Tensor targets = tokens_.masked_fill(~scored, nn::kIgnoreIndex);
+    const at::Tensor targets = tokens_.masked_fill(~scored, kIgnoreIndex);
     const nn::LossSums found = TrainStep(*student_, nullptr, {}).accumulate(tokens_, targets, kDivisor);
     if (sums != nullptr) *sums = found;
     std::vector<at::Tensor> all;
