@@ -1,5 +1,6 @@
 #include "lrqat/start/inits.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "lrqat/base/error.h"
@@ -20,6 +21,24 @@ std::vector<Row> rows() {
   return out;
 }
 
+// The methods that take it.
+std::string takers_of(const std::string& init) {
+  std::string names;
+  for (const methods::Method* method : methods::all_methods()) {
+    if (takes(*method, init)) names += (names.empty() ? "" : ", ") + method->name;
+  }
+  return names;
+}
+
+// "lr-qat, qlora: " where the method has to have more than a grid.
+std::string special_takers_of(const std::string& init) {
+  const auto all = methods::all_methods();
+  const bool common = std::all_of(all.begin(), all.end(), [&](const methods::Method* method) {
+    return !method->has_grid || takes(*method, init);
+  });
+  return common ? "" : takers_of(init) + ": ";
+}
+
 }  // namespace
 
 std::string known_inits() {
@@ -32,7 +51,9 @@ std::string known_inits() {
 
 std::string init_help() {
   std::string text;
-  for (const auto& [name, help] : rows()) text += concat(text.empty() ? "" : ", ", name, " (", help, ")");
+  for (const auto& [name, help] : rows()) {
+    text += concat(text.empty() ? "" : ", ", name, " (", special_takers_of(name), help, ")");
+  }
   return text;
 }
 
@@ -60,16 +81,12 @@ bool takes(const methods::Method& method, const std::string& init) {
 
 void check_init(const methods::Method& method, const std::string& init) {
   if (takes(method, init)) return;
-  std::string names;
-  for (const methods::Method* other : methods::all_methods()) {
-    if (takes(*other, init)) names += (names.empty() ? "" : ", ") + other->name;
-  }
   throw UsageError(concat("`init` ", init, ": `method` ", method.name,
                           start_of(init).gives == Gives::adapters
                               ? " has no adapters that a decomposition could fill"
                           : method.has_grid ? " does not start so"
                                             : " does not start from integers",
-                          "; ", names, " do"));
+                          "; ", takers_of(init), " do"));
 }
 
 std::int64_t bytes_at_work(const std::string& init, const model::DecoderLayer& layer) {
