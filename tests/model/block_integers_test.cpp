@@ -91,9 +91,9 @@ quant::QuantizedWeight one_block(GgmlType type, const std::vector<std::byte>& da
 TEST(BlockIntegers, NegativeScalesTurnTheGrid) {
   formats::BlockQ4_0 block{float_to_float16(-0.5F), {}};
   block.qs.fill(0x80);  // numbers 0 and 8: values 4 and 0
-  const auto turned = one_block(GgmlType::Q4_0, bytes_of(block), 32);
-  EXPECT_EQ(turned.scale.item<float>(), 0.5F);
-  EXPECT_EQ(turned.zero_point.item<int>(), -1) << "codes of a block turned round go from -7 to 8";
+  const auto negated = one_block(GgmlType::Q4_0, bytes_of(block), 32);
+  EXPECT_EQ(negated.scale.item<float>(), 0.5F);
+  EXPECT_EQ(negated.zero_point.item<int>(), -1) << "codes of a block with a negative scale go from -7 to 8";
   block.qs.fill(0x81);  // without the number 0 they fit around zero
   EXPECT_FALSE(one_block(GgmlType::Q4_0, bytes_of(block), 32).zero_point.defined());
 }

@@ -1,5 +1,5 @@
 // Test helper: a llama2.c checkpoint (version 0: seven int32, then float32 arrays, each for all layers) as a
-// Hugging Face folder. llama2.c turns neighbouring rows of q and k, Hugging Face rows half a head apart.
+// Hugging Face folder. llama2.c rotates neighbouring rows of q and k, Hugging Face rows half a head apart.
 #pragma once
 
 #include <algorithm>

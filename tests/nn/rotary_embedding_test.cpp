@@ -75,7 +75,7 @@ TEST(RotaryEmbedding, KernelEqualsTheFloat64FormAndItsGradient) {
   EXPECT_LT(testing::gradient_error(shift, x.narrow(1, 0, 3)), testing::kGradientTolerance);
 }
 
-// Only the first part of a head is turned; the rest passes.
+// Only the first part of a head is rotated; the rest passes.
 TEST(RotaryEmbedding, TurnsAPartOfAHead) {
   at::manual_seed(3);
   const RotaryEmbedding part(8, 100.0, {}, 4), whole(4, 100.0, {});
