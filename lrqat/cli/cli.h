@@ -7,7 +7,7 @@
 
 #include "lrqat/base/json.h"
 #include "lrqat/base/progress.h"
-#include "lrqat/quant/weight_parametrization.h"
+#include "lrqat/ops/compute_type.h"
 
 namespace CLI {
 class App;

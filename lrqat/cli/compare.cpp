@@ -11,8 +11,8 @@
 #include "lrqat/cli/window_flags.h"
 #include "lrqat/data/dataset.h"
 #include "lrqat/eval/divergence.h"
-#include "lrqat/formats/positions.h"
 #include "lrqat/model/open.h"
+#include "lrqat/model/positions.h"
 
 namespace lrqat::cli {
 namespace {
@@ -82,7 +82,7 @@ void run_compare(const CompareFlags& flags, Context& context) {
   std::vector<const model::Decoder*> decoders;
   for (const std::string& path : flags.models) {
     models.push_back(model::open_model(path, load));
-    formats::check_positions(models.back().decoder->config(), "--context", windows.context);
+    model::check_positions(models.back().decoder->config(), "--context", windows.context);
     decoders.push_back(models.back().decoder.get());
     require_same_tokens(text, flags.reference, flags.data, models.back());
   }

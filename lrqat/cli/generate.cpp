@@ -11,8 +11,8 @@
 #include "lrqat/cli/flags.h"
 #include "lrqat/cli/standard_output.h"
 #include "lrqat/eval/generation.h"
-#include "lrqat/formats/positions.h"
 #include "lrqat/model/open.h"
+#include "lrqat/model/positions.h"
 #include "lrqat/model/tokenizer_files.h"
 
 namespace lrqat::cli {
@@ -78,9 +78,9 @@ void fit_max_tokens(eval::GenerationOptions& options, std::int64_t prompt,
   if (options.max_tokens == 0) {
     options.max_tokens = std::clamp<std::int64_t>(config.max_position_embeddings - prompt, 1, kUsual);
   }
-  formats::check_positions(config,
-                           concat("--prompt of ", prompt, " tokens and --max-tokens ", options.max_tokens),
-                           prompt + options.max_tokens);
+  model::check_positions(config,
+                         concat("--prompt of ", prompt, " tokens and --max-tokens ", options.max_tokens),
+                         prompt + options.max_tokens);
 }
 
 void run_generate(const GenerateFlags& flags, Context& context) {

@@ -12,8 +12,8 @@
 #include "lrqat/cli/window_flags.h"
 #include "lrqat/data/dataset.h"
 #include "lrqat/eval/divergence.h"
-#include "lrqat/formats/positions.h"
 #include "lrqat/model/open.h"
+#include "lrqat/model/positions.h"
 
 namespace lrqat::cli {
 namespace {
@@ -64,7 +64,7 @@ void run_perplexity(const PerplexityFlags& flags, Context& context) {
     json = describe(result, text, bos);
   } else {
     const model::OpenedModel reference = model::open_model(flags.reference, load);
-    formats::check_positions(reference.decoder->config(), "--context", windows.context);
+    model::check_positions(reference.decoder->config(), "--context", windows.context);
     require_same_tokens(text, flags.model, flags.data, reference);
     const auto result =
         eval::divergence(*reference.decoder, *model.decoder, scored, windows, context.progress);

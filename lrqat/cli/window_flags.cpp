@@ -4,7 +4,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/cli/flags.h"
-#include "lrqat/formats/positions.h"
+#include "lrqat/model/positions.h"
 
 namespace lrqat::cli {
 
@@ -26,7 +26,7 @@ void add_window_flags(CLI::App& command, std::string& data, eval::WindowOptions&
 eval::WindowOptions fit_windows(eval::WindowOptions windows, std::int64_t usual,
                                 const formats::ModelConfig& config) {
   if (windows.context == 0) windows.context = std::min(usual, config.max_position_embeddings);
-  formats::check_positions(config, "--context", windows.context);
+  model::check_positions(config, "--context", windows.context);
   return windows;
 }
 

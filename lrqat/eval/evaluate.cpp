@@ -4,7 +4,7 @@
 #include <chrono>
 
 #include "lrqat/base/error.h"
-#include "lrqat/formats/positions.h"
+#include "lrqat/model/positions.h"
 
 namespace lrqat::eval {
 namespace {
@@ -38,7 +38,7 @@ class TaskRun {
           ResultsFile& results, ProgressReporter& progress)
       : task_(task), model_(model), options_(options), results_(results), progress_(progress) {
     const std::int64_t context = model.decoder.config().max_position_embeddings;
-    formats::check_positions(model.decoder.config(), "`max-length`", options.max_length);
+    model::check_positions(model.decoder.config(), "`max-length`", options.max_length);
     max_length_ = options.max_length > 0 ? options.max_length : context;
   }
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "lrqat/base/error.h"
-#include "lrqat/formats/positions.h"
+#include "lrqat/model/positions.h"
 #include "lrqat/start/inits.h"
 #include "lrqat/train/fit_granularity.h"
 #include "lrqat/train/layer_recipe.h"
@@ -21,8 +21,8 @@ void fit_windows(Recipe& recipe, const formats::ModelConfig& config) {
       config.max_position_embeddings > 1 ? std::min(kTokens, config.max_position_embeddings) : kTokens;
   if (recipe.sequence_length == 0) recipe.sequence_length = fitting;
   if (recipe.eval_context == 0) recipe.eval_context = fitting;
-  formats::check_positions(config, "`sequence-length`", recipe.sequence_length);
-  if (!recipe.eval_data.empty()) formats::check_positions(config, "`eval-context`", recipe.eval_context);
+  model::check_positions(config, "`sequence-length`", recipe.sequence_length);
+  if (!recipe.eval_data.empty()) model::check_positions(config, "`eval-context`", recipe.eval_context);
 }
 
 std::int64_t count_stored_starts(const Recipe& recipe, const Method& method, const model::Decoder& decoder) {

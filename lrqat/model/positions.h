@@ -6,10 +6,10 @@
 
 #include "lrqat/formats/model_config.h"
 
-namespace lrqat::formats {
+namespace lrqat::model {
 
 // UsageError where `tokens`, which `setting` asks for ("`context`"), are more than the model has positions
 // for.
-void check_positions(const ModelConfig& config, const std::string& setting, std::int64_t tokens);
+void check_positions(const formats::ModelConfig& config, const std::string& setting, std::int64_t tokens);
 
-}  // namespace lrqat::formats
+}  // namespace lrqat::model
