@@ -1,10 +1,11 @@
-"""docs/method.md names files and, after them, functions or types: each must exist, in that file. Standard library only."""
+"""Documents name files and, after them, functions or types: each must exist, in that file. Standard library only."""
 
 import re
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = ("docs/method.md", "docs/architecture.md", "CONTRIBUTING.md")
 PLACE = re.compile(r"^(lrqat|tests|tools|docs|examples|cmake)/[\w./-]+\.\w+$")
 
 
@@ -41,8 +42,8 @@ def main():
         controls.append("negative control: a missing file and a missing function were not both seen")
         print("\n".join(controls))
         return 1
-    found = list(problems((ROOT / "docs" / "method.md").read_text(), ROOT))
-    print("\n".join(found) or "docs/method.md names nothing that is missing")
+    found = [f"{name}, {problem}" for name in DOCUMENTS for problem in problems((ROOT / name).read_text(), ROOT)]
+    print("\n".join(found) or "the documents name nothing that is missing")
     return 1 if found else 0
 
 
