@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "lrqat/methods/l4q_weight.h"
+#include "lrqat/ops/low_rank_tile.h"
 #include "tests/golden/comparer.h"
 #include "tests/golden/golden_data.h"
 #include "tests/golden/linear_run.h"
