@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <optional>
 
 #include "lrqat/base/error.h"
 #include "lrqat/ops/block_attention.h"
@@ -12,7 +13,7 @@ namespace lrqat::ops {
 namespace {
 
 at::Tensor dot_product_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                 const at::Tensor& mask, bool causal) {
+                                 const std::optional<at::Tensor>& mask, bool causal) {
   const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(3)));
   const bool share_keys = q.size(1) != k.size(1);
   return at::scaled_dot_product_attention(q, k, v, mask, 0.0, causal, scale, share_keys);
@@ -35,8 +36,8 @@ at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::
   if (softcap > 0) return soft_capped_attention(q, k, v, visible_keys(queries, keys, window, q), softcap);
   if (window >= keys) window = 0;
   if (window == 0 && queries == keys) return dot_product_attention(q, k, v, {}, /*causal=*/true);
-  const at::Tensor mask = window == 0 && queries == 1 ? at::Tensor() : visible_keys(queries, keys, window, q);
-  return dot_product_attention(q, k, v, mask, /*causal=*/false);
+  if (window == 0 && queries == 1) return dot_product_attention(q, k, v, {}, /*causal=*/false);
+  return dot_product_attention(q, k, v, visible_keys(queries, keys, window, q), /*causal=*/false);
 }
 
 at::Tensor masked_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
