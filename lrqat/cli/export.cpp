@@ -3,6 +3,7 @@
 #include <iostream>
 #include <memory>
 
+#include "lrqat/base/field_names.h"
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/flags.h"
 #include "lrqat/cli/text_output.h"
@@ -36,8 +37,11 @@ void run_export(const ExportFlags& flags, Context& context) {
   model::check_output(flags.out, exporter.output, flags.options.replace, {flags.model});
   const model::OpenedModel model = model::open_model(flags.model);
   if (!model.unfinished.empty()) context.progress.message("warning: " + model.unfinished);
-  const auto report = exporting::export_model(exporter, model, flags.out, flags.options, context.progress);
-  for (const std::string& warning : report.warnings) context.progress.message("warning: " + warning);
+  auto report = exporting::export_model(exporter, model, flags.out, flags.options, context.progress);
+  for (std::string& warning : report.warnings) {
+    warning = with_field_names(warning, "--");
+    context.progress.message("warning: " + warning);
+  }
   if (context.options.json) return context.print_json(exporting::to_json(report));
   std::cout << report.path.string() << ": " << report.bit_exact_tensors << " of " << report.tensors
             << " tensors bit-exact, " << mebibytes(report.bytes) << ", " << rounded(report.bits_per_weight, 2)
