@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/progress.h"

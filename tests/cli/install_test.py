@@ -82,7 +82,7 @@ def perplexity():
 def train_in_memory():
     lines = run(EXAMPLES / "train_in_memory").splitlines()
     before, after = (float(line.split(": ")[1]) for line in lines[:2])
-    assert 0 < after < 0.9 * before, f"training left a KL of {after}, rounding {before}"
+    assert 0 < after < 0.95 * before, f"training left a KL of {after}, rounding {before}"
     assert "self_attn.q_proj: 3 bits, codes from -4 to 3, 128 scales" in lines[2], lines
     return f"KL {before} -> {after}"
 
