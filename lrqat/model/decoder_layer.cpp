@@ -83,21 +83,22 @@ std::vector<LinearGroupOf<Linear>> DecoderLayer::groups_of(Layer& layer) {
   auto& attention = layer.self_attn_;
   auto& mlp = layer.mlp_;
   const std::string norm = layer.sandwich_ ? "pre_feedforward_layernorm" : "post_attention_layernorm";
+  ProducerOf<Linear> input_norm, values, mlp_norm, up;
+  input_norm.norm = &layer.input_layernorm_;
+  input_norm.norm_name = layer.prefix_ + "input_layernorm.weight";
+  values.linear = &attention.v_proj;
+  values.copies = attention.num_heads / attention.num_key_value_heads;
+  values.width = attention.head_dim;
+  mlp_norm.norm = &layer.feed_forward_norm();
+  mlp_norm.norm_name = concat(layer.prefix_, norm, ".weight");
+  up.linear = &mlp.up_proj;
   return {{"self_attn.input",
            LayerHalf::attention,
-           {.norm = &layer.input_layernorm_, .norm_name = layer.prefix_ + "input_layernorm.weight"},
+           input_norm,
            {&attention.q_proj, &attention.k_proj, &attention.v_proj}},
-          {"self_attn.output",
-           LayerHalf::attention,
-           {.linear = &attention.v_proj,
-            .copies = attention.num_heads / attention.num_key_value_heads,
-            .width = attention.head_dim},
-           {&attention.o_proj}},
-          {"mlp.input",
-           LayerHalf::feed_forward,
-           {.norm = &layer.feed_forward_norm(), .norm_name = concat(layer.prefix_, norm, ".weight")},
-           {&mlp.gate_proj, &mlp.up_proj}},
-          {"mlp.product", LayerHalf::feed_forward, {.linear = &mlp.up_proj}, {&mlp.down_proj}}};
+          {"self_attn.output", LayerHalf::attention, values, {&attention.o_proj}},
+          {"mlp.input", LayerHalf::feed_forward, mlp_norm, {&mlp.gate_proj, &mlp.up_proj}},
+          {"mlp.product", LayerHalf::feed_forward, up, {&mlp.down_proj}}};
 }
 
 std::vector<LinearGroup> DecoderLayer::linear_groups() { return groups_of<nn::Linear>(*this); }
