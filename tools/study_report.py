@@ -32,7 +32,8 @@ def cells(row: dict) -> tuple[str, ...]:
     figures = []
     for text in ("held_out", "novels"):
         figures += [f"{texts[text]['kl']:.4f} ± {texts[text]['kl_stderr']:.4f}", number(texts[text]["perplexity"]["b"])]
-    return (row["label"], *figures, f"{row['train_seconds']:.0f}" if row["steps"] > 0 and quiet else "–",
+    label = row["label"] + (f" ({row['note']})" if "note" in row else "")  # what was otherwise when the row was made
+    return (label, *figures, f"{row['train_seconds']:.0f}" if row["steps"] > 0 and quiet else "–",
             f"{cost['cpu_seconds']:.0f}", f"{row['train_peak_memory_bytes'] / 2**20:.0f} MiB")
 
 
