@@ -2,9 +2,8 @@
 
 #include <ATen/ATen.h>
 
-#include <deque>
-
 #include "lrqat/base/error.h"
+#include "lrqat/base/row_table.h"
 #include "lrqat/base/user_text.h"
 #include "lrqat/methods/l4q_weight.h"
 #include "lrqat/methods/lora_weight.h"
@@ -16,10 +15,9 @@
 namespace lrqat::methods {
 namespace {
 
-// A deque: rows that others refer to stay where they are.
-std::deque<Method>& table() {
-  static std::deque<Method> rows{lr_qat_method(), l4q_method(),  lsq_method(), peqa_method(),
-                                 qlora_method(),  lora_method(), rtn_method()};
+RowTable<Method>& table() {
+  static RowTable<Method> rows{lr_qat_method(), l4q_method(),  lsq_method(), peqa_method(),
+                               qlora_method(),  lora_method(), rtn_method()};
   return rows;
 }
 
@@ -31,33 +29,25 @@ const at::Tensor& SavedLayer::at(const std::string& tensor) const {
   return found->second;
 }
 
-std::vector<const Method*> all_methods() {
-  std::vector<const Method*> rows;
-  for (const Method& method : table()) rows.push_back(&method);
-  return rows;
-}
+std::vector<const Method*> all_methods() { return table().all(); }
 
 std::string known_methods() {
   std::string names;
-  for (const Method& method : table()) names += (names.empty() ? "" : ", ") + method.name;
+  for (const Method* method : all_methods()) names += (names.empty() ? "" : ", ") + method->name;
   return names;
 }
 
 const Method& find_method(const std::string& name) {
-  for (const Method& method : table()) {
-    if (method.name == name) return method;
-  }
+  if (const Method* method = table().find(name)) return *method;
   throw UsageError(concat("`method` ", quote(name), " is not known: use one of ", known_methods()));
 }
 
 void add_method(Method method) {
-  for (const Method& known : table()) {
-    if (known.name == method.name)
-      throw UsageError(concat("method ", quote(method.name), " is there already"));
-  }
+  if (table().find(method.name) != nullptr)
+    throw UsageError(concat("method ", quote(method.name), " is there already"));
   if (method.name.empty() || !method.prepare || !method.restore)
     throw UsageError(concat("method ", quote(method.name), ": a row has a name, prepare() and restore()"));
-  table().push_back(std::move(method));
+  table().add(std::move(method));
 }
 
 quant::ScaleParameter saved_scale(const SavedLayer& saved, const quant::ScaleOptions& options) {

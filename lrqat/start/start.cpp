@@ -1,36 +1,26 @@
 #include "lrqat/start/start.h"
 
-#include <algorithm>
-#include <deque>
 #include <utility>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/row_table.h"
 #include "lrqat/base/user_text.h"
 #include "lrqat/start/rows.h"
 
 namespace lrqat::start {
 namespace {
 
-// A deque: rows that others refer to stay where they are.
-std::deque<Start>& table() {
-  static std::deque<Start> rows{auto_start(), stored_start(), range_start(), rtn_start(),
-                                lp_start(),   svd_start(),    gptq_start()};
+RowTable<Start>& table() {
+  static RowTable<Start> rows{auto_start(), stored_start(), range_start(), rtn_start(),
+                              lp_start(),   svd_start(),    gptq_start()};
   return rows;
 }
 
 }  // namespace
 
-std::vector<const Start*> all_starts() {
-  std::vector<const Start*> rows;
-  for (const Start& start : table()) rows.push_back(&start);
-  return rows;
-}
+std::vector<const Start*> all_starts() { return table().all(); }
 
-const Start* find_start(const std::string& name) {
-  const auto found =
-      std::find_if(table().begin(), table().end(), [&](const Start& start) { return start.name == name; });
-  return found == table().end() ? nullptr : &*found;
-}
+const Start* find_start(const std::string& name) { return table().find(name); }
 
 void add_start(Start start) {
   if (is_init(start.name)) throw UsageError(concat("start ", quote(start.name), " is there already"));
@@ -38,7 +28,7 @@ void add_start(Start start) {
     throw UsageError(
         concat("start ", quote(start.name), ": a row has a name, a help, and either linear() or group()"));
   }
-  table().push_back(std::move(start));
+  table().add(std::move(start));
 }
 
 bool is_taken_by(const Start& start, const methods::Method& method) {
