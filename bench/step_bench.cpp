@@ -14,7 +14,6 @@
 #include <ATen/ATen.h>
 #include <ATen/record_function.h>
 
-#include <chrono>
 #include <cstdio>
 #include <iostream>
 #include <map>
@@ -22,6 +21,7 @@
 #include <optional>
 #include <string>
 
+#include "lrqat/base/clock.h"
 #include "lrqat/base/cpu.h"
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
@@ -37,10 +37,6 @@
 
 namespace lrqat {
 namespace {
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 formats::ModelConfig geometry(const std::string& name) {
   formats::ModelConfig c;
@@ -106,14 +102,14 @@ class Profile {
   };
 
   static std::unique_ptr<at::ObserverContext> begin(const at::RecordFunction& function) {
-    current_->frames_.push_back({function.name(), now()});
+    current_->frames_.push_back({function.name(), seconds_now()});
     return nullptr;
   }
   static void end(const at::RecordFunction&, at::ObserverContext*) {
     auto& frames = current_->frames_;
     const Frame frame = frames.back();
     frames.pop_back();
-    const double took = now() - frame.begin;
+    const double took = seconds_now() - frame.begin;
     current_->seconds_[frame.name] += took - frame.inside;
     if (!frames.empty()) frames.back().inside += took;
   }
@@ -142,9 +138,9 @@ double product_speed(ops::ComputeType compute) {
   const at::Tensor x = at::randn({1024, 2048}).to(type);
   double best = 0.0;
   for (int i = 0; i < 10; ++i) {
-    const double start = now();
+    const double start = seconds_now();
     operand.multiply(x);
-    best = std::max(best, 2.0 * 1024 * 2048 * 2048 / (now() - start));
+    best = std::max(best, 2.0 * 1024 * 2048 * 2048 / (seconds_now() - start));
   }
   return best;
 }
@@ -190,9 +186,9 @@ int run(int argc, char** argv) {
 
   ops::pool_large_tensors();  // as the program does
   at::manual_seed(0);
-  const double begin = now();
+  const double begin = seconds_now();
   const auto student = build(config, options, compute, device);
-  const double prepare_seconds = now() - begin;
+  const double prepare_seconds = seconds_now() - begin;
   const std::int64_t prepared_peak = peak_resident_bytes();
   const train::KeptActivations kept =
       train::kept_within(*student, arguments.number("--memory-budget", 0), batch * sequence);
@@ -208,15 +204,15 @@ int run(int argc, char** argv) {
   nlohmann::json parts;
   for (std::int64_t i = 0; i < steps; ++i) {
     if (profile) profile->clear();
-    const double start = now();
+    const double start = seconds_now();
     optimizer.zero_grad();
     const nn::LossSums sums = step.accumulate(tokens, static_cast<double>(batch * (sequence - 1)));
-    const double update = now();
+    const double update = seconds_now();
     optimizer.clip_grad_norm(1.0);
     optimizer.step(1.0);
     if (!device.is_cpu()) optimizer.parameters().front().value.sum().item<float>();  // waits for the device
-    const double took = now() - start;
-    if (profile && took < fastest) parts = parts_of(*profile, took, now() - update);
+    const double took = seconds_now() - start;
+    if (profile && took < fastest) parts = parts_of(*profile, took, seconds_now() - update);
     fastest = std::min(fastest, took);
     seconds.push_back(took);
     losses.push_back(step.loss(sums));

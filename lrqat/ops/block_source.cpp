@@ -99,7 +99,6 @@ void BlockSource::make(std::int64_t row_begin, std::int64_t row_end, std::int64_
   tile.rows = row_end - row_begin;
   tile.cols = col_end - col_begin;
   tile.col_begin = col_begin;
-  tile.lora_b_stride = weight.cols;
   output.scaled_pairs = scaled_pairs;
   output.first_row = static_cast<std::int32_t>(row_begin);
   output.first_col = static_cast<std::int32_t>(col_begin);

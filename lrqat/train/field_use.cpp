@@ -43,9 +43,6 @@ bool holds(const Names& names, const std::string& name) {
 
 bool trains(const Recipe& recipe) { return find_method(recipe.method).trains; }
 bool has_activations(const Recipe& recipe) { return recipe.activations.any(); }
-bool has_static_ranges(const Recipe& recipe) {
-  return recipe.activations.any() && recipe.activations.range == quant::ActivationRange::fixed;
-}
 // "auto" becomes GPTQ where there is something to train.
 bool may_use_gptq(const Recipe& recipe) {
   return uses_value(recipe, "init", "gptq") || (recipe.init == "auto" && trains(recipe));

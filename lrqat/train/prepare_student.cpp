@@ -29,10 +29,6 @@ std::vector<at::Tensor> calibration_batches(const Recipe& recipe, const data::Pa
   return batches;
 }
 
-bool has_static_ranges(const Recipe& recipe) {
-  return recipe.activations.any() && recipe.activations.range == quant::ActivationRange::fixed;
-}
-
 void prepare_weights(const Recipe& recipe, model::Decoder& student, const formats::WeightSource& source,
                      const data::PackedDataset* text, ProgressReporter& progress) {
   const start::Plan plan{
@@ -58,6 +54,10 @@ std::int64_t calibration_bytes(const Recipe& recipe, const model::Decoder& decod
   for (const std::string& init : used_inits(recipe))
     most = std::max(most, start::bytes_at_work(init, decoder.layer(0)));
   return 4 * decoder.config().hidden_size * tokens + kept_bytes_per_token(decoder) * batch + most;
+}
+
+bool has_static_ranges(const Recipe& recipe) {
+  return recipe.activations.any() && recipe.activations.range == quant::ActivationRange::fixed;
 }
 
 bool needs_calibration(const Recipe& recipe) { return starts_from_text(recipe) || has_static_ranges(recipe); }

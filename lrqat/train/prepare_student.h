@@ -13,7 +13,10 @@ namespace lrqat::train {
 // True where the recipe, or an override of it, starts a linear from calibration text.
 bool starts_from_text(const Recipe& recipe);
 
-// True where it does, or where static ranges are observed on text.
+// True where activations are quantized on ranges that are observed before training.
+bool has_static_ranges(const Recipe& recipe);
+
+// True where either is so.
 bool needs_calibration(const Recipe& recipe);
 
 // Most bytes that calibration takes at once besides what the prepared model keeps: the text's hidden states,

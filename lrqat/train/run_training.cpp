@@ -1,12 +1,12 @@
 #include "lrqat/train/run_training.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <map>
 #include <memory>
 
+#include "lrqat/base/clock.h"
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
 #include "lrqat/base/memory.h"
@@ -25,10 +25,6 @@ namespace lrqat::train {
 namespace {
 
 using Values = std::map<std::string, double>;
-
-double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // The model that was opened with the inputs, where that is the device to train on.
 std::unique_ptr<model::Decoder> take_student(TrainInputs& inputs, at::Device device) {

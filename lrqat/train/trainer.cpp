@@ -3,20 +3,16 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <vector>
 
+#include "lrqat/base/clock.h"
 #include "lrqat/train/fit_to_model.h"
 #include "lrqat/train/prepare_student.h"
 #include "lrqat/train/trained_parameters.h"
 
 namespace lrqat::train {
 namespace {
-
-double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // Of a step, over all processes.
 std::int64_t tokens_of_step(const Recipe& recipe) {
