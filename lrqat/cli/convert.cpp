@@ -9,7 +9,6 @@
 #include "lrqat/model/converted.h"
 #include "lrqat/model/open.h"
 #include "lrqat/model/output.h"
-#include "lrqat/quant/integer_weight.h"
 
 namespace lrqat::cli {
 namespace {
@@ -28,11 +27,7 @@ void run_convert(const ConvertFlags& flags, Context& context) {
     fail(flags.run, ": is a ", model.kind, " model already; --run takes a training run");
   model::check_output(flags.out, model::OutputKind::folder, flags.force, model::inputs_of(model));
   if (!model.unfinished.empty()) context.progress.message("warning: " + model.unfinished);
-  if (flags.round_adapters) {
-    for (nn::Linear* linear : model.decoder->linears()) {
-      linear->set_weight(quant::merged_by_rounding(linear->name(), linear->weight()));
-    }
-  }
+  if (flags.round_adapters) model::round_adapters(*model.decoder);
   const auto summary = model::save_converted(*model.decoder, *model.source, flags.out, flags.force);
   Json layers = Json::array();
   for (const model::ConvertedLayer& layer : summary.layers) layers.push_back(model::to_json(layer));

@@ -8,7 +8,6 @@
 #include "lrqat/cli/flags.h"
 #include "lrqat/cli/text_output.h"
 #include "lrqat/export/exporter.h"
-#include "lrqat/formats/ggml_codes.h"
 
 namespace lrqat::cli {
 namespace {
@@ -63,7 +62,7 @@ Action declare_export(CLI::App& command) {
   command
       .add_option("--linear-type", flags->options.linear_type,
                   "gguf: quantized linears as auto (the smallest type that is exact) or " +
-                      formats::known_code_block_types())
+                      exporting::known_linear_types())
       ->capture_default_str();
   command
       .add_option(

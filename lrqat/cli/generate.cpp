@@ -72,13 +72,13 @@ std::string nothing_to_show(const text::Tokenizer& tokenizer, const eval::Genera
 
 // --max-tokens as given, refused where prompt and answer are longer than the model's positions; else what
 // fits of 128.
-void fit_max_tokens(eval::GenerationOptions& options, std::int64_t prompt,
-                    const formats::ModelConfig& config) {
+void fit_max_tokens(eval::GenerationOptions& options, std::int64_t prompt, const model::Decoder& decoder) {
   constexpr std::int64_t kUsual = 128;
   if (options.max_tokens == 0) {
-    options.max_tokens = std::clamp<std::int64_t>(config.max_position_embeddings - prompt, 1, kUsual);
+    options.max_tokens =
+        std::clamp<std::int64_t>(decoder.config().max_position_embeddings - prompt, 1, kUsual);
   }
-  model::check_positions(config,
+  model::check_positions(decoder.config(),
                          concat("--prompt of ", prompt, " tokens and --max-tokens ", options.max_tokens),
                          prompt + options.max_tokens);
 }
@@ -96,7 +96,7 @@ void run_generate(const GenerateFlags& flags, Context& context) {
   }
   note_raw_prompt(tokenizer, flags.prompt, context.progress);
   const auto prompt = tokenizer.encode(flags.prompt, !flags.no_special);
-  fit_max_tokens(options, static_cast<std::int64_t>(prompt.size()), model.decoder->config());
+  fit_max_tokens(options, static_cast<std::int64_t>(prompt.size()), *model.decoder);
   text::TokenStream stream(tokenizer);
   std::string text;
   const auto write = [&](const std::string& part) {

@@ -1,5 +1,7 @@
 // lrqat inspect: what a file or folder holds, tensor by tensor. A run and the folder that it converts to show
 // the same integers and scales under the same checksums.
+#include "lrqat/model/inspect.h"
+
 #include <ATen/ATen.h>
 
 #include <CLI/CLI.hpp>
@@ -13,12 +15,27 @@
 #include "lrqat/base/error.h"
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/inspect_compare.h"
-#include "lrqat/cli/inspect_rows.h"
 #include "lrqat/cli/text_output.h"
-#include "lrqat/formats/dtype.h"
+#include "lrqat/train/metrics.h"
+#include "lrqat/train/run.h"
 
 namespace lrqat::cli {
 namespace {
+
+using model::InspectedTensor;
+using model::Inspection;
+
+// What a file, folder or run holds; of a run also what its last evaluation said about each layer.
+Inspection inspect(const std::filesystem::path& path) {
+  if (!train::Run::is_run(path)) return model::inspect(path);
+  Inspection inspection = model::inspect(model::open_model(path));
+  const auto report = train::last_layer_report(path);
+  for (InspectedTensor& row : inspection.rows) {
+    const auto found = report.find(row.name.substr(0, row.name.rfind('.')));
+    if (found != report.end()) row.training = found->second;
+  }
+  return inspection;
+}
 
 template <typename T>
 Json or_null(const std::optional<T>& value) {
@@ -95,7 +112,7 @@ std::string integers_text(const InspectedTensor& row) {
 void print_text(const Inspection& inspection, const Json& json) {
   for (const InspectedTensor& row : inspection.rows) {
     std::cout << std::left << std::setw(52) << row.name << " " << std::setw(5) << row.dtype << " "
-              << std::setw(16) << formats::shape_to_string(row.shape) << " " << std::setw(16)
+              << std::setw(16) << concat(at::IntArrayRef(row.shape)) << " " << std::setw(16)
               << (row.granularity ? concat(*row.num_bits, "-bit ", row.granularity->name()) : "") << " "
               << row.sha256.substr(0, 12) << integers_text(row) << "\n";
   }

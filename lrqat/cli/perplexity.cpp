@@ -56,7 +56,7 @@ void run_perplexity(const PerplexityFlags& flags, Context& context) {
   const data::EvaluationText text = data::read_evaluation_text(flags.data, model.tokenizer());
   const eval::ScoredText scored{text.tokens, text.scored};
   const bool bos = starts_with_bos(model.tokenizer(), text.tokens);
-  const auto windows = fit_windows(flags.windows, 2048, model.decoder->config());
+  const auto windows = fit_windows(flags.windows, 2048, *model.decoder);
   Json json;
   if (flags.reference.empty()) {
     const auto result = eval::perplexity(*model.decoder, scored, windows, context.progress);

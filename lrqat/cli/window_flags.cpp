@@ -24,9 +24,9 @@ void add_window_flags(CLI::App& command, std::string& data, eval::WindowOptions&
 }
 
 eval::WindowOptions fit_windows(eval::WindowOptions windows, std::int64_t usual,
-                                const formats::ModelConfig& config) {
-  if (windows.context == 0) windows.context = std::min(usual, config.max_position_embeddings);
-  model::check_positions(config, "--context", windows.context);
+                                const model::Decoder& decoder) {
+  if (windows.context == 0) windows.context = std::min(usual, decoder.config().max_position_embeddings);
+  model::check_positions(decoder.config(), "--context", windows.context);
   return windows;
 }
 

@@ -9,7 +9,6 @@
 #include "lrqat/data/dataset.h"
 #include "lrqat/eval/perplexity.h"
 #include "lrqat/eval/windows.h"
-#include "lrqat/formats/model_config.h"
 #include "lrqat/model/open.h"
 
 namespace lrqat::cli {
@@ -20,7 +19,7 @@ void add_window_flags(CLI::App& command, std::string& data, eval::WindowOptions&
 // --context as given, refused where the model has fewer positions; else `usual`, or the model's where those
 // are fewer.
 eval::WindowOptions fit_windows(eval::WindowOptions windows, std::int64_t usual,
-                                const formats::ModelConfig& config);
+                                const model::Decoder& decoder);
 
 // Error where `other` makes other tokens of the file --data than `text`, which are those of `model`.
 void require_same_tokens(const data::EvaluationText& text, const std::string& model, const std::string& data,

@@ -39,12 +39,4 @@ using OnDocument = std::function<void(std::size_t document, std::vector<Score> s
 void log_likelihoods(const model::Decoder& decoder, std::span<const std::vector<Request>> documents,
                      const LogLikelihoodOptions& options, const OnDocument& on_document);
 
-// Per row of hidden [n, H]: log p of the row's target [n] int64, float32 on the CPU, and whether the target
-// is the most likely token. The logits exist a chunk of rows at a time.
-struct RowScores {
-  at::Tensor log_probability;  // [n] float64
-  at::Tensor greedy;           // [n] bool
-};
-RowScores score_rows(const model::Decoder& decoder, const at::Tensor& hidden, const at::Tensor& targets);
-
 }  // namespace lrqat::eval

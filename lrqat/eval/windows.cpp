@@ -65,11 +65,6 @@ std::int64_t Windows::batch_size() const {
   return std::max<std::int64_t>(1, kTokens / context_);
 }
 
-std::int64_t logit_rows(std::int64_t vocab_size) {
-  constexpr std::int64_t kBytes = 64 << 20;
-  return std::clamp<std::int64_t>(kBytes / (4 * vocab_size), 16, 4096);
-}
-
 at::Tensor scored_hidden(const model::Decoder& decoder, const at::Tensor& batch, const at::Tensor& rows) {
   const at::Tensor hidden = decoder.forward(batch);
   const at::Tensor all = hidden.narrow(1, 0, batch.size(1) - 1).reshape({-1, hidden.size(2)});

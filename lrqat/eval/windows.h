@@ -54,9 +54,6 @@ class Windows {
   std::vector<std::int64_t> starts_, scored_;
 };
 
-// Rows of logits at a time: 64 MiB of float32.
-std::int64_t logit_rows(std::int64_t vocab_size);
-
 // The final hidden states of a batch that score a token, [rows, H], and the tokens they predict; `rows` as of
 // Windows::scored_rows.
 at::Tensor scored_hidden(const model::Decoder& decoder, const at::Tensor& batch, const at::Tensor& rows);

@@ -29,6 +29,8 @@ struct ExportOptions {
   bool replace = true;         // an output that lrqat wrote; anything else is never replaced
 };
 
+std::string known_linear_types();  // besides auto: "q2_0, q2_k, …"
+
 struct ExportReport {
   std::string format;
   std::filesystem::path path;

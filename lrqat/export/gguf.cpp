@@ -43,7 +43,7 @@ std::uint32_t file_type(const std::vector<ExportTensor>& tensors) {
 }
 
 void set_rope(const formats::ModelConfig& config, const std::string& prefix, formats::GgufWriter& writer) {
-  const formats::RopeScaling& scaling = config.rope_scaling;
+  const RopeScaling& scaling = config.rope_scaling;
   const auto number = [&](const char* key, double value) {
     writer.set(prefix + key, static_cast<float>(value));
   };

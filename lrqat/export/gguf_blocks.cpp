@@ -7,6 +7,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/half.h"
 #include "lrqat/base/user_text.h"
+#include "lrqat/export/exporter.h"
 #include "lrqat/model/packed_layout.h"
 
 namespace lrqat::exporting {
@@ -34,8 +35,8 @@ const CodeBlockType& parse_type(const std::string& name) {
   const formats::GgmlTypeInfo* info = formats::find_ggml_type(std::string_view(upper(name)));
   const CodeBlockType* type = info == nullptr ? nullptr : formats::find_code_block_type(info->type);
   if (type == nullptr || name != lower(name)) {
-    throw UsageError(concat("`linear-type` ", quote(name), " is not known: use auto, ",
-                            formats::known_code_block_types()));
+    throw UsageError(
+        concat("`linear-type` ", quote(name), " is not known: use auto, ", known_linear_types()));
   }
   return *type;
 }
@@ -99,6 +100,8 @@ const CodeBlockType* smallest_type(const QuantizedWeight& weight) {
 }
 
 }  // namespace
+
+std::string known_linear_types() { return formats::known_code_block_types(); }
 
 std::string block_obstacle(const QuantizedWeight& weight, const std::string& linear_type) {
   if (weight.offset.defined()) return model::float_offset_obstacle("GGUF");

@@ -261,7 +261,7 @@ class Planner {
   // llama.cpp has the stretched frequencies of two kinds as tensors.
   void rope_tensors() {
     const formats::ModelConfig& config = decoder_.config();
-    const formats::RopeScaling& scaling = config.rope_scaling;
+    const RopeScaling& scaling = config.rope_scaling;
     if (scaling.rope_type == "llama3")
       rope_tensor("rope_freqs.weight", formats::llama3_rope_divisors(config, scaling));
     if (scaling.rope_type != "longrope") return;

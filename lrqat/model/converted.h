@@ -46,6 +46,10 @@ Json to_json(const ConvertedLayer& layer);
 // The sha256 and the layers of a decoder, without writing anything. Error where no linear is quantized.
 ConvertedSummary summarize(const Decoder& decoder);
 
+// Adapters that lie in float over integers become part of these, by rounding (quant::merged_by_rounding),
+// which makes another model. Linears without such adapters stay.
+void round_adapters(Decoder& decoder);
+
 // Writes the folder; it appears whole or not at all. Linears that are quantized are stored as integers,
 // everything else comes from `source`, the float model that the decoder was made from. An existing `out` is
 // an Error unless `replace`, and then too where it is anything but a converted folder or an empty one.

@@ -39,7 +39,7 @@ Decoder::Decoder(formats::ModelConfig config, DecoderParts parts)
               formats::rotary_dimensions(config_)) {
   LRQAT_CHECK(num_layers() == config_.num_hidden_layers);
   if (config_.rope_local_theta > 0) {
-    local_rotary_.emplace(config_.head_dim, config_.rope_local_theta, formats::RopeScaling{},
+    local_rotary_.emplace(config_.head_dim, config_.rope_local_theta, RopeScaling{},
                           formats::rotary_dimensions(config_));
   }
 }

@@ -15,6 +15,7 @@
 #include "lrqat/model/output.h"
 #include "lrqat/model/tokenizer_files.h"
 #include "lrqat/ops/device.h"
+#include "lrqat/quant/integer_weight.h"
 
 namespace lrqat::model {
 namespace {
@@ -262,6 +263,11 @@ ConvertedSummary summarize(const Decoder& decoder) {
   if (summary.layers.empty()) fail_nothing_quantized(decoder);
   summary.sha256 = checksum.hex_digest();
   return summary;
+}
+
+void round_adapters(Decoder& decoder) {
+  for (nn::Linear* linear : decoder.linears())
+    linear->set_weight(quant::merged_by_rounding(linear->name(), linear->weight()));
 }
 
 ConvertedSummary save_converted(const Decoder& decoder, const formats::WeightSource& source,

@@ -22,7 +22,7 @@ at::Tensor divided_by(double number, const at::Tensor& tensor) { return tensor.r
 
 // transformers' _compute_llama3_parameters: long wavelengths are stretched by `factor`, short ones kept, the
 // ones between blended.
-at::Tensor llama3_frequencies(const at::Tensor& frequencies, const formats::RopeScaling& scaling) {
+at::Tensor llama3_frequencies(const at::Tensor& frequencies, const RopeScaling& scaling) {
   const auto context = static_cast<double>(scaling.original_max_position_embeddings);
   const double low_wavelength = context / scaling.low_freq_factor;
   const double high_wavelength = context / scaling.high_freq_factor;
@@ -38,14 +38,13 @@ at::Tensor llama3_frequencies(const at::Tensor& frequencies, const formats::Rope
 }
 
 // Sequences that longrope and dynamic stretch.
-bool is_long(const formats::RopeScaling& scaling, std::int64_t tokens) {
+bool is_long(const RopeScaling& scaling, std::int64_t tokens) {
   return (scaling.rope_type == "dynamic" || scaling.rope_type == "longrope") &&
          tokens > scaling.original_max_position_embeddings;
 }
 
 // transformers' _compute_dynamic_ntk_parameters.
-double dynamic_theta(std::int64_t dimensions, double theta, const formats::RopeScaling& scaling,
-                     std::int64_t tokens) {
+double dynamic_theta(std::int64_t dimensions, double theta, const RopeScaling& scaling, std::int64_t tokens) {
   const auto original = static_cast<double>(scaling.original_max_position_embeddings);
   const double length = std::max(static_cast<double>(tokens), original);
   const auto size = static_cast<double>(dimensions);
@@ -54,8 +53,7 @@ double dynamic_theta(std::int64_t dimensions, double theta, const formats::RopeS
 
 // transformers' _compute_yarn_parameters: frequencies that turn often are kept, slow ones divided by the
 // factor, a ramp between.
-at::Tensor yarn_frequencies(const at::Tensor& wavelengths, double theta,
-                            const formats::RopeScaling& scaling) {
+at::Tensor yarn_frequencies(const at::Tensor& wavelengths, double theta, const RopeScaling& scaling) {
   const std::int64_t half = wavelengths.size(0);
   const auto dimension_of = [&](double turns) {
     const auto original = static_cast<double>(scaling.original_max_position_embeddings);
@@ -93,8 +91,8 @@ class RotaryFunction : public torch::autograd::Function<RotaryFunction> {
 
 }  // namespace
 
-at::Tensor rotary_inverse_frequencies(std::int64_t dimensions, double rope_theta,
-                                      const formats::RopeScaling& scaling, std::int64_t tokens) {
+at::Tensor rotary_inverse_frequencies(std::int64_t dimensions, double rope_theta, const RopeScaling& scaling,
+                                      std::int64_t tokens) {
   const at::Tensor exponents = at::arange(0, dimensions, 2, at::kFloat) / dimensions;
   if (scaling.rope_type == "dynamic") rope_theta = dynamic_theta(dimensions, rope_theta, scaling, tokens);
   const at::Tensor wavelengths = at::pow(rope_theta, exponents);
@@ -111,7 +109,7 @@ at::Tensor rotary_inverse_frequencies(std::int64_t dimensions, double rope_theta
        "\" is not known: default, linear, llama3, dynamic, yarn and longrope are");
 }
 
-RotaryEmbedding::RotaryEmbedding(std::int64_t head_dim, double rope_theta, formats::RopeScaling scaling,
+RotaryEmbedding::RotaryEmbedding(std::int64_t head_dim, double rope_theta, RopeScaling scaling,
                                  std::int64_t dimensions)
     : head_dim_(head_dim),
       dimensions_(dimensions == 0 ? head_dim : dimensions),

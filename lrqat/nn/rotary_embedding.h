@@ -6,21 +6,20 @@
 
 #include <cstdint>
 
-#include "lrqat/formats/model_config.h"
+#include "lrqat/base/rope_scaling.h"
 
 namespace lrqat::nn {
 
 // [dimensions/2] float32, by the same float32 operations as transformers (modeling_rope_utils.py), so that
 // the angles agree also at large positions. rope_type: default, linear, llama3, yarn; longrope and dynamic
 // have other frequencies where a sequence of `tokens` is longer than the original context.
-at::Tensor rotary_inverse_frequencies(std::int64_t dimensions, double rope_theta,
-                                      const formats::RopeScaling& scaling, std::int64_t tokens = 0);
+at::Tensor rotary_inverse_frequencies(std::int64_t dimensions, double rope_theta, const RopeScaling& scaling,
+                                      std::int64_t tokens = 0);
 
 class RotaryEmbedding {
  public:
   // `dimensions`: how many of a head's elements are rotated, from its beginning; 0: all.
-  RotaryEmbedding(std::int64_t head_dim, double rope_theta, formats::RopeScaling scaling,
-                  std::int64_t dimensions = 0);
+  RotaryEmbedding(std::int64_t head_dim, double rope_theta, RopeScaling scaling, std::int64_t dimensions = 0);
 
   // x [B, T, heads, D] float32, its first token at `position` -> the rotated x, contiguous. Differentiable.
   // longrope and dynamic go by the position of the last token; keys that were cached before keep the angles
@@ -37,7 +36,7 @@ class RotaryEmbedding {
   std::int64_t head_dim_;
   std::int64_t dimensions_;
   double rope_theta_;
-  formats::RopeScaling scaling_;
+  RopeScaling scaling_;
   // For the length seen last (0: one that changes nothing), and [positions, dimensions/2] for the positions
   // seen so far. Not safe for two threads at once.
   mutable std::int64_t length_ = 0;

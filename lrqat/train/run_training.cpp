@@ -11,7 +11,6 @@
 #include "lrqat/base/file.h"
 #include "lrqat/base/memory.h"
 #include "lrqat/model/load.h"
-#include "lrqat/ops/device.h"
 #include "lrqat/train/fingerprint.h"
 #include "lrqat/train/layer_report.h"
 #include "lrqat/train/methods.h"
@@ -26,9 +25,10 @@ namespace {
 
 using Values = std::map<std::string, double>;
 
-// The model that was opened with the inputs, where that is the device to train on.
+// The model that was opened with the inputs, which is in the host's memory, where that is the device to train
+// on.
 std::unique_ptr<model::Decoder> take_student(TrainInputs& inputs, at::Device device) {
-  if (ops::on_host(device)) return std::move(inputs.decoder);
+  if (inputs.decoder->device() == device) return std::move(inputs.decoder);
   return model::load_float_model(inputs.source, {inputs.recipe.compute(), device});
 }
 
@@ -277,7 +277,7 @@ void check_same_inputs(const Run& run, const TrainInputs& inputs) {
 TrainResult train_or_resume(const TrainOptions& options, TrainInputs& inputs, std::optional<Run> run,
                             ProgressReporter& progress) {
   if (!inputs.text) throw UsageError("`data` is missing: one or more text files");
-  if (ops::on_host(options.device)) check_memory(inputs.recipe, *inputs.decoder);
+  if (inputs.decoder->device() == options.device) check_memory(inputs.recipe, *inputs.decoder);
   if (run) check_same_inputs(*run, inputs);
   return RunTraining(options, inputs, std::move(run), progress).train();
 }

@@ -17,8 +17,8 @@ at::Tensor expected_frequencies(const std::string& fixture) {
   return at::from_blob(const_cast<std::byte*>(view.data.data()), view.shape, at::kFloat).clone();
 }
 
-formats::RopeScaling linear4() { return {.rope_type = "linear", .factor = 4.0}; }
-formats::RopeScaling llama3() {
+RopeScaling linear4() { return {.rope_type = "linear", .factor = 4.0}; }
+RopeScaling llama3() {
   return {.rope_type = "llama3",
           .factor = 8.0,
           .low_freq_factor = 1.0,
@@ -88,14 +88,13 @@ TEST(RotaryEmbedding, TurnsAPartOfAHead) {
 // dynamic and longrope go by the length seen in the call, and come back from a long one.
 TEST(RotaryEmbedding, LengthChoosesTheFrequencies) {
   at::manual_seed(4);
-  const formats::RopeScaling dynamic{
-      .rope_type = "dynamic", .factor = 2.0, .original_max_position_embeddings = 16};
-  const formats::RopeScaling longrope{.rope_type = "longrope",
-                                      .factor = 2.0,
-                                      .original_max_position_embeddings = 16,
-                                      .attention_factor = 1.5,
-                                      .short_factor = {1.0, 1.0},
-                                      .long_factor = {2.0, 4.0}};
+  const RopeScaling dynamic{.rope_type = "dynamic", .factor = 2.0, .original_max_position_embeddings = 16};
+  const RopeScaling longrope{.rope_type = "longrope",
+                             .factor = 2.0,
+                             .original_max_position_embeddings = 16,
+                             .attention_factor = 1.5,
+                             .short_factor = {1.0, 1.0},
+                             .long_factor = {2.0, 4.0}};
   const at::Tensor brief = at::randn({1, 16, 1, 4}), lengthy = at::randn({1, 17, 1, 4});
   const RotaryEmbedding plain(4, 100.0, {});
   for (const auto& scaling : {dynamic, longrope}) {

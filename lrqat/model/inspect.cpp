@@ -1,4 +1,4 @@
-#include "lrqat/cli/inspect_rows.h"
+#include "lrqat/model/inspect.h"
 
 #include <ATen/ATen.h>
 
@@ -9,12 +9,9 @@
 #include "lrqat/formats/checkpoint.h"
 #include "lrqat/formats/ggml_integers.h"
 #include "lrqat/model/converted.h"
-#include "lrqat/model/open.h"
 #include "lrqat/model/packed_config.h"
-#include "lrqat/train/metrics.h"
-#include "lrqat/train/run.h"
 
-namespace lrqat::cli {
+namespace lrqat::model {
 namespace {
 
 namespace fs = std::filesystem;
@@ -107,7 +104,7 @@ InspectedTensor integer_row(const std::string& name, const quant::QuantizedWeigh
 }
 
 std::unordered_map<std::string, const quant::WeightParametrization*> quantized_weights(
-    const model::Decoder& decoder) {
+    const Decoder& decoder) {
   std::unordered_map<std::string, const quant::WeightParametrization*> weights;
   const auto add = [&](const std::string& module, const quant::WeightParametrization& weight) {
     if (weight.is_quantized()) weights.emplace(module + ".weight", &weight);
@@ -140,18 +137,19 @@ InspectedTensor own_row(const std::string& name, const at::Tensor& value) {
           .sha256 = sha256_hex(bytes_of(plain))};
 }
 
-// A run or a folder of integers: integers from the model, everything else from the files.
-Inspection inspect_quantized(const model::OpenedModel& model) {
+}  // namespace
+
+Inspection inspect(const OpenedModel& model) {
   const auto quantized = quantized_weights(*model.decoder);
   std::unordered_map<std::string, InspectedTensor> stored;
   if (model.source == nullptr) {
-    if (model.kind == "converted") model::check_converted(model.path, *model.decoder);
+    if (model.kind == "converted") check_converted(model.path, *model.decoder);
     const bool has_other_parts = formats::read_folder_config(model.path).has_other_parts;
     const formats::CheckpointTensors tensors(model.path, model.decoder->config(), has_other_parts);
     for (InspectedTensor& row : rows_of_tensors(tensors)) stored.emplace(row.name, std::move(row));
   }
-  Inspection result{model.kind, model::summarize(*model.decoder).sha256, {}, {}};
-  result.activations = model::stored_activations(*model.decoder);
+  Inspection result{model.kind, summarize(*model.decoder).sha256, {}, {}};
+  result.activations = stored_activations(*model.decoder);
   for (const auto& tensor : formats::expected_tensors(model.decoder->config())) {
     if (const auto found = quantized.find(tensor.name); found != quantized.end()) {
       result.rows.push_back(integer_row(tensor.name, found->second->convert()));
@@ -166,31 +164,13 @@ Inspection inspect_quantized(const model::OpenedModel& model) {
   return result;
 }
 
-// What the run wrote down about each layer at its last evaluation.
-void add_training(const fs::path& run, Inspection& inspection) {
-  const auto report = train::last_layer_report(run);
-  for (InspectedTensor& row : inspection.rows) {
-    const auto found = report.find(row.name.substr(0, row.name.rfind('.')));
-    if (found != report.end()) row.training = found->second;
-  }
-}
-
-}  // namespace
-
 Inspection inspect(const fs::path& path) {
   if (!fs::exists(path)) fail(path.string(), ": there is no such file or folder");
-  if (train::Run::is_run(path)) {
-    Inspection inspection = inspect_quantized(model::open_model(path));
-    add_training(path, inspection);
-    return inspection;
-  }
-  if (model::is_converted_folder(path)) {
-    return inspect_quantized(model::open_model(path));
-  }
-  if (model::is_packed_folder(path)) {
-    Inspection inspection = inspect_quantized(model::open_model(path));
+  if (is_converted_folder(path)) return inspect(open_model(path));
+  if (is_packed_folder(path)) {
+    Inspection inspection = inspect(open_model(path));
     const fs::path config = path / "config.json";
-    inspection.kind = model::packed_config_from_json(read_json_file(config), config.string())->layout;
+    inspection.kind = packed_config_from_json(read_json_file(config), config.string())->layout;
     return inspection;
   }
   if (path.extension() == ".safetensors")
@@ -203,4 +183,4 @@ Inspection inspect(const fs::path& path) {
   return {"gguf", "", rows_of(formats::GgufFile(formats::open_weight_source(path)->path())), {}};
 }
 
-}  // namespace lrqat::cli
+}  // namespace lrqat::model

@@ -1,15 +1,19 @@
-// Log-probabilities of given tokens, from final hidden states.
+#include "lrqat/model/row_scores.h"
+
 #include <ATen/ATen.h>
 
 #include <algorithm>
 
-#include "lrqat/eval/log_likelihood.h"
-#include "lrqat/eval/windows.h"
 #include "lrqat/ops/target_scores.h"
 
-namespace lrqat::eval {
+namespace lrqat::model {
 
-RowScores score_rows(const model::Decoder& decoder, const at::Tensor& hidden, const at::Tensor& targets) {
+std::int64_t logit_rows(std::int64_t vocab_size) {
+  constexpr std::int64_t kBytes = 64 << 20;
+  return std::clamp<std::int64_t>(kBytes / (4 * vocab_size), 16, 4096);
+}
+
+RowScores score_rows(const Decoder& decoder, const at::Tensor& hidden, const at::Tensor& targets) {
   const std::int64_t rows = hidden.size(0), step = logit_rows(decoder.config().vocab_size);
   RowScores scores{at::empty({rows}, at::kDouble), at::empty({rows}, at::kBool)};
   for (std::int64_t begin = 0; begin < rows; begin += step) {
@@ -22,4 +26,4 @@ RowScores score_rows(const model::Decoder& decoder, const at::Tensor& hidden, co
   return scores;
 }
 
-}  // namespace lrqat::eval
+}  // namespace lrqat::model

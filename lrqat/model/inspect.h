@@ -1,4 +1,4 @@
-// What `lrqat inspect` finds in a file or folder: a row a tensor.
+// What a file or folder holds, whatever its format: a row a tensor.
 #pragma once
 
 #include <cstdint>
@@ -10,9 +10,10 @@
 
 #include "lrqat/base/json.h"
 #include "lrqat/model/activations.h"
+#include "lrqat/model/open.h"
 #include "lrqat/quant/grid.h"
 
-namespace lrqat::cli {
+namespace lrqat::model {
 
 struct InspectedTensor {
   std::string name;
@@ -24,7 +25,7 @@ struct InspectedTensor {
   std::optional<quant::Granularity> granularity;  // of the scales
   std::vector<std::int64_t> histogram;            // of codes, from the grid's smallest on; empty: no integers
   double clipped_fraction = 0;                    // of weights that training or rounding clipped, where known
-  Json training;  // of a run: what its last report says of this layer, or null
+  Json training;  // of a run: what its last report says of this layer, put in by who reads that; else null
 
   // Codes on the two ends of the grid, clipped weights among them: what every file tells.
   double edge_fraction() const {
@@ -45,10 +46,12 @@ struct Inspection {
   std::string kind;
   std::string sha256;  // of all trained integers and scales; empty: none here
   std::vector<InspectedTensor> rows;
-  model::StoredActivations activations{};
+  StoredActivations activations{};
 };
 
-// A safetensors or GGUF file, a run, or a folder of Hugging Face's or of integers. Error where it is none.
+// A safetensors or GGUF file, or a folder of Hugging Face's or of integers. Error where it is none.
 Inspection inspect(const std::filesystem::path& path);
+// A model with integers, from a folder of them or a run: integers from the model, all else from the files.
+Inspection inspect(const OpenedModel& model);
 
-}  // namespace lrqat::cli
+}  // namespace lrqat::model
