@@ -34,6 +34,8 @@ Start gptq_start() {
   return {.name = "gptq",
           .help = "integers by calibration text",
           .gives = Gives::integers,
+          .reads_text_options = true,
+          .chosen_by_auto = true,
           .group = begin,
           .bytes = bytes};
 }

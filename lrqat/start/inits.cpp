@@ -41,8 +41,9 @@ std::string special_takers_of(const std::string& init) {
 
 }  // namespace
 
-std::string known_inits() {
-  const std::vector<Row> all = rows();
+std::string known_inits(const std::function<bool(const std::string& init)>& which) {
+  std::vector<Row> all = rows();
+  if (which) std::erase_if(all, [&](const Row& row) { return !which(row.name); });
   std::string names;
   for (std::size_t i = 0; i < all.size(); ++i)
     names += (i == 0 ? "" : i + 1 == all.size() ? " or " : ", ") + all[i].name;
@@ -73,6 +74,18 @@ bool is_transform(const std::string& init) { return find_transform(init) != null
 
 bool needs_text(const std::string& init) { return is_transform(init) || start_of(init).needs_text(); }
 
+bool reads_text_options(const std::string& init) { return start_of(init).reads_text_options; }
+
+bool fills_adapters(const std::string& init) { return start_of(init).gives == Gives::adapters; }
+
+const Start& auto_from_text() {
+  const auto all = all_starts();
+  const auto chosen =
+      std::find_if(all.begin(), all.end(), [](const Start* start) { return start->chosen_by_auto; });
+  LRQAT_CHECK(chosen != all.end());
+  return **chosen;
+}
+
 bool takes(const methods::Method& method, const std::string& init) {
   const Transform* transform = find_transform(init);
   if (transform != nullptr && transform->needs_grid && !method.has_grid) return false;
@@ -82,10 +95,9 @@ bool takes(const methods::Method& method, const std::string& init) {
 void check_init(const methods::Method& method, const std::string& init) {
   if (takes(method, init)) return;
   throw UsageError(concat("`init` ", init, ": `method` ", method.name,
-                          start_of(init).gives == Gives::adapters
-                              ? " has no adapters that a decomposition could fill"
-                          : method.has_grid ? " does not start so"
-                                            : " does not start from integers",
+                          fills_adapters(init) ? " has no adapters that a decomposition could fill"
+                          : method.has_grid    ? " does not start so"
+                                               : " does not start from integers",
                           "; ", takers_of(init), " do"));
 }
 

@@ -64,6 +64,8 @@ struct Start {
   Gives gives = Gives::range;
   bool needs_grid = true;  // false: methods whose weights stay float take it too
   Stored stored = Stored::ignored;
+  bool reads_text_options = false;  // TextOptions
+  bool chosen_by_auto = false;      // what `auto` becomes where there is text (inits.h)
   // Settings that the start brings with it; null: none.
   std::function<void(quant::RangeEstimator& range, bool& faithful_downcast)> sets{};
   // One of the next two. For a linear by itself:

@@ -43,11 +43,17 @@ bool holds(const Names& names, const std::string& name) {
 
 bool trains(const Recipe& recipe) { return find_method(recipe.method).trains; }
 bool has_activations(const Recipe& recipe) { return recipe.activations.any(); }
-// "auto" becomes GPTQ where there is something to train.
-bool may_use_gptq(const Recipe& recipe) {
-  return uses_value(recipe, "init", "gptq") || (recipe.init == "auto" && trains(recipe));
+bool any_init(const Recipe& recipe, bool (*is)(const std::string& init)) {
+  const auto inits = used_inits(recipe);
+  return std::any_of(inits.begin(), inits.end(), is);
 }
-bool may_calibrate(const Recipe& recipe) { return may_use_gptq(recipe) || starts_from_text(recipe); }
+// `auto` becomes a start from text where there is something to train.
+bool may_become_text_start(const Recipe& recipe) { return recipe.init == "auto" && trains(recipe); }
+bool may_read_text_options(const Recipe& recipe) {
+  return any_init(recipe, start::reads_text_options) ||
+         (may_become_text_start(recipe) && start::auto_from_text().reads_text_options);
+}
+bool may_calibrate(const Recipe& recipe) { return may_become_text_start(recipe) || starts_from_text(recipe); }
 bool trains_or_observes(const Recipe& recipe) { return trains(recipe) || has_static_ranges(recipe); }
 bool reads_text(const Recipe& recipe) { return trains(recipe) || needs_calibration(recipe); }
 bool measures(const Recipe& recipe) { return reads_text(recipe) || !recipe.eval_data.empty(); }
@@ -63,7 +69,7 @@ bool trains_scales(const Recipe& recipe) {
   return trains_weight_scales(recipe) || recipe.activations.learn_range;
 }
 bool clips(const Recipe& recipe) { return recipe.clip_norm > 0.0; }
-bool uses_svd(const Recipe& recipe) { return uses_value(recipe, "init", "svd"); }
+bool decomposes(const Recipe& recipe) { return any_init(recipe, start::fills_adapters); }
 // Whether the recipe, or one of its overrides, starts a linear so.
 bool any_start(const Recipe& recipe, bool (*is)(const Recipe&)) {
   const auto overridden = overridden_recipes(recipe);
@@ -81,8 +87,11 @@ bool leaves_downcast(const Recipe& recipe) {
   return any_start(recipe, [](const Recipe& one) { return !start::start_of(one.init).sets; });
 }
 
-constexpr const char* kText = "text that is trained on or calibrated on (`init` gptq or awq)";
-constexpr const char* kGptq = "`init` gptq";
+// "`init` gptq or awq"
+std::string of_inits(bool (*which)(const std::string& init)) { return "`init` " + start::known_inits(which); }
+std::string text_to_read() {
+  return concat("text that is trained on or calibrated on (", of_inits(start::needs_text), ")");
+}
 constexpr const char* kBits = "`activation-bits` or `kv-bits` below 16";
 constexpr const char* kEval = "`eval-data`";
 
@@ -92,7 +101,7 @@ std::vector<FieldUse> model_and_method_rows() {
       {"data"},  // where nothing reads it, the run says so
       {"eval-data"},
       {"teacher", nullptr, measures, "text to train or to measure on"},
-      {"held-out", nullptr, reads_text, kText, {"0"}},
+      {"held-out", nullptr, reads_text, text_to_read(), {"0"}},
       {"method"},
       {"bits", has_grid},
       {"for", has_grid},
@@ -107,10 +116,10 @@ std::vector<FieldUse> model_and_method_rows() {
       {"learn-scale", has_trained_scales, nullptr, {}, {"false"}},
       {"symmetric", has_grid},
       {"init"},
-      {"svd-steps", may_decompose, uses_svd, "`init` svd"},
-      {"calibration-tokens", has_grid, may_calibrate, "`init` gptq or awq"},
-      {"gptq-damping", has_grid, may_use_gptq, kGptq},
-      {"gptq-act-order", has_grid, may_use_gptq, kGptq},
+      {"svd-steps", may_decompose, decomposes, of_inits(start::fills_adapters)},
+      {"calibration-tokens", has_grid, may_calibrate, of_inits(start::needs_text)},
+      {"gptq-damping", has_grid, may_read_text_options, of_inits(start::reads_text_options)},
+      {"gptq-act-order", has_grid, may_read_text_options, of_inits(start::reads_text_options)},
       {"faithful-downcast", reads_faithful, leaves_downcast, "another start: `init` rtn and lp are faithful"},
       {"weight-dtype", reads_weight_dtype},
       {"learn-offset", reads_offset, nullptr, {}, {"false"}},
@@ -128,7 +137,7 @@ std::vector<FieldUse> activation_and_training_rows() {
       {"activation-batches", nullptr, has_static_ranges, "`activation-range` static and bits below 16"},
       {"steps", is_trained, nullptr, {}, {"0"}},
       {"batch-size", nullptr, trains_or_observes, "`activation-range` static"},
-      {"sequence-length", nullptr, reads_text, kText, {"0"}},
+      {"sequence-length", nullptr, reads_text, text_to_read(), {"0"}},
       {"gradient-accumulation", is_trained},
       {"lr", trains_at_lr, nullptr, {}, {"0"}},
       {"scale-lr", nullptr, trains_scales,

@@ -31,14 +31,13 @@ std::int64_t count_stored_starts(const Recipe& recipe, const Method& method, con
                        [&](const nn::Linear* linear) { return starts_from_stored(method, recipe, *linear); });
 }
 
-constexpr const char* kAutoFromText = "gptq";  // what "auto" becomes
-
 // From integers by calibration text unless the model has integers of its own on this grid, or the recipe
 // wants another start.
 bool starts_from_text(const Recipe& recipe, const Method& method, std::int64_t stored) {
   const auto inits = used_inits(recipe);
-  return recipe.init == "auto" && method.trains && start::takes(method, kAutoFromText) && stored == 0 &&
-         !recipe.faithful_downcast && std::none_of(inits.begin(), inits.end(), start::is_transform);
+  return recipe.init == "auto" && method.trains && start::is_taken_by(start::auto_from_text(), method) &&
+         stored == 0 && !recipe.faithful_downcast &&
+         std::none_of(inits.begin(), inits.end(), start::is_transform);
 }
 
 // The model that training starts from is its own teacher, and teaches nothing, where the start is the model
@@ -59,7 +58,7 @@ void fit_start(Recipe& recipe, const model::Decoder& decoder, ProgressReporter& 
   const Method& method = find_method(recipe.method);
   const std::int64_t stored = count_stored_starts(recipe, method, decoder);
   if (starts_from_text(recipe, method, stored)) {
-    recipe.init = kAutoFromText;
+    recipe.init = start::auto_from_text().name;
     progress.message(concat("init ", recipe.init, ", calibrated on ", recipe.calibration_tokens,
                             " tokens of the data; `init` range starts from rounding"));
   }

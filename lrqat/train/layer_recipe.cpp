@@ -152,14 +152,6 @@ std::vector<OverriddenRecipe> overridden_recipes(const Recipe& recipe) {
   return found;
 }
 
-bool uses_value(const Recipe& recipe, const std::string& field, const std::string& value) {
-  if (recipe_field(field).print(recipe) == std::vector<std::string>{value}) return true;
-  return std::any_of(recipe.overrides.begin(), recipe.overrides.end(), [&](const std::string& text) {
-    const Override one = parse_override(text);
-    return std::find(one.fields.begin(), one.fields.end(), std::pair(field, value)) != one.fields.end();
-  });
-}
-
 void check_overrides_match(const Recipe& recipe, const std::vector<std::string>& layers) {
   for (const std::string& text : recipe.overrides) {
     const std::string pattern = parse_override(text).pattern;

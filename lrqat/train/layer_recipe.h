@@ -43,9 +43,6 @@ std::vector<OverriddenRecipe> overridden_recipes(const Recipe& recipe);
 // UsageError naming an override whose pattern matches none of the linears.
 void check_overrides_match(const Recipe& recipe, const std::vector<std::string>& layers);
 
-// True where the recipe or one of its overrides gives `field` this value.
-bool uses_value(const Recipe& recipe, const std::string& field, const std::string& value);
-
 bool matches_pattern(const std::string& pattern, const std::string& name);
 
 }  // namespace lrqat::train
