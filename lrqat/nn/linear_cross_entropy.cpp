@@ -9,8 +9,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/ignore_index.h"
-#include "lrqat/ops/loss_rows.h"
-#include "lrqat/ops/products.h"
+#include "lrqat/ops/backend.h"
 #include "lrqat/quant/float_weight.h"
 
 namespace lrqat::nn {
@@ -36,7 +35,7 @@ class Chunk {
         logits_(std::move(logits)),
         rows_(hidden_.size(0)),
         vocabulary_(in.head->out_features()),
-        kernels_(in.options.use_kernels && ops::has_loss_kernels(hidden_.device())) {
+        backend_(in.options.use_kernels ? ops::backend_of(hidden_) : ops::plain_backend()) {
     const at::Tensor scored = targets_ != kIgnoreIndex;
     factor_ = scored.to(at::kFloat) / in.options.divisor;
   }
@@ -72,7 +71,7 @@ class Chunk {
   template <typename Visit>
   void for_each_tile(const Linear& head, const Visit& visit) const {
     const ops::WeightOperand operand(*head.weight(), head.compute());
-    const std::int64_t step = ops::logit_tile_columns(hidden_.device());
+    const std::int64_t step = ops::backend_of(hidden_).logit_tile_columns();
     for (std::int64_t begin = 0; begin < vocabulary_; begin += step) {
       const std::int64_t end = std::min(begin + step, vocabulary_);
       visit(begin, end, operand.rows(begin, end));
@@ -82,15 +81,15 @@ class Chunk {
   // logits = hidden · headᵀ; returns log Σ exp of each row.
   at::Tensor make_logits(const at::Tensor& hidden, const Linear& head, const at::Tensor& logits) const {
     const at::Tensor operand = hidden.to(ops::scalar_type(head.compute()));
-    ops::RowLogSumExp sums(rows_, kernels_);
+    const auto sums = backend_.row_log_sum_exp(rows_);
     for_each_tile(head, [&](std::int64_t begin, std::int64_t end, const ops::OperandRows& tile) {
       at::Tensor part = logits.slice(1, begin, end);
       tile.multiply(operand, part);
       if (head.bias().defined()) part.add_(head.bias().slice(0, begin, end));
       if (cap() > 0) part.div_(cap()).tanh_().mul_(cap());
-      sums.add(part);
+      sums->add(part);
     });
-    return sums.result(logits);
+    return sums->result(logits);
   }
 
   // logits <- dloss/dlogits, tile by tile, and grad_hidden = dloss/dlogits · head. The one-hot part, a single
@@ -98,7 +97,7 @@ class Chunk {
   void second_pass(const at::Tensor& index, at::Tensor grad_hidden) {
     const at::Tensor one_hot = factor_ * (1.0 - weight());
     if (!grad_hidden.defined()) {
-      ops::add_teacher_difference(logits_, teacher_rows(0, vocabulary_), difference_, kernels_);
+      backend_.add_teacher_difference(logits_, teacher_rows(0, vocabulary_), difference_);
       return;
     }
     for_each_tile(*in_.head, [&](std::int64_t begin, std::int64_t end, const ops::OperandRows& tile) {
@@ -106,7 +105,7 @@ class Chunk {
       // d(c·tanh(z/c))/dz = 1 - tanh²
       const at::Tensor slope = cap() > 0 ? 1 - (part / cap()).square_() : at::Tensor();
       make_gradient(part, begin, end);
-      ops::subtract_one_hot(part, index, begin, one_hot, kernels_);
+      backend_.subtract_one_hot(part, index, begin, one_hot);
       if (slope.defined()) part.mul_(slope);
       if (in_.grad_head.defined()) in_.grad_head.slice(0, begin, end).addmm_(part.t(), hidden_);
       tile.multiply_transposed(part, grad_hidden, /*add=*/begin > 0);
@@ -119,9 +118,9 @@ class Chunk {
 
   void make_gradient(const at::Tensor& part, std::int64_t begin, std::int64_t end) const {
     if (distills()) {
-      ops::to_distilled_gradient(part, teacher_rows(begin, end), lse_, factor_, difference_, kernels_);
+      backend_.to_distilled_gradient(part, teacher_rows(begin, end), lse_, factor_, difference_);
     } else {
-      ops::to_softmax_gradient(part, lse_, factor_, kernels_);
+      backend_.to_softmax_gradient(part, lse_, factor_);
     }
   }
 
@@ -130,7 +129,7 @@ class Chunk {
   at::Tensor teacher_hidden_, teacher_logits_;
   std::int64_t rows_;
   std::int64_t vocabulary_;
-  bool kernels_;
+  const ops::Backend& backend_;
   at::Tensor factor_;             // [rows] 1/divisor, 0 where the token is not scored
   at::Tensor lse_, lse_teacher_;  // [rows]
   at::Tensor difference_;         // [rows] float64: Σ p_teacher (t - z)
@@ -147,7 +146,7 @@ std::int64_t chunk_tokens(std::int64_t tokens, std::int64_t vocabulary, std::int
 double run_chunks(const Inputs& in, const at::Tensor& hidden, at::Tensor grad_hidden, LossSums* sums) {
   const std::int64_t tokens = hidden.size(0), vocabulary = in.head->out_features();
   const std::int64_t step =
-      chunk_tokens(tokens, vocabulary, ops::logit_bytes(in.options.chunk_bytes, hidden.device()));
+      chunk_tokens(tokens, vocabulary, ops::backend_of(hidden).logit_bytes(in.options.chunk_bytes));
   const at::Tensor logits = at::empty({step, vocabulary}, hidden.options());
   const at::Tensor teacher_logits = in.distillation ? at::empty_like(logits) : at::Tensor();
   LossSums own;

@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "lrqat/ops/backend.h"
+
 namespace lrqat::ops {
 namespace {
 
@@ -24,7 +26,7 @@ struct UpdateLists {
 bool fused_takes(const AdamWUpdate& update) {
   return update.parameter.is_contiguous() &&
          update.gradient.scalar_type() == update.parameter.scalar_type() &&
-         (update.parameter.is_cpu() || update.parameter.is_cuda());
+         backend_of(update.parameter).has_fused_adamw();
 }
 
 void update_plainly(const AdamWUpdate& update, const AdamWHyperparameters& h) {

@@ -7,10 +7,10 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/ops/block_attention.h"
+#include "lrqat/ops/cpu_backend.h"
 #include "lrqat/ops/soft_cap.h"
 
 namespace lrqat::ops {
-namespace {
 
 at::Tensor dot_product_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                  const std::optional<at::Tensor>& mask, bool causal) {
@@ -19,9 +19,6 @@ at::Tensor dot_product_attention(const at::Tensor& q, const at::Tensor& k, const
   return at::scaled_dot_product_attention(q, k, v, mask, 0.0, causal, scale, share_keys);
 }
 
-}  // namespace
-
-// SDPA's own is_causal counts from the first key, which is right only for Q = K.
 at::Tensor visible_keys(std::int64_t queries, std::int64_t keys, std::int64_t window,
                         const at::Tensor& like) {
   const at::Tensor visible = at::ones({queries, keys}, like.options().dtype(at::kBool)).tril(keys - queries);
@@ -30,14 +27,14 @@ at::Tensor visible_keys(std::int64_t queries, std::int64_t keys, std::int64_t wi
 
 at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             std::int64_t window, double softcap) {
-  const std::int64_t queries = q.size(2), keys = k.size(2);
-  LRQAT_CHECK(keys >= queries, queries, " queries, ", keys, " keys");
-  if (has_block_attention(q)) return block_attention(q, k, v, window, softcap);
-  if (softcap > 0) return soft_capped_attention(q, k, v, visible_keys(queries, keys, window, q), softcap);
-  if (window >= keys) window = 0;
-  if (window == 0 && queries == keys) return dot_product_attention(q, k, v, {}, /*causal=*/true);
-  if (window == 0 && queries == 1) return dot_product_attention(q, k, v, {}, /*causal=*/false);
-  return dot_product_attention(q, k, v, visible_keys(queries, keys, window, q), /*causal=*/false);
+  LRQAT_CHECK(k.size(2) >= q.size(2), q.size(2), " queries, ", k.size(2), " keys");
+  return backend_of(q).causal_attention(q, k, v, window, softcap);
+}
+
+at::Tensor CpuBackend::causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                        std::int64_t window, double softcap) const {
+  return has_block_attention(q) ? block_attention(q, k, v, window, softcap)
+                                : Backend::causal_attention(q, k, v, window, softcap);
 }
 
 at::Tensor masked_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

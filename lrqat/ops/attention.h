@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 
 namespace lrqat::ops {
 
@@ -18,6 +19,10 @@ at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::
 // The same over the keys that `visible` [Q, K] (bool) shows.
 at::Tensor masked_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             const at::Tensor& visible, double softcap);
+
+// ATen's, for all of these: over the keys that `mask` shows, or causally from the first key on, or all.
+at::Tensor dot_product_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                 const std::optional<at::Tensor>& mask, bool causal);
 
 // [Q, K] bool, true where causal_attention's query i sees key j; on the device of `like`.
 at::Tensor visible_keys(std::int64_t queries, std::int64_t keys, std::int64_t window, const at::Tensor& like);

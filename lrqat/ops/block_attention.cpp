@@ -330,8 +330,7 @@ class BlockAttentionFunction : public torch::autograd::Function<BlockAttentionFu
 
 bool has_block_attention(const at::Tensor& q) {
   constexpr std::int64_t kFewQueries = 8;
-  return q.is_cpu() && q.scalar_type() == at::kFloat && q.size(2) > kFewQueries &&
-         block_products(ComputeType::float32);
+  return q.scalar_type() == at::kFloat && q.size(2) > kFewQueries && block_products(ComputeType::float32);
 }
 
 at::Tensor block_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t window,

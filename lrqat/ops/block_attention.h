@@ -9,8 +9,8 @@
 
 namespace lrqat::ops {
 
-// True where block_attention works and pays: float32 on the CPU, more than a handful of queries, and block
-// products at hand.
+// True where block_attention works and pays for a q on the CPU: float32, more than a handful of queries, and
+// block products at hand.
 bool has_block_attention(const at::Tensor& q);
 
 // softmax(q kᵀ / sqrt(D)) v as causal_attention (attention.h) defines it, with gradients: q [B, heads, Q, D],

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <atomic>
 
+#include "lrqat/kernels/token_sums.h"
 #include "lrqat/ops/block_core.h"
+#include "lrqat/ops/cpu_backend.h"
 
 namespace lrqat::ops {
 namespace {
@@ -28,23 +30,33 @@ class ClippedCollector {
  public:
   // clipped may be null: nothing is wanted.
   ClippedCollector(ClippedEntries* clipped, std::int64_t lists) : clipped_(clipped) {
-    if (clipped_ != nullptr) clipped_->lists.assign(lists, {});
+    if (clipped_ != nullptr) lists_.resize(lists);
   }
   // Once no thread appends any more.
   void close() {
     if (clipped_ == nullptr) return;
     clipped_->complete = count_.load() <= clipped_->most;
-    if (!clipped_->complete) clipped_->lists.clear();
+    if (!clipped_->complete) return;
+    const auto count = static_cast<std::int64_t>(lists_.size());
+    clipped_->entries = at::empty({count_.load(), 2}, at::TensorOptions(at::kInt));
+    clipped_->list_ends = at::empty({count}, at::TensorOptions(at::kLong));
+    auto* out = reinterpret_cast<kernels::ClippedEntry*>(clipped_->entries.mutable_data_ptr<std::int32_t>());
+    auto* ends = clipped_->list_ends.mutable_data_ptr<std::int64_t>();
+    std::int64_t end = 0;
+    for (const auto& list : lists_) {
+      std::copy(list.begin(), list.end(), out + end);
+      *ends++ = end += static_cast<std::int64_t>(list.size());
+    }
   }
 
   // Where the kernel appends a block's entries; null where they are not wanted.
-  std::vector<kernels::ClippedEntry>* list(std::int64_t index) const {
-    return goes_on() ? &clipped_->lists[index] : nullptr;
+  std::vector<kernels::ClippedEntry>* list(std::int64_t index) {
+    return goes_on() ? &lists_[index] : nullptr;
   }
   void count_block(std::int64_t entries) { count_.fetch_add(entries, std::memory_order_relaxed); }
-  void finish_list(std::int64_t index) const {
+  void finish_list(std::int64_t index) {
     if (!goes_on()) return;
-    auto& entries = clipped_->lists[index];
+    auto& entries = lists_[index];
     std::sort(entries.begin(), entries.end(),
               [](const auto& a, const auto& b) { return a.row != b.row ? a.row < b.row : a.col < b.col; });
   }
@@ -54,6 +66,7 @@ class ClippedCollector {
     return clipped_ != nullptr && count_.load(std::memory_order_relaxed) <= clipped_->most;
   }
   ClippedEntries* clipped_;
+  std::vector<std::vector<kernels::ClippedEntry>> lists_;
   std::atomic<std::int64_t> count_{0};
 };
 
@@ -134,6 +147,50 @@ void block_multiply_transposed(const at::Tensor& grad, const BlockSource& weight
     });
   });
   collector.close();
+}
+
+namespace {
+
+class BlockOperand final : public StoredOperand {
+ public:
+  explicit BlockOperand(BlockSource source) : source_(std::move(source)) {}
+
+  const at::Tensor& row_scale() const override { return source_.row_scale; }
+
+  at::Tensor scaled_gradient(const at::Tensor& grad) const override {
+    const auto* scale = source_.row_scale.const_data_ptr<float>();
+    at::Tensor operand = at::empty(grad.sizes(), grad.options().dtype(at::kBFloat16));
+    at::parallel_for(0, grad.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
+      kernels::scale_to_bfloat16(grad.const_data_ptr<float>(), scale, begin, end, grad.size(1),
+                                 static_cast<std::uint16_t*>(operand.mutable_data_ptr()));
+    });
+    return operand;
+  }
+
+  void multiply(const at::Tensor& x, const at::Tensor& out) const override {
+    block_multiply(x, source_, out);
+  }
+
+  void multiply_transposed(const at::Tensor& grad, const at::Tensor& out, bool add,
+                           ClippedEntries* clipped) const override {
+    block_multiply_transposed(grad, source_, out, add, clipped);
+  }
+
+  std::shared_ptr<const StoredOperand> rows(std::int64_t row_begin, std::int64_t row_end) const override {
+    return std::make_shared<BlockOperand>(BlockSource(source_.stored.rows(row_begin, row_end)));
+  }
+
+ private:
+  BlockSource source_;
+};
+
+}  // namespace
+
+std::shared_ptr<const StoredOperand> CpuBackend::stored_operand(const StoredWeight& weight,
+                                                                ComputeType compute) const {
+  if (!block_products(compute)) return nullptr;
+  auto source = BlockSource::of(weight, compute);
+  return source ? std::make_shared<BlockOperand>(std::move(*source)) : nullptr;
 }
 
 ClippedEntries find_clipped(const BlockSource& weight, std::int64_t most) {

@@ -78,7 +78,7 @@ void begin_at_row(std::int64_t row_begin, kernels::LowRankTile& weight, kernels:
 
 std::optional<BlockSource> BlockSource::of(const StoredWeight& stored, ComputeType compute) {
   const bool odd = stored.out_features() % 2 != 0 || stored.in_features % 2 != 0;
-  if (!stored.phi_0.is_cpu() || (compute == ComputeType::bfloat16 && odd)) return std::nullopt;
+  if (compute == ComputeType::bfloat16 && odd) return std::nullopt;
   return BlockSource(stored);
 }
 

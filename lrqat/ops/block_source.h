@@ -23,7 +23,7 @@ kernels::ScaleView scale_view(const at::Tensor& scale, const at::Tensor& zero_po
 void begin_at_row(std::int64_t row_begin, kernels::LowRankTile& weight, kernels::ScaleView& scale);
 
 struct BlockSource {
-  // Nothing where the weight is not on the CPU or, for bfloat16, a side is odd.
+  // Nothing where, for bfloat16, a side is odd.
   static std::optional<BlockSource> of(const StoredWeight& stored, ComputeType compute);
   explicit BlockSource(StoredWeight stored);
 

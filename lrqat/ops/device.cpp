@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "lrqat/base/error.h"
+#include "lrqat/ops/cpu_backend.h"
 
 namespace lrqat::ops {
 
@@ -16,12 +17,16 @@ std::span<const std::byte> host_bytes(const at::Tensor& tensor, std::string_view
   return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
 }
 
-// ATen inside parallel_for runs on the calling thread.
 void for_row_blocks(const at::Tensor& like,
                     const std::function<void(std::int64_t begin, std::int64_t end)>& work) {
+  backend_of(like).for_row_blocks(like, work);
+}
+
+// ATen inside parallel_for runs on the calling thread.
+void CpuBackend::for_row_blocks(const at::Tensor& like,
+                                const std::function<void(std::int64_t, std::int64_t)>& work) const {
   constexpr std::int64_t kBlockElements = 1 << 14;
   const std::int64_t rows = like.size(0);
-  if (!like.is_cpu()) return work(0, rows);
   const std::int64_t step = std::max<std::int64_t>(1, kBlockElements / like.size(1));
   at::parallel_for(0, (rows + step - 1) / step, 1, [&](std::int64_t first, std::int64_t last) {
     const at::NoGradGuard no_grad;  // grad mode is thread-local

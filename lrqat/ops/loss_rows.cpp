@@ -1,46 +1,53 @@
-#include "lrqat/ops/loss_rows.h"
-
+// Softmax losses on the CPU, row by row.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
 #include <cmath>
+#include <vector>
+
+#include "lrqat/kernels/softmax_rows.h"
+#include "lrqat/ops/cpu_backend.h"
 
 namespace lrqat::ops {
 
-bool has_loss_kernels(at::Device device) { return device.is_cpu(); }
+namespace {
 
-std::int64_t logit_tile_columns(at::Device device) { return device.is_cpu() ? 1024 : 32768; }
+class KernelLogSumExp final : public RowLogSumExp {
+ public:
+  explicit KernelLogSumExp(std::int64_t rows) : running_(static_cast<std::size_t>(rows)) {}
 
-std::int64_t logit_bytes(std::int64_t bytes, at::Device device) {
-  return device.is_cpu() ? bytes : 16 * bytes;
-}
-
-RowLogSumExp::RowLogSumExp(std::int64_t rows, bool kernels)
-    : kernels_(kernels), running_(kernels ? static_cast<std::size_t>(rows) : 0) {}
-
-void RowLogSumExp::add(const at::Tensor& tile) {
-  if (!kernels_) return;
-  const float* data = tile.const_data_ptr<float>();
-  const std::int64_t stride = tile.stride(0), columns = tile.size(1);
-  at::parallel_for(0, tile.size(0), 1, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t row = first; row < last; ++row)
-      kernels::update_log_sum_exp(data + row * stride, columns, running_[static_cast<std::size_t>(row)]);
-  });
-}
-
-at::Tensor RowLogSumExp::result(const at::Tensor& logits) const {
-  if (!kernels_) return at::logsumexp(logits, 1);
-  at::Tensor lse = at::empty({logits.size(0)}, logits.options());
-  float* out = lse.mutable_data_ptr<float>();
-  for (const kernels::RunningLogSumExp& row : running_) *out++ = row.maximum + std::log(row.sum);
-  return lse;
-}
-
-void to_softmax_gradient(at::Tensor tile, const at::Tensor& lse, const at::Tensor& factor, bool kernels) {
-  if (!kernels) {
-    tile.copy_((tile - lse.unsqueeze(1)).exp_().mul_(factor.unsqueeze(1)));
-    return;
+  void add(const at::Tensor& tile) override {
+    const float* data = tile.const_data_ptr<float>();
+    const std::int64_t stride = tile.stride(0), columns = tile.size(1);
+    at::parallel_for(0, tile.size(0), 1, [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t row = first; row < last; ++row)
+        kernels::update_log_sum_exp(data + row * stride, columns, running_[static_cast<std::size_t>(row)]);
+    });
   }
+
+  at::Tensor result(const at::Tensor& logits) const override {
+    at::Tensor lse = at::empty({logits.size(0)}, logits.options());
+    float* out = lse.mutable_data_ptr<float>();
+    for (const kernels::RunningLogSumExp& row : running_) *out++ = row.maximum + std::log(row.sum);
+    return lse;
+  }
+
+ private:
+  std::vector<kernels::RunningLogSumExp> running_;
+};
+
+}  // namespace
+
+// 4·C bytes a token stay in the cache.
+std::int64_t CpuBackend::logit_tile_columns() const { return 1024; }
+
+std::int64_t CpuBackend::logit_bytes(std::int64_t bytes) const { return bytes; }
+
+std::unique_ptr<RowLogSumExp> CpuBackend::row_log_sum_exp(std::int64_t rows) const {
+  return std::make_unique<KernelLogSumExp>(rows);
+}
+
+void CpuBackend::to_softmax_gradient(at::Tensor tile, const at::Tensor& lse, const at::Tensor& factor) const {
   float* z = tile.mutable_data_ptr<float>();
   const float *sum = lse.const_data_ptr<float>(), *scale = factor.const_data_ptr<float>();
   const std::int64_t stride = tile.stride(0), columns = tile.size(1);
@@ -50,16 +57,8 @@ void to_softmax_gradient(at::Tensor tile, const at::Tensor& lse, const at::Tenso
   });
 }
 
-void to_distilled_gradient(at::Tensor tile, const TeacherRows& teacher, const at::Tensor& lse,
-                           const at::Tensor& factor, at::Tensor difference, bool kernels) {
-  if (!kernels) {
-    at::Tensor gradient = (tile - lse.unsqueeze(1)).exp_();
-    const at::Tensor probability = (teacher.logits - teacher.lse.unsqueeze(1)).exp_();
-    difference += (probability * (teacher.logits - tile)).sum(1);
-    gradient.sub_(probability, teacher.weight);
-    tile.copy_(gradient.mul_(factor.unsqueeze(1)));
-    return;
-  }
+void CpuBackend::to_distilled_gradient(at::Tensor tile, const TeacherRows& teacher, const at::Tensor& lse,
+                                       const at::Tensor& factor, at::Tensor difference) const {
   float* z = tile.mutable_data_ptr<float>();
   const float *t = teacher.logits.const_data_ptr<float>(), *sum = lse.const_data_ptr<float>(),
               *teacher_sum = teacher.lse.const_data_ptr<float>(), *scale = factor.const_data_ptr<float>();
@@ -74,13 +73,8 @@ void to_distilled_gradient(at::Tensor tile, const TeacherRows& teacher, const at
   });
 }
 
-void add_teacher_difference(const at::Tensor& tile, const TeacherRows& teacher, at::Tensor difference,
-                            bool kernels) {
-  if (!kernels) {
-    const at::Tensor probability = (teacher.logits - teacher.lse.unsqueeze(1)).exp_();
-    difference += (probability * (teacher.logits - tile)).sum(1);
-    return;
-  }
+void CpuBackend::add_teacher_difference(const at::Tensor& tile, const TeacherRows& teacher,
+                                        at::Tensor difference) const {
   const float *z = tile.const_data_ptr<float>(), *t = teacher.logits.const_data_ptr<float>(),
               *teacher_sum = teacher.lse.const_data_ptr<float>();
   double* sums = difference.mutable_data_ptr<double>();
@@ -93,15 +87,9 @@ void add_teacher_difference(const at::Tensor& tile, const TeacherRows& teacher, 
   });
 }
 
-void subtract_one_hot(at::Tensor tile, const at::Tensor& column, std::int64_t first_column,
-                      const at::Tensor& value, bool kernels) {
+void CpuBackend::subtract_one_hot(at::Tensor tile, const at::Tensor& column, std::int64_t first_column,
+                                  const at::Tensor& value) const {
   const std::int64_t end = first_column + tile.size(1);
-  if (!kernels) {
-    const at::Tensor inside = (column >= first_column).logical_and_(column < end);
-    const at::Tensor taken = value.unsqueeze(1).masked_fill(~inside, 0.0);
-    tile.scatter_add_(1, (column - first_column).clamp(0, tile.size(1) - 1), -taken);
-    return;
-  }
   const auto* at_column = column.const_data_ptr<std::int64_t>();
   const float* taken = value.const_data_ptr<float>();
   float* z = tile.mutable_data_ptr<float>();

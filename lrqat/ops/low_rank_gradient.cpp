@@ -4,6 +4,7 @@
 #include "lrqat/kernels/token_sums.h"
 #include "lrqat/ops/block_core.h"
 #include "lrqat/ops/block_product.h"
+#include "lrqat/ops/cpu_backend.h"
 
 namespace lrqat::ops {
 namespace {
@@ -55,7 +56,7 @@ OperandForms& forms_of(const LinearGradient& linear, OperandForms& own) {
 
 bool has_small_products(const at::Tensor& x) {
   const ComputeType compute = compute_of(x);
-  return x.is_cpu() && block_products(compute) && (compute == ComputeType::float32 || x.size(1) % 2 == 0);
+  return block_products(compute) && (compute == ComputeType::float32 || x.size(1) % 2 == 0);
 }
 
 // Whether at least the products that are needed run, by blocks or by at::mm.
@@ -67,6 +68,13 @@ bool has_products(const BlockSource& source, ComputeType compute) {
 
 std::optional<LowRankGradient> low_rank_gradient(const StoredWeight& weight, const LinearGradient& linear,
                                                  std::int64_t most_clipped, bool with_scale) {
+  return backend_of(weight.phi_0).low_rank_gradient(weight, linear, most_clipped, with_scale);
+}
+
+std::optional<LowRankGradient> CpuBackend::low_rank_gradient(const StoredWeight& weight,
+                                                             const LinearGradient& linear,
+                                                             std::int64_t most_clipped,
+                                                             bool with_scale) const {
   const ComputeType compute = compute_of(linear.x);
   const auto source = BlockSource::of(weight, compute);
   if (!source || !has_products(*source, compute)) return std::nullopt;
@@ -94,7 +102,7 @@ std::optional<LowRankGradient> low_rank_gradient(const StoredWeight& weight, con
   at::Tensor grad_b_columns =
       multiply_groups_transposed(linear.x, x_columns, multiply_small(linear.operand, scaled_a), groups);
   if (count > 0) {
-    auto g = clipped_gradients(clipped, grad_columns, x_columns);
+    const at::Tensor g = clipped_gradients(clipped, grad_columns, x_columns);
     if (!scaled) scale_entries(clipped, scale, weight.in_features, g);
     const ClippedPart part = clipped_part(clipped, g, a, b_columns);
     grad_a.sub_(part.of_a);
@@ -181,6 +189,11 @@ class BlockwiseSums {
 }  // namespace
 
 std::optional<LowRankGradient> blockwise_gradient(const StoredWeight& weight, const LinearGradient& linear) {
+  return backend_of(weight.phi_0).blockwise_gradient(weight, linear);
+}
+
+std::optional<LowRankGradient> CpuBackend::blockwise_gradient(const StoredWeight& weight,
+                                                              const LinearGradient& linear) const {
   const ComputeType compute = compute_of(linear.x);
   const auto source = BlockSource::of(weight, compute);
   if (!source || !block_products(compute) || !block_products(ComputeType::float32)) return std::nullopt;
@@ -197,12 +210,15 @@ std::optional<LowRankGradient> blockwise_gradient(const StoredWeight& weight, co
 
 LowRankGradient adapter_gradient(const LinearGradient& linear, const at::Tensor& lora_a,
                                  const at::Tensor& lora_b) {
-  const at::Tensor &x = linear.x, &grad = linear.operand, b_columns = lora_b.t().contiguous();
-  if (!has_small_products(x) || !has_small_products(grad)) {
-    const at::Tensor x_float = x.to(at::kFloat);
-    const at::Tensor grad_b_columns = at::mm(x_float.t(), at::mm(linear.grad_output, lora_a));
-    return {at::mm(linear.grad_output.t(), at::mm(x_float, b_columns)), grad_b_columns.t()};
-  }
+  return backend_of(linear.x).adapter_gradient(linear, lora_a, lora_b);
+}
+
+LowRankGradient CpuBackend::adapter_gradient(const LinearGradient& linear, const at::Tensor& lora_a,
+                                             const at::Tensor& lora_b) const {
+  const at::Tensor &x = linear.x, &grad = linear.operand;
+  if (!has_small_products(x) || !has_small_products(grad))
+    return Backend::adapter_gradient(linear, lora_a, lora_b);
+  const at::Tensor b_columns = lora_b.t().contiguous();
   const bool pairs = x.scalar_type() == at::kBFloat16;
   OperandForms own_forms(x);
   const at::Tensor x_columns = pairs ? forms_of(linear, own_forms).columns() : at::Tensor(),

@@ -6,17 +6,13 @@
 #include "lrqat/base/error.h"
 #include "lrqat/kernels/low_rank_sum.h"
 #include "lrqat/ops/block_source.h"
+#include "lrqat/ops/cpu_backend.h"
 
 namespace lrqat::ops {
 namespace {
 
 // Rows a thread takes at least; a multiple of the kernel's row block.
 constexpr std::int64_t kGrainRows = 16;
-
-// Scales repeated over K: [rows or 1, K].
-at::Tensor spread(const at::Tensor& scale, std::int64_t in_features) {
-  return scale.size(1) == 1 ? scale : scale.repeat_interleave(in_features / scale.size(1), 1);
-}
 
 TileTensors allocate(const TileOutputs& wanted, std::int64_t rows, std::int64_t cols) {
   TileTensors tile;
@@ -48,7 +44,10 @@ kernels::TileOutput output_from(const TileTensors& tile, std::int64_t row) {
 }  // namespace
 
 TileTensors low_rank_tile(const StoredWeight& weight, const TileOutputs& wanted) {
-  if (!weight.phi_0.is_cpu()) return low_rank_tile_aten(weight, wanted);
+  return backend_of(weight.phi_0).low_rank_tile(weight, wanted);
+}
+
+TileTensors CpuBackend::low_rank_tile(const StoredWeight& weight, const TileOutputs& wanted) const {
   const TileTensors tile = allocate(wanted, weight.out_features(), weight.in_features);
   const kernels::LowRankTile view = kernel_view(weight);
   const kernels::ScaleView scale = scale_view(weight.scale, {}, weight.in_features);
@@ -59,31 +58,6 @@ TileTensors low_rank_tile(const StoredWeight& weight, const TileOutputs& wanted)
     rows.rows = end - begin;
     kernels::low_rank_tile(rows, scales, output_from(tile, begin));
   });
-  return tile;
-}
-
-TileTensors low_rank_tile_aten(const StoredWeight& weight, const TileOutputs& wanted) {
-  const LowRankTerm& term = weight.low_rank;
-  at::Tensor rounded = decode(weight);
-  if (term.lora_a.defined()) {
-    at::Tensor product = at::mm(term.lora_a, term.lora_b);
-    if (term.bfloat16_product) {
-      product =
-          product.to(at::kBFloat16).to(at::kFloat).mul_(term.lora_scaling).to(at::kBFloat16).to(at::kFloat);
-    } else {
-      product.mul_(term.lora_scaling);
-    }
-    rounded = term.round_separately ? rounded + product.round_() : (rounded + product).round_();
-  } else if (!term.round_separately) {
-    rounded = rounded.round();
-  }
-  const at::Tensor q = rounded.clamp(weight.quant_min, weight.quant_max);
-  TileTensors tile;
-  if (wanted.codes) tile.codes = q.to(at::kChar);
-  if (wanted.mask) tile.mask = q.eq(rounded).to(at::kByte);
-  if (wanted.values) tile.values = q * spread(weight.scale, weight.in_features);
-  if (wanted.bfloat16_codes) tile.bfloat16_codes = q.to(at::kBFloat16);
-  if (wanted.clipped) tile.clipped = q.ne(rounded).sum(1).to(at::kInt);
   return tile;
 }
 
@@ -99,7 +73,11 @@ WeightTile quantized_tile(const StoredWeight& weight, ComputeType compute) {
 
 at::Tensor low_rank_tile_gradient(const TileTensors& tile, const at::Tensor& scale,
                                   const at::Tensor& grad_weight) {
-  if (!grad_weight.is_cpu()) return low_rank_tile_gradient_aten(tile, scale, grad_weight);
+  return backend_of(grad_weight).low_rank_tile_gradient(tile, scale, grad_weight);
+}
+
+at::Tensor CpuBackend::low_rank_tile_gradient(const TileTensors& tile, const at::Tensor& scale,
+                                              const at::Tensor& grad_weight) const {
   LRQAT_CHECK(grad_weight.is_contiguous() && grad_weight.scalar_type() == at::kFloat);
   const std::int64_t rows = grad_weight.size(0), cols = grad_weight.size(1);
   at::Tensor grad_scale = at::empty({rows, scale.size(1)}, at::kFloat);
@@ -114,26 +92,15 @@ at::Tensor low_rank_tile_gradient(const TileTensors& tile, const at::Tensor& sca
   return grad_scale;
 }
 
-at::Tensor low_rank_tile_gradient_aten(const TileTensors& tile, const at::Tensor& scale,
-                                       const at::Tensor& grad_weight) {
-  const std::int64_t cols = grad_weight.size(1);
-  const at::Tensor weighted = grad_weight * tile.codes;
-  const at::Tensor grad_scale =
-      weighted.view({grad_weight.size(0), scale.size(1), cols / scale.size(1)}).sum(2);
-  at::Tensor grad = grad_weight;
-  grad.mul_(spread(scale, cols)).mul_(tile.mask);
-  return grad_scale;
-}
-
 void add_low_rank_rows(const at::Tensor& values, const at::Tensor& lora_a, const at::Tensor& lora_b,
                        double lora_scaling, std::int64_t row_begin) {
   const at::Tensor a = lora_a.detach().slice(0, row_begin, row_begin + values.size(0));
-  if (!values.is_cpu()) {
-    at::Tensor(values).addmm_(a, lora_b.detach(), 1.0, lora_scaling);
-    return;
-  }
+  backend_of(values).add_low_rank_rows(values, a, lora_b.detach(), lora_scaling);
+}
+
+void CpuBackend::add_low_rank_rows(const at::Tensor& values, const at::Tensor& a, const at::Tensor& lora_b,
+                                   double lora_scaling) const {
   LRQAT_CHECK(values.is_contiguous() && a.is_contiguous() && lora_b.is_contiguous());
-  constexpr std::int64_t kGrainRows = 16;
   at::parallel_for(0, values.size(0), kGrainRows, [&](std::int64_t begin, std::int64_t end) {
     kernels::LowRankSum sum;
     sum.rows = end - begin;

@@ -1,6 +1,5 @@
-// The tile kernels on tensors: one call that runs kernels::low_rank_tile over the rows of a stored weight
-// with all threads, or, where the tensors are not on the CPU, the same formulas as ATen operations. N rows, K
-// in_features, R rank, G scales a row.
+// Tiles of a stored weight: codes, mask and values of some rows, and their gradient. On the CPU
+// kernels::low_rank_tile over the rows with all threads. N rows, K in_features, R rank, G scales a row.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -28,8 +27,6 @@ struct TileTensors {
 
 // Of all rows of `weight` (StoredWeight::rows gives some of them). Zero points take no part.
 TileTensors low_rank_tile(const StoredWeight& weight, const TileOutputs& wanted);
-// The ATen form, for any device; low_rank_tile calls it where the weight is not on the CPU.
-TileTensors low_rank_tile_aten(const StoredWeight& weight, const TileOutputs& wanted);
 
 // All rows of `weight` as a matrix operand: codes in bfloat16 with the scale apart where each row has one
 // scale (exact), otherwise s·q in float32, rounded to bfloat16 when that is the compute type.
@@ -39,8 +36,6 @@ WeightTile quantized_tile(const StoredWeight& weight, ComputeType compute);
 // their scale.
 at::Tensor low_rank_tile_gradient(const TileTensors& tile, const at::Tensor& scale,
                                   const at::Tensor& grad_weight);
-at::Tensor low_rank_tile_gradient_aten(const TileTensors& tile, const at::Tensor& scale,
-                                       const at::Tensor& grad_weight);
 
 // values [rows, K] += γ·A[row_begin:]·B, float32; every entry is summed in the same order whatever the tile
 // and the threads.

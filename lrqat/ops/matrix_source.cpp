@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "lrqat/ops/cpu_backend.h"
+
 namespace lrqat::ops {
 
 at::Tensor WeightTile::to_float() const {
@@ -11,10 +13,12 @@ at::Tensor WeightTile::to_float() const {
 }
 
 std::int64_t tile_rows(std::int64_t in_features, at::Device device) {
-  constexpr std::int64_t kTileBytes = 1 << 20, kDeviceTileBytes = 256 << 20;
-  const std::int64_t rows =
-      (device.is_cpu() ? kTileBytes : kDeviceTileBytes) / (4 * std::max<std::int64_t>(in_features, 1));
-  if (!device.is_cpu()) return std::max<std::int64_t>(rows, 1);
+  return backend_of(device).tile_rows(in_features);
+}
+
+std::int64_t CpuBackend::tile_rows(std::int64_t in_features) const {
+  constexpr std::int64_t kTileBytes = 1 << 20;
+  const std::int64_t rows = kTileBytes / (4 * std::max<std::int64_t>(in_features, 1));
   return std::clamp<std::int64_t>(rows / 32 * 32, 64, 512);
 }
 

@@ -5,21 +5,23 @@
 
 #include "lrqat/kernels/rms_norm.h"
 #include "lrqat/kernels/rotary.h"
+#include "lrqat/ops/cpu_backend.h"
 
 namespace lrqat::ops {
 namespace {
 
 constexpr std::int64_t kRowsPerTask = 16;
 
-bool has_row_kernel(const at::Tensor& x) { return x.device().is_cpu() && x.scalar_type() == at::kFloat; }
+bool has_row_kernel(const at::Tensor& x) { return x.scalar_type() == at::kFloat; }
 
 }  // namespace
 
 NormedRows rms_norm_rows(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  if (!has_row_kernel(x)) {
-    const at::Tensor r = (x.square().mean(-1, true) + eps).rsqrt();
-    return {x * r * weight, r};
-  }
+  return backend_of(x).rms_norm_rows(x, weight, eps);
+}
+
+NormedRows CpuBackend::rms_norm_rows(const at::Tensor& x, const at::Tensor& weight, double eps) const {
+  if (!has_row_kernel(x)) return Backend::rms_norm_rows(x, weight, eps);
   at::Tensor y = at::empty_like(x);
   at::Tensor r = at::empty({x.size(0), 1}, x.options());
   const std::int64_t size = x.size(1);
@@ -35,10 +37,12 @@ NormedRows rms_norm_rows(const at::Tensor& x, const at::Tensor& weight, double e
 
 at::Tensor rms_norm_input_gradient(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& weight,
                                    const at::Tensor& r) {
-  if (!has_row_kernel(x)) {
-    const at::Tensor weighted = grad * weight;
-    return weighted * r - x * (r.pow(3) * (weighted * x).mean(-1, true));
-  }
+  return backend_of(x).rms_norm_input_gradient(grad, x, weight, r);
+}
+
+at::Tensor CpuBackend::rms_norm_input_gradient(const at::Tensor& grad, const at::Tensor& x,
+                                               const at::Tensor& weight, const at::Tensor& r) const {
+  if (!has_row_kernel(x)) return Backend::rms_norm_input_gradient(grad, x, weight, r);
   at::Tensor grad_x = at::empty_like(x);
   const std::int64_t size = x.size(1);
   at::parallel_for(0, x.size(0), kRowsPerTask, [&](std::int64_t begin, std::int64_t end) {
@@ -53,13 +57,14 @@ at::Tensor rms_norm_input_gradient(const at::Tensor& grad, const at::Tensor& x, 
 }
 
 at::Tensor rotate_heads(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, bool inverse) {
-  const double direction = inverse ? -1.0 : 1.0;
+  return backend_of(x).rotate_heads(x, cos, sin, inverse);
+}
+
+at::Tensor CpuBackend::rotate_heads(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
+                                    bool inverse) const {
+  if (!has_row_kernel(x)) return Backend::rotate_heads(x, cos, sin, inverse);
+  const float direction = inverse ? -1.0F : 1.0F;
   const std::int64_t half = cos.size(1);
-  if (!has_row_kernel(x)) {
-    const at::Tensor c = cos.unsqueeze(1), s = sin.unsqueeze(1) * direction;
-    const at::Tensor x1 = x.narrow(-1, 0, half), x2 = x.narrow(-1, half, half);
-    return at::cat({x1 * c - x2 * s, x2 * c + x1 * s}, -1);
-  }
   at::Tensor out = at::empty_like(x);
   const std::int64_t tokens = x.size(1), heads = x.size(2);
   at::parallel_for(0, x.size(0) * tokens, 16, [&](std::int64_t begin, std::int64_t end) {
@@ -68,8 +73,8 @@ at::Tensor rotate_heads(const at::Tensor& x, const at::Tensor& cos, const at::Te
       for (std::int64_t head = 0; head < heads; ++head) {
         const std::int64_t start = (row * heads + head) * 2 * half;
         kernels::rotate_head(x.const_data_ptr<float>() + start, cos.const_data_ptr<float>() + angle,
-                             sin.const_data_ptr<float>() + angle, static_cast<float>(direction),
-                             out.data_ptr<float>() + start, half);
+                             sin.const_data_ptr<float>() + angle, direction, out.data_ptr<float>() + start,
+                             half);
       }
     }
   });

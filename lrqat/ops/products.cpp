@@ -1,22 +1,15 @@
 #include "lrqat/ops/products.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
-#include "lrqat/kernels/token_sums.h"
-#include "lrqat/ops/block_product.h"
+#include "lrqat/ops/backend.h"
 
 namespace lrqat::ops {
 namespace {
 
-std::optional<BlockSource> blocks_of(const StoredWeight& stored, ComputeType compute) {
-  return block_products(compute) ? BlockSource::of(stored, compute) : std::nullopt;
-}
-
-// The values of a tile as a weight of their own.
-std::optional<BlockSource> blocks_of(const WeightTile& tile, ComputeType compute) {
-  if (!block_products(compute)) return std::nullopt;
-  return BlockSource::of(stored_float(tile.values.contiguous()), compute);
+// The values of a tile as a weight of their own; null: at::mm is the best product.
+std::shared_ptr<const StoredOperand> operand_of(const WeightTile& tile, ComputeType compute) {
+  return backend_of(tile.values).stored_operand(stored_float(tile.values.contiguous()), compute);
 }
 
 // out = x valuesᵀ by at::mm, which in bfloat16 goes through a scratch of its own type.
@@ -41,8 +34,8 @@ void multiply_back_plainly(const at::Tensor& grad, const at::Tensor& values, at:
 }
 
 void multiply_tile(const at::Tensor& x, const WeightTile& tile, ComputeType compute, at::Tensor out) {
-  if (const auto blocks = blocks_of(tile, compute)) {
-    block_multiply(x, *blocks, out);
+  if (const auto operand = operand_of(tile, compute)) {
+    operand->multiply(x, out);
   } else {
     multiply_plainly(x, tile.values, out);
   }
@@ -53,8 +46,8 @@ void multiply_tile_transposed(const at::Tensor& grad, const WeightTile& tile, Co
                               at::Tensor& out, bool add) {
   at::Tensor scaled = tile.row_scale.defined() ? grad * tile.row_scale : grad;
   scaled = scaled.to(tile.values.scalar_type());
-  if (const auto blocks = blocks_of(tile, compute)) {
-    block_multiply_transposed(scaled, *blocks, out, add, nullptr);
+  if (const auto operand = operand_of(tile, compute)) {
+    operand->multiply_transposed(scaled, out, add, nullptr);
   } else {
     multiply_back_plainly(scaled, tile.values, out, add);
   }
@@ -63,8 +56,8 @@ void multiply_tile_transposed(const at::Tensor& grad, const WeightTile& tile, Co
 }  // namespace
 
 void OperandRows::multiply(const at::Tensor& x, at::Tensor out) const {
-  if (blocks_) {
-    block_multiply(x, *blocks_, out);
+  if (stored_) {
+    stored_->multiply(x, out);
     return;
   }
   multiply_plainly(x, tile_.values, out);
@@ -73,9 +66,9 @@ void OperandRows::multiply(const at::Tensor& x, at::Tensor out) const {
 
 void OperandRows::multiply_transposed(at::Tensor grad, at::Tensor out, bool add) const {
   const bool narrow = compute_ == ComputeType::bfloat16;
-  if (blocks_) {
-    if (narrow && blocks_->row_scale.defined()) grad.mul_(blocks_->row_scale);
-    block_multiply_transposed(narrow ? grad.to(at::kBFloat16) : grad, *blocks_, out, add, nullptr);
+  if (stored_) {
+    if (narrow && stored_->row_scale().defined()) grad.mul_(stored_->row_scale());
+    stored_->multiply_transposed(narrow ? grad.to(at::kBFloat16) : grad, out, add, nullptr);
     return;
   }
   if (tile_.row_scale.defined()) grad.mul_(tile_.row_scale);
@@ -84,15 +77,15 @@ void OperandRows::multiply_transposed(at::Tensor grad, at::Tensor out, bool add)
 
 WeightOperand::WeightOperand(const MatrixSource& weight, ComputeType compute)
     : weight_(weight), compute_(compute) {
-  if (!block_products(compute)) return;
-  if (const auto stored = weight.stored_form()) blocks_ = blocks_of(*stored, compute);
+  if (const auto stored = weight.stored_form())
+    stored_ = backend_of(stored->phi_0).stored_operand(*stored, compute);
 }
 
 at::Tensor WeightOperand::multiply(const at::Tensor& x) const {
   const at::Tensor left = x.to(scalar_type(compute_)).contiguous();
   at::Tensor out = at::empty({x.size(0), weight_.out_features()}, x.options().dtype(at::kFloat));
-  if (blocks_) {
-    block_multiply(left, *blocks_, out);
+  if (stored_) {
+    stored_->multiply(left, out);
     return out;
   }
   for_each_tile(
@@ -106,20 +99,13 @@ at::Tensor WeightOperand::multiply(const at::Tensor& x) const {
 
 at::Tensor WeightOperand::gradient_operand(const at::Tensor& grad) const {
   if (compute_ == ComputeType::float32) return grad;
-  if (!scales_gradient()) return grad.to(at::kBFloat16);
-  const auto* scale = blocks_->row_scale.const_data_ptr<float>();
-  at::Tensor operand = at::empty(grad.sizes(), grad.options().dtype(at::kBFloat16));
-  at::parallel_for(0, grad.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
-    kernels::scale_to_bfloat16(grad.const_data_ptr<float>(), scale, begin, end, grad.size(1),
-                               static_cast<std::uint16_t*>(operand.mutable_data_ptr()));
-  });
-  return operand;
+  return scales_gradient() ? stored_->scaled_gradient(grad) : grad.to(at::kBFloat16);
 }
 
 void WeightOperand::multiply_transposed(const at::Tensor& grad, const at::Tensor& operand, at::Tensor out,
                                         bool add, ClippedEntries* clipped) const {
-  if (blocks_) {
-    block_multiply_transposed(operand, *blocks_, out, add, clipped);
+  if (stored_) {
+    stored_->multiply_transposed(operand, out, add, clipped);
     return;
   }
   if (clipped != nullptr) *clipped = {.most = 0, .complete = false};
@@ -133,8 +119,8 @@ void WeightOperand::multiply_transposed(const at::Tensor& grad, const at::Tensor
 }
 
 OperandRows WeightOperand::rows(std::int64_t row_begin, std::int64_t row_end) const {
-  if (blocks_) return {BlockSource(blocks_->stored.rows(row_begin, row_end)), {}, compute_};
-  return {std::nullopt, weight_.make_tile(row_begin, row_end, compute_), compute_};
+  if (stored_) return {stored_->rows(row_begin, row_end), {}, compute_};
+  return {nullptr, weight_.make_tile(row_begin, row_end, compute_), compute_};
 }
 
 }  // namespace lrqat::ops

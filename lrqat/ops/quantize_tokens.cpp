@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "lrqat/kernels/quantize_rows.h"
+#include "lrqat/ops/cpu_backend.h"
 
 namespace lrqat::ops {
 namespace {
@@ -31,11 +32,11 @@ QuantizedActivation quantize_tokens(const at::Tensor& x, int num_bits) {
 }
 
 at::Tensor quantized_tokens(const at::Tensor& x, int num_bits, at::Tensor* mask) {
-  if (!x.is_cpu() || x.size(-1) == 0) {
-    const QuantizedActivation result = quantize_tokens(x, num_bits);
-    if (mask != nullptr) *mask = result.mask;
-    return result.values;
-  }
+  return backend_of(x).quantized_tokens(x, num_bits, mask);
+}
+
+at::Tensor CpuBackend::quantized_tokens(const at::Tensor& x, int num_bits, at::Tensor* mask) const {
+  if (x.size(-1) == 0) return Backend::quantized_tokens(x, num_bits, mask);
   const at::Tensor in = x.detach().contiguous();
   at::Tensor values = at::empty_like(in);
   if (mask != nullptr) *mask = at::empty(in.sizes(), in.options().dtype(at::kBool));

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "lrqat/kernels/softmax_rows.h"
+#include "lrqat/ops/cpu_backend.h"
 
 namespace lrqat::ops {
 namespace {
@@ -34,7 +35,15 @@ RowSum sum_row(const float* z, std::int64_t columns) {
   return row;
 }
 
-TargetScores score_on_cpu(const at::Tensor& logits, const at::Tensor& targets) {
+}  // namespace
+
+TargetScores score_targets(const at::Tensor& logits, const at::Tensor& targets) {
+  return backend_of(logits).score_targets(logits, targets);
+}
+
+TargetScores CpuBackend::score_targets(const at::Tensor& any_logits, const at::Tensor& any_targets) const {
+  if (any_logits.scalar_type() != at::kFloat) return Backend::score_targets(any_logits, any_targets);
+  const at::Tensor logits = any_logits.contiguous(), targets = any_targets.contiguous();
   const std::int64_t rows = logits.size(0), columns = logits.size(1);
   TargetScores scores{at::empty({rows}, at::kDouble), at::empty({rows}, at::kBool)};
   const float* data = logits.const_data_ptr<float>();
@@ -51,17 +60,6 @@ TargetScores score_on_cpu(const at::Tensor& logits, const at::Tensor& targets) {
     }
   });
   return scores;
-}
-
-}  // namespace
-
-TargetScores score_targets(const at::Tensor& logits, const at::Tensor& targets) {
-  if (logits.is_cpu() && logits.scalar_type() == at::kFloat) {
-    return score_on_cpu(logits.contiguous(), targets.contiguous());
-  }
-  const at::Tensor column = targets.to(logits.device());
-  const at::Tensor log_p = logits.gather(1, column.unsqueeze(1)).squeeze(1) - at::logsumexp(logits, {1});
-  return {log_p.to(at::kCPU, at::kDouble), (logits.argmax(1) == column).to(at::kCPU)};
 }
 
 }  // namespace lrqat::ops

@@ -1,31 +1,27 @@
 #include "lrqat/ops/weight_gradient.h"
 
 #include <algorithm>
-#include <optional>
 
 #include "lrqat/ops/block_core.h"
+#include "lrqat/ops/cpu_backend.h"
 #include "lrqat/ops/matrix_source.h"
 
 namespace lrqat::ops {
 
 void for_each_gradient_tile(const LinearGradient& linear,
                             const std::function<void(std::int64_t, std::int64_t, const at::Tensor&)>& visit) {
-  std::optional<GradientRows> products;
-  at::Tensor x;
-  if (linear.x.is_cpu() && block_products(compute_of(linear.x))) {
-    OperandForms own(linear.x), &forms = linear.forms != nullptr ? *linear.forms : own;
-    products.emplace(linear.scaled_operand ? linear.grad_output.to(linear.x.scalar_type()) : linear.operand,
-                     forms.rows());
-  } else {
-    x = linear.x.to(at::kFloat);
-  }
+  const GradientRowsOf rows = backend_of(linear.x).gradient_rows(linear);
   for_each_tile(
       linear.grad_output.size(1), linear.x.size(1),
-      [&](std::int64_t begin, std::int64_t end) {
-        visit(begin, end,
-              products ? products->rows(begin, end) : at::mm(linear.grad_output.slice(1, begin, end).t(), x));
-      },
-      linear.x.device());
+      [&](std::int64_t begin, std::int64_t end) { visit(begin, end, rows(begin, end)); }, linear.x.device());
+}
+
+GradientRowsOf CpuBackend::gradient_rows(const LinearGradient& linear) const {
+  if (!block_products(compute_of(linear.x))) return Backend::gradient_rows(linear);
+  OperandForms own(linear.x), &forms = linear.forms != nullptr ? *linear.forms : own;
+  const GradientRows products(
+      linear.scaled_operand ? linear.grad_output.to(linear.x.scalar_type()) : linear.operand, forms.rows());
+  return [products](std::int64_t begin, std::int64_t end) { return products.rows(begin, end); };
 }
 
 void for_each_gradient_block(const at::Tensor& grad_columns, const at::Tensor& x_rows,

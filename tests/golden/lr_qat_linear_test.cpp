@@ -5,7 +5,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "lrqat/nn/linear.h"
-#include "lrqat/ops/low_rank_tile.h"
+#include "lrqat/ops/backend.h"
 #include "tests/golden/comparer.h"
 #include "tests/golden/lr_qat_case.h"
 
@@ -192,7 +192,8 @@ TEST(GoldenLrQatLinear, ATenFormEqualsTheKernels) {
     const std::int64_t rows = c.phi_0.out_features(), begin = rows / 3;
     const at::Tensor scale = c.weight()->scale().effective(begin, rows);
     const ops::StoredWeight stored = c.weight()->stored_form()->rows(begin, rows);
-    const auto kernel = ops::low_rank_tile(stored, kAll), aten = ops::low_rank_tile_aten(stored, kAll);
+    const auto kernel = ops::low_rank_tile(stored, kAll),
+               aten = ops::plain_backend().low_rank_tile(stored, kAll);
     expect_equal(c, kernel.codes, aten.codes, "codes");
     expect_equal(c, kernel.mask, aten.mask, "mask");
     expect_equal(c, kernel.values, aten.values, "values");
@@ -201,7 +202,7 @@ TEST(GoldenLrQatLinear, ATenFormEqualsTheKernels) {
     at::Tensor grad = at::mm(c.grad_y.flatten(0, 1).t(), c.x.flatten(0, 1)).slice(0, begin, rows).clone();
     at::Tensor grad_aten = grad.clone();
     const at::Tensor ds = ops::low_rank_tile_gradient(kernel, scale, grad);
-    const at::Tensor ds_aten = ops::low_rank_tile_gradient_aten(aten, scale, grad_aten);
+    const at::Tensor ds_aten = ops::plain_backend().low_rank_tile_gradient(aten, scale, grad_aten);
     expect_equal(c, grad, grad_aten, "dZ");
     comparer.check(c.name, "ds", ds, ds_aten, kFloatSum,
                    c.has("grad_delta") ? scale_gradient_size(c) : ds.abs().max().item<double>());
