@@ -48,7 +48,7 @@ void print_text(const Json& json, const train::Recipe& recipe) {
   } else {
     line("preparing", rounded(json["prepare_seconds"], 1), " s (estimated)");
   }
-  if (!train::find_method(recipe.method).trains)
+  if (!train::method_of(recipe).trains)
     return line("training", "none: --method ", recipe.method, " only rounds");
   line("a step", rounded(json["seconds_per_step"], 2), " s, ", rounded(json["tokens_per_second"], 0),
        " tokens/s (estimated)");
@@ -60,7 +60,7 @@ void add_time(Json& json, const train::TrainInputs& inputs, const train::KeptAct
   model::Decoder& decoder = *inputs.decoder;
   const auto prepare = train::measure_prepare(recipe, decoder, *inputs.source);
   json["prepare_seconds"] = prepare ? Json(*prepare) : Json();
-  if (!train::find_method(recipe.method).trains) {
+  if (!train::method_of(recipe).trains) {
     json["seconds_per_step"] = json["tokens_per_second"] = json["seconds"] = 0.0;
     return;
   }

@@ -113,7 +113,7 @@ void add_quality(Json& json, const train::TrainResult& result, const train::Run&
 std::vector<std::string> next_commands(const train::Recipe& recipe, const std::string& run,
                                        const std::string& called) {
   const std::string program = shell_word(called);
-  const train::Method& method = train::find_method(recipe.method);
+  const auto& method = train::method_of(recipe);
   if (method.adapters_stay) {
     return {concat(program, " export --model ", shell_word(run), " --format peft --out ",
                    shell_word(run + "-peft"))};
@@ -161,7 +161,7 @@ void print_quality(const Json& json, const train::Recipe& recipe) {
 
 void print_text(const Json& json, const train::Recipe& recipe) {
   std::cout << "run                " << json["run"].get<std::string>() << "\n";
-  if (train::find_method(recipe.method).trains) {
+  if (train::method_of(recipe).trains) {
     std::cout << "steps              " << json["steps"] << " (" << json["tokens"] << " tokens, "
               << json["scored_tokens"] << " scored)\n"
               << "loss               " << rounded(json["loss"], 4) << " (" << train::objective_name(recipe)
@@ -169,7 +169,7 @@ void print_text(const Json& json, const train::Recipe& recipe) {
               << "kept               " << kept_text(json) << "\n";
   }
   print_quality(json, recipe);
-  if (train::find_method(recipe.method).trains)
+  if (train::method_of(recipe).trains)
     std::cout << "tokens per second  " << std::llround(json["tokens_per_second"].get<double>()) << "\n";
   std::cout << "peak memory        " << mebibytes(json["peak_memory_bytes"]) << "\n";
   for (const Json& command : json["next"])

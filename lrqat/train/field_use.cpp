@@ -13,6 +13,7 @@
 namespace lrqat::train {
 namespace {
 
+using methods::Method;
 using Names = std::vector<std::string>;
 
 // One field: the methods that read it, and what else has to be asked for before it does anything.
@@ -41,7 +42,7 @@ bool holds(const Names& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-bool trains(const Recipe& recipe) { return find_method(recipe.method).trains; }
+bool trains(const Recipe& recipe) { return method_of(recipe).trains; }
 bool has_activations(const Recipe& recipe) { return recipe.activations.any(); }
 bool any_init(const Recipe& recipe, bool (*is)(const std::string& init)) {
   const auto inits = used_inits(recipe);
@@ -63,7 +64,7 @@ bool trains_floats(const Recipe& recipe) {
   return recipe.train_norms || recipe.train_head || recipe.train_embeddings;
 }
 bool trains_weight_scales(const Recipe& recipe) {
-  return recipe.learn_scale && find_method(recipe.method).trains_scales;
+  return recipe.learn_scale && method_of(recipe).trains_scales;
 }
 bool trains_scales(const Recipe& recipe) {
   return trains_weight_scales(recipe) || recipe.activations.learn_range;
@@ -195,7 +196,7 @@ std::string why_unused(const Recipe& recipe, const std::string& field) {
   LRQAT_CHECK(row != table().end(), field);
   const std::vector<std::string> value = recipe_field(field).print(recipe);
   if (value.size() == 1 && holds(row->off, value.front())) return {};
-  if (row->methods != nullptr && !row->methods(find_method(recipe.method))) {
+  if (row->methods != nullptr && !row->methods(method_of(recipe))) {
     if (row->methods == is_trained) return concat("`method` ", recipe.method, " trains nothing");
     return concat("`method` ", recipe.method, " has no such thing; of ", names_of(*row));
   }

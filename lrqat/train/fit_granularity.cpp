@@ -189,7 +189,7 @@ void warn_of(const Target& target, const Layers& named, const model::Decoder& de
 }
 
 // What no granularity changes: the model as a whole, and what a method leaves.
-void check_target(const Target& target, const Method& method, const model::Decoder& decoder,
+void check_target(const Target& target, const methods::Method& method, const model::Decoder& decoder,
                   ProgressReporter& progress) {
   if (target.name == "peft" && !method.adapters_stay) {
     throw UsageError(
@@ -259,12 +259,12 @@ void write(const std::vector<Chosen>& chosen, const model::Decoder& decoder, Rec
 
 void fit_granularity(Recipe& recipe, const model::Decoder& decoder, ProgressReporter& progress) {
   const Granularity channel{Granularity::Kind::channel, 0};
-  if (!find_method(recipe.method).has_grid) {
+  if (!method_of(recipe).has_grid) {
     recipe.granularity = recipe.granularity.value_or(channel);
     return;
   }
   const Target& target = find_target(recipe.target);
-  check_target(target, find_method(recipe.method), decoder, progress);
+  check_target(target, method_of(recipe), decoder, progress);
   Layers open, named;  // without and with a granularity of their own
   for (Layer& layer : layers_of(recipe, decoder))
     (layer.own.granularity ? named : open).push_back(std::move(layer));

@@ -25,7 +25,8 @@ void fit_windows(Recipe& recipe, const formats::ModelConfig& config) {
   if (!recipe.eval_data.empty()) model::check_positions(config, "`eval-context`", recipe.eval_context);
 }
 
-std::int64_t count_stored_starts(const Recipe& recipe, const Method& method, const model::Decoder& decoder) {
+std::int64_t count_stored_starts(const Recipe& recipe, const methods::Method& method,
+                                 const model::Decoder& decoder) {
   const auto linears = decoder.linears();
   return std::count_if(linears.begin(), linears.end(),
                        [&](const nn::Linear* linear) { return starts_from_stored(method, recipe, *linear); });
@@ -33,7 +34,7 @@ std::int64_t count_stored_starts(const Recipe& recipe, const Method& method, con
 
 // From integers by calibration text unless the model has integers of its own on this grid, or the recipe
 // wants another start.
-bool starts_from_text(const Recipe& recipe, const Method& method, std::int64_t stored) {
+bool starts_from_text(const Recipe& recipe, const methods::Method& method, std::int64_t stored) {
   const auto inits = used_inits(recipe);
   return recipe.init == "auto" && method.trains && start::is_taken_by(start::auto_from_text(), method) &&
          stored == 0 && !recipe.faithful_downcast &&
@@ -42,7 +43,7 @@ bool starts_from_text(const Recipe& recipe, const Method& method, std::int64_t s
 
 // The model that training starts from is its own teacher, and teaches nothing, where the start is the model
 // itself.
-double fitting_distill_weight(const Recipe& recipe, const Method& method, std::int64_t stored,
+double fitting_distill_weight(const Recipe& recipe, const methods::Method& method, std::int64_t stored,
                               ProgressReporter& progress) {
   if (!method.trains) return 0.0;
   if (!recipe.teacher.empty()) return 1.0;
@@ -55,7 +56,7 @@ double fitting_distill_weight(const Recipe& recipe, const Method& method, std::i
 }
 
 void fit_start(Recipe& recipe, const model::Decoder& decoder, ProgressReporter& progress) {
-  const Method& method = find_method(recipe.method);
+  const methods::Method& method = method_of(recipe);
   const std::int64_t stored = count_stored_starts(recipe, method, decoder);
   if (starts_from_text(recipe, method, stored)) {
     recipe.init = start::auto_from_text().name;
@@ -76,7 +77,7 @@ void check_overrides(const Recipe& recipe, const model::Decoder& decoder) {
 }
 
 void check_granularity(const Recipe& recipe, const model::Decoder& decoder) {
-  if (!find_method(recipe.method).has_grid) return;
+  if (!method_of(recipe).has_grid) return;
   for (const nn::Linear* linear : decoder.linears()) {
     if (const auto own = layer_recipe(recipe, linear->name()))
       own->grid_granularity().check(linear->name(), linear->in_features());
@@ -86,7 +87,7 @@ void check_granularity(const Recipe& recipe, const model::Decoder& decoder) {
 // A product of adapters has no rank above that of the weight; small models may have usual ranks.
 void check_rank(const Recipe& recipe, const model::Decoder& decoder) {
   constexpr std::int64_t kUsual = 256;
-  if (!find_method(recipe.method).has_adapters) return;
+  if (!method_of(recipe).has_adapters) return;
   for (const nn::Linear* linear : decoder.linears()) {
     const auto own = layer_recipe(recipe, linear->name());
     const std::int64_t most = std::min(linear->out_features(), linear->in_features());

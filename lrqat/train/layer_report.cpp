@@ -43,7 +43,7 @@ std::optional<Update> update_of(const quant::WeightParametrization& weight, cons
 
 LayerReport report_layers(const Recipe& recipe, const model::Decoder& student) {
   const at::NoGradGuard no_grad;
-  const Method& method = find_method(recipe.method);
+  const methods::Method& method = method_of(recipe);
   LayerReport report;
   for (const nn::Linear* linear : student.linears()) {
     const quant::WeightParametrization& weight = *linear->weight();

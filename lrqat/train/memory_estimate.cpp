@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "lrqat/methods/method.h"
 #include "lrqat/train/layer_recipe.h"
+#include "lrqat/train/methods.h"
 #include "lrqat/train/prepare_student.h"
 
 namespace lrqat::train {
@@ -28,7 +28,7 @@ Shapes shapes_of(model::Decoder& decoder, const formats::WeightSource& source, c
     const std::string tensor = module + ".weight";
     return source.has(tensor) ? static_cast<double>(source.raw(tensor).data.size()) : 0.0;  // a tied head
   };
-  const methods::Method& method = methods::find_method(recipe.method);
+  const methods::Method& method = method_of(recipe);
   for (const nn::Linear* linear : decoder.linears()) {
     const auto n = static_cast<double>(linear->out_features()),
                k = static_cast<double>(linear->in_features());
@@ -69,7 +69,7 @@ Json memory_parts(const TrainInputs& inputs, const KeptActivations& kept) {
   const Recipe& recipe = inputs.recipe;
   model::Decoder& decoder = *inputs.decoder;
   const Shapes shapes = shapes_of(decoder, *inputs.source, recipe);
-  const bool trains = methods::find_method(recipe.method).trains;
+  const bool trains = method_of(recipe).trains;
   const double trainables = trains ? shapes.adapters + shapes.trained_weights + shapes.floats +
                                          (recipe.learn_scale ? shapes.scales : 0.0)
                                    : 0.0;

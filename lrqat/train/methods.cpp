@@ -7,10 +7,12 @@
 
 namespace lrqat::train {
 
-std::string parse_method(const std::string& name) { return find_method(name).name; }
+const methods::Method& method_of(const Recipe& recipe) { return methods::find_method(recipe.method); }
+
+std::string parse_method(const std::string& name) { return methods::find_method(name).name; }
 
 Recipe method_defaults(const std::string& name) {
-  const Method& method = find_method(name);
+  const methods::Method& method = methods::find_method(name);
   Recipe recipe;
   recipe.method = name;
   const methods::MethodDefaults& own = method.defaults;
@@ -23,12 +25,13 @@ Recipe method_defaults(const std::string& name) {
   return recipe;
 }
 
-bool starts_from_stored(const Method& method, const Recipe& recipe, const nn::Linear& linear) {
+bool starts_from_stored(const methods::Method& method, const Recipe& recipe, const nn::Linear& linear) {
   const auto plan = plan_of(recipe)(linear.name());
   return plan && start::starts_from_stored(method, *plan, linear);
 }
 
-methods::WeightPtr restore_layer(const Method& method, const Recipe& recipe, const SavedLayer& saved) {
+methods::WeightPtr restore_layer(const methods::Method& method, const Recipe& recipe,
+                                 const methods::SavedLayer& saved) {
   const std::optional<Recipe> own = layer_recipe(recipe, saved.name);
   return own ? method.restore(saved, layer_options(*own, saved.name)) : nullptr;
 }

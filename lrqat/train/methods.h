@@ -14,11 +14,7 @@
 
 namespace lrqat::train {
 
-using methods::find_method;
-using methods::known_methods;
-using methods::Method;
-using methods::NamedTensors;
-using methods::SavedLayer;
+const methods::Method& method_of(const Recipe& recipe);  // its row in the table of methods
 
 std::string parse_method(const std::string& name);  // the name itself, checked
 
@@ -26,10 +22,11 @@ std::string parse_method(const std::string& name);  // the name itself, checked
 Recipe method_defaults(const std::string& name);
 
 // True where the linear, which still has the model's own weight, starts from that weight's integers.
-bool starts_from_stored(const Method& method, const Recipe& recipe, const nn::Linear& linear);
+bool starts_from_stored(const methods::Method& method, const Recipe& recipe, const nn::Linear& linear);
 
 // The method's weight for one linear from a run's tensors; null where the linear stays float.
-std::shared_ptr<quant::WeightParametrization> restore_layer(const Method& method, const Recipe& recipe,
-                                                            const SavedLayer& saved);
+std::shared_ptr<quant::WeightParametrization> restore_layer(const methods::Method& method,
+                                                            const Recipe& recipe,
+                                                            const methods::SavedLayer& saved);
 
 }  // namespace lrqat::train

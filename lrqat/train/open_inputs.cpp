@@ -61,7 +61,7 @@ TrainInputs open_inputs(const Recipe& given, bool decided, ProgressReporter& pro
     const std::string note = unfinished(Run::open(recipe.model));
     if (!note.empty()) progress.message("`model` " + note);
   }
-  const bool trains = find_method(recipe.method).trains;
+  const bool trains = method_of(recipe).trains;
   inputs.teacher = open_teacher(recipe, inputs.source);
   if (trains) check_teacher(recipe, decoder, *inputs.source, *inputs.teacher);
   const bool reads_text = !recipe.data.empty() && (trains || needs_calibration(recipe));

@@ -18,8 +18,9 @@ namespace lrqat::train {
 namespace {
 
 // The tensors "<layer>.<name>" of one layer by <name>, moved out of `all`.
-NamedTensors take_layer(std::map<std::string, at::Tensor>& all, const std::string& layer, at::Device device) {
-  NamedTensors out;
+methods::NamedTensors take_layer(std::map<std::string, at::Tensor>& all, const std::string& layer,
+                                 at::Device device) {
+  methods::NamedTensors out;
   const std::string prefix = layer + ".";
   for (auto it = all.lower_bound(prefix); it != all.end() && it->first.starts_with(prefix);) {
     out.emplace(it->first.substr(prefix.size()), it->second.to(device));
@@ -28,11 +29,11 @@ NamedTensors take_layer(std::map<std::string, at::Tensor>& all, const std::strin
   return out;
 }
 
-void restore_tensors(const Run& run, const Method& method, model::Decoder& decoder,
+void restore_tensors(const Run& run, const methods::Method& method, model::Decoder& decoder,
                      std::map<std::string, at::Tensor>& tensors) {
   for (nn::Linear* linear : decoder.linears()) {
-    const SavedLayer saved{linear->name(), linear->in_features(),
-                           take_layer(tensors, linear->name(), decoder.device())};
+    const methods::SavedLayer saved{linear->name(), linear->in_features(),
+                                    take_layer(tensors, linear->name(), decoder.device())};
     if (auto weight = restore_layer(method, run.recipe(), saved)) linear->set_weight(std::move(weight));
   }
   model::take_ranges(decoder, tensors, run.path().string());
@@ -56,7 +57,7 @@ model::OpenedModel open_run(const std::filesystem::path& path, const model::Load
   model::SharedSource source(model::open_source(run.recipe().model));
   auto decoder = model::load_float_model(source, options);
   SilentProgress silent;
-  const bool trains = find_method(run.recipe().method).trains;
+  const bool trains = method_of(run.recipe()).trains;
   restore_student(run, *decoder, source, trains && is_best_chosen(run), silent);
   model::OpenedModel opened{"run", path, std::move(decoder), std::move(source), base};
   opened.unfinished = unfinished(run);
@@ -81,7 +82,7 @@ model::SharedSource open_run_source(const std::filesystem::path& path) {
 void restore_student(const Run& run, model::Decoder& decoder, const model::SharedSource& source, bool best,
                      ProgressReporter& progress) {
   check_model(run.path(), run.record(), *source);
-  const Method& method = find_method(run.recipe().method);
+  const methods::Method& method = method_of(run.recipe());
   decoder.set_activations(run.recipe().activations);
   // Runs of version 1 kept no integers where the model alone gives them.
   if (!method.trains && !std::filesystem::exists(run.path() / "prepared.safetensors")) {
@@ -109,11 +110,11 @@ void restore_student(const Run& run, model::Decoder& decoder, const model::Share
 }
 
 void map_frozen(const Run& run, model::Decoder& decoder) {
-  const Method& method = find_method(run.recipe().method);
+  const methods::Method& method = method_of(run.recipe());
   auto tensors = run.load_prepared();
   for (nn::Linear* linear : decoder.linears()) {
-    SavedLayer saved{linear->name(), linear->in_features(),
-                     take_layer(tensors, linear->name(), decoder.device())};
+    methods::SavedLayer saved{linear->name(), linear->in_features(),
+                              take_layer(tensors, linear->name(), decoder.device())};
     if (saved.tensors.empty()) continue;  // nothing of it is frozen, or it stays as it is
     for (const quant::Parameter& parameter : linear->weight()->parameters())
       saved.tensors.emplace(parameter.name, parameter.value.detach());
@@ -124,7 +125,7 @@ void map_frozen(const Run& run, model::Decoder& decoder) {
 
 std::string unfinished(const Run& run) {
   const std::int64_t steps = run.recipe().steps;
-  if (!find_method(run.recipe().method).trains) return {};
+  if (!method_of(run.recipe()).trains) return {};
   const std::int64_t step = run.checkpoints().last_state().step;
   if (step == steps) return {};
   const std::string path = run.path().string();

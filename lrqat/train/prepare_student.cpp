@@ -31,8 +31,7 @@ std::vector<at::Tensor> calibration_batches(const Recipe& recipe, const data::Pa
 
 void prepare_weights(const Recipe& recipe, model::Decoder& student, const formats::WeightSource& source,
                      const data::PackedDataset* text, ProgressReporter& progress) {
-  const start::Plan plan{
-      find_method(recipe.method), plan_of(recipe), {recipe.gptq_damping, recipe.gptq_act_order}};
+  const start::Plan plan{method_of(recipe), plan_of(recipe), {recipe.gptq_damping, recipe.gptq_act_order}};
   if (!starts_from_text(recipe)) return start::start_linears(plan, student, source, progress);
   LRQAT_CHECK(text != nullptr);
   start::start_linears(plan, student, source, calibration_batches(recipe, *text), progress);

@@ -20,7 +20,7 @@ namespace {
 std::unique_ptr<model::Decoder> rounded(const Recipe& recipe, const model::Decoder& trained,
                                         const model::SharedSource& source, const model::LoadOptions& load) {
   auto decoder = model::load_float_model(source, load);
-  const Method rounding = methods::rtn_method();
+  const methods::Method rounding = methods::rtn_method();
   const start::PlanOf plan = [&, of = plan_of(recipe)](const std::string& linear) {
     auto own = of(linear);  // starts that rounding does not have are no part of the baseline
     if (own && (start::needs_text(own->init) || !start::takes(rounding, own->init))) own->init = "range";

@@ -61,7 +61,7 @@ void check_inits(const Recipe& recipe) {
   std::vector<std::string> by_text;
   bool transforms = false;
   for (const std::string& init : used_inits(recipe)) {
-    start::check_init(find_method(recipe.method), init);
+    start::check_init(method_of(recipe), init);
     transforms = transforms || start::is_transform(init);
     if (start::needs_text(init))
       by_text.insert(start::is_transform(init) ? by_text.end() : by_text.begin(), init);
@@ -89,7 +89,7 @@ void check_tokens(const Recipe& recipe) {
 void validate(const Recipe& recipe, bool needs_data) {
   if (recipe.model.empty()) throw UsageError("`model` is missing: a Hugging Face folder or a GGUF file");
   check_inits(recipe);
-  const bool trains = find_method(recipe.method).trains;
+  const bool trains = method_of(recipe).trains;
   if (needs_data && recipe.data.empty() && ((trains && recipe.steps > 0) || needs_calibration(recipe)))
     throw UsageError("`data` is missing: one or more text files");
   if ((recipe.train_norms || recipe.train_head || recipe.train_embeddings) && !trains) {
@@ -109,7 +109,7 @@ void validate(const Recipe& recipe, bool needs_data) {
     throw UsageError(
         "`learn-activation-range` true needs `activation-range` static: dynamic ranges are each token's");
   }
-  if (activations.learn_range && !find_method(recipe.method).trains) {
+  if (activations.learn_range && !method_of(recipe).trains) {
     throw UsageError(concat("`learn-activation-range` true needs a method that trains, not ", recipe.method));
   }
   if (recipe.beta1 >= 1.0 || recipe.beta2 >= 1.0) throw UsageError("`beta1` and `beta2` must be below 1");

@@ -68,7 +68,7 @@ std::vector<RecipeField> method_fields() {
   return {
       word_field(
           "method", &Recipe::method, parse_method, [](const std::string& m) { return m; },
-          "how Ŵ is made: " + known_methods()),
+          "how Ŵ is made: " + methods::known_methods()),
       {"bits", "bits a weight: 2, 3, 4 or 8", false, false,
        [](const Recipe& r) { return Values{std::to_string(r.bits)}; },
        [](Recipe& r, const Values& v) {

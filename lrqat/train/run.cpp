@@ -96,7 +96,7 @@ Run Run::open_to_train(const fs::path& path) {
   }
   Run run = open(path);
   // Only older programs made the folder before its first checkpoint.
-  if (find_method(run.recipe().method).trains && !run.checkpoints().any() && run.record().version > 1) {
+  if (method_of(run.recipe()).trains && !run.checkpoints().any() && run.record().version > 1) {
     fail((path / "checkpoints" / "index.json").string(), ": is missing or no file", kDamaged);
   }
   run.lock_ = std::move(lock);

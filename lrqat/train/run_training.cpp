@@ -288,7 +288,7 @@ TrainResult train(const Recipe& given, const TrainOptions& options, ProgressRepo
   std::optional<Run> run = open_or_check(options);
   const Recipe& recipe = run ? run->recipe() : given;
   validate(recipe);
-  const bool trains = find_method(recipe.method).trains;
+  const bool trains = method_of(recipe).trains;
   TrainResult result;
   if (run && !trains) {  // the folder is the whole run
     result.peak_memory_bytes = peak_resident_bytes();

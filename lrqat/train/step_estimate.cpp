@@ -56,7 +56,7 @@ std::optional<start::LinearPlan> with_quick_start(const Recipe& recipe, const st
 
 // How weights start decides no time of a step.
 void prepare_block(const Recipe& recipe, model::DecoderLayer& block, const formats::WeightSource& source) {
-  const Method& method = find_method(recipe.method);
+  const methods::Method& method = method_of(recipe);
   for (nn::Linear* linear : block.linears()) {
     const auto own = with_quick_start(recipe, linear->name());
     if (!own) continue;
@@ -167,7 +167,7 @@ std::optional<double> measure_prepare(const Recipe& recipe, const model::Decoder
                                       const formats::WeightSource& source) {
   if (starts_from_text(recipe)) return std::nullopt;
   constexpr std::int64_t kRows = 256;
-  const Method& method = find_method(recipe.method);
+  const methods::Method& method = method_of(recipe);
   double seconds = 0;
   for (const nn::Linear* linear : decoder.layer(0).linears()) {
     const std::int64_t rows = std::min(kRows, linear->out_features());

@@ -14,7 +14,7 @@ namespace {
 
 // Adapters begin at zero, so a linear is what it was where it keeps its integers or stays float.
 bool starts_unchanged(const Recipe& recipe, const nn::Linear& linear) {
-  const Method& method = find_method(recipe.method);
+  const methods::Method& method = method_of(recipe);
   return !method.has_grid || !layer_recipe(recipe, linear.name()) ||
          starts_from_stored(method, recipe, linear);
 }
@@ -73,8 +73,7 @@ void check_teacher(const Recipe& recipe, const model::Decoder& decoder, const fo
   fail(recipe.teacher.empty() ? "`distill-weight` 1 without `teacher`: the teacher would be "
                               : "`teacher` names the model that is trained: the teacher would be ",
        recipe.model, " itself, and the student starts as exactly that model (",
-       find_method(recipe.method).has_grid ? "its linears keep their integers and scales"
-                                           : "its weights stay float",
+       method_of(recipe).has_grid ? "its linears keep their integers and scales" : "its weights stay float",
        "), so the loss is 0 and nothing is learned. Give the float model as `teacher`, or train on the text "
        "with `distill-weight` 0");
 }

@@ -60,7 +60,7 @@ class TinyLlamaTraining : public ::testing::TestWithParam<train::KeptActivations
 
   void prepare() {
     model::prepare(*student_, *source_, [&](const std::string& name, const at::Tensor& weight) {
-      return train::find_method("lr-qat").prepare(name, weight, train::layer_options(recipe_, name));
+      return methods::find_method("lr-qat").prepare(name, weight, train::layer_options(recipe_, name));
     });
     for (const quant::Parameter& parameter : student_->parameters()) {
       const at::NoGradGuard no_grad;
