@@ -1,5 +1,5 @@
-// Activation checkpointing: the intermediate tensors of a part of the model, a decoder block as a rule, are not
-// kept in the forward pass but recomputed in the backward pass.
+// Activation checkpointing: the intermediate tensors of a part of the model, a decoder block as a rule, are
+// not kept in the forward pass but recomputed in the backward pass.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,8 +9,8 @@
 
 namespace lrqat::nn {
 
-// A function of its arguments and of parameters that it holds itself, without side effects: it is called twice
-// and must give the same both times.
+// A function of its arguments and of parameters that it holds itself, without side effects: it is called
+// twice and must give the same both times.
 using CheckpointedFunction = std::function<at::Tensor(at::TensorList activations)>;
 
 // fn(activations), keeping only `activations` for backward. `parameters` are all leaves that fn uses and that
