@@ -70,7 +70,7 @@ class ReplaceDecoder final : public Decoder {
   bool single_character_;
 };
 
-// Drops up to `start` times `content` from the front of each piece and `stop` times from its end. Used behind
+// Drops up to `start` times `content` from the front of each piece and `stop` times from its end. Used after
 // Fuse, where the one piece is the whole text; elsewhere it cannot be streamed.
 class StripDecoder final : public Decoder {
  public:

@@ -42,7 +42,7 @@ struct GgufVocabulary {
 
   std::string chat_template;  // tokenizer.chat_template; empty: none
 
-  // Made by Tokenizer::to_gguf: what llama.cpp will do otherwise than this tokenizer (one sentence each),
+  // Made by Tokenizer::to_gguf: what llama.cpp will do differently from this tokenizer (one sentence each),
   // because the format has no place for it. Not a key of the file.
   std::vector<std::string> warnings;
 };

@@ -1,5 +1,5 @@
 // Mistral's tekken.json: byte-level BPE in tiktoken's manner, where a token's rank is its merge's priority.
-// It is written anew as the tokenizer.json that does the same, and loaded as one: pieces in GPT-2's byte
+// It is rewritten as the tokenizer.json that does the same, and loaded as one: pieces in GPT-2's byte
 // alphabet, and every cut of a token into two tokens as a merge, by the rank of the whole.
 #include <algorithm>
 #include <array>

@@ -13,7 +13,7 @@
 namespace lrqat::text {
 namespace {
 
-// `truncation` and `padding` are what the library last did to a batch; transformers sets them anew at every
+// `truncation` and `padding` are what the library last did to a batch; transformers sets them again at every
 // call.
 constexpr std::string_view kTopKeys[] = {"version",        "truncation", "padding",
                                          "added_tokens",   "normalizer", "pre_tokenizer",
@@ -140,7 +140,7 @@ std::string model_type(const Json& model, const std::string& where) {
   return component_type(model, where);
 }
 
-// The model, and the vocabulary with the added tokens behind it.
+// The model, and the vocabulary with the added tokens after it.
 class ModelReader {
  public:
   ModelReader(const Json& file, const TokenizerConfig& config, Pipeline& pipeline)

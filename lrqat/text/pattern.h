@@ -33,7 +33,7 @@ class Pattern {
   std::variant<std::string, Regex, CharacterTest> what_;
 };
 
-// All matches in order. An empty match right behind the previous match is skipped.
+// All matches in order. An empty match right after the previous match is skipped.
 class MatchIterator {
  public:
   MatchIterator(const Pattern& pattern, std::string_view subject);
@@ -54,7 +54,7 @@ SplitBehavior split_behavior_from_name(const std::string& name, const std::strin
 
 using PartSink = std::function<void(std::string_view part)>;
 
-// Cuts `text` and calls `sink` with every part that is not empty. With `invert`, what lies between the
+// Cuts `text` and calls `sink` with every part that is not empty. With `invert`, the text between
 // matches counts as match.
 void split_by(const Pattern& pattern, SplitBehavior behavior, bool invert, std::string_view text,
               const PartSink& sink);

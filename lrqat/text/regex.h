@@ -22,7 +22,7 @@ class Regex {
   Regex(const std::string& pattern, std::string where);
 
   // First match that begins at `from` or later. `subject` must be valid UTF-8. Error when PCRE2 gives up (its
-  // match limit on a pathological pattern): text is never dropped in silence.
+  // match limit on a pathological pattern): text is never dropped silently.
   std::optional<Span> find(std::string_view subject, std::size_t from) const;
 
  private:

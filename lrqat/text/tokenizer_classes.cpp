@@ -112,7 +112,7 @@ Json read_merges(const std::filesystem::path& path) {
 
 Json byte_level_steps(const ByteLevelClass& row, bool add_prefix_space) {
   Json steps = Json::array();
-  bool gpt2 = false;  // ByteLevel cuts that way itself, behind the space that it puts in front
+  bool gpt2 = false;  // ByteLevel cuts that way itself, after the space that it puts in front
   for (const std::string_view pattern : find_pre_name(row.pre, "").patterns) {
     gpt2 = pattern == kGpt2Pattern;
     if (gpt2) continue;

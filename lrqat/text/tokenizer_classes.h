@@ -16,7 +16,7 @@ namespace lrqat::text {
 Json tokenizer_json_of_byte_level(const std::filesystem::path& vocabulary,
                                   const std::filesystem::path& merges, TokenizerConfig& config);
 
-// Whether SentencePiece's own normalisation gives way to that of the config's class.
+// Whether the config's class has a normalisation that replaces SentencePiece's own.
 bool is_sentencepiece_class(const TokenizerConfig& config);
 Json tokenizer_json_of_sentencepiece(const GgufVocabulary& vocabulary, TokenizerConfig& config);
 

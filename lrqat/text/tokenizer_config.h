@@ -34,7 +34,7 @@ struct TokenizerConfig {
 TokenizerConfig read_tokenizer_config(const std::filesystem::path& folder);
 
 // Adds the config's tokens. One that the vocabulary has keeps its id and takes the config's options; another
-// one gets the id that the config gives it where that is free, else the next one behind all.
+// one gets the id that the config gives it where that is free, else the next one after all others.
 void add_config_tokens(const TokenizerConfig& config, Vocabulary& vocabulary, std::vector<AddedToken>& added);
 
 }  // namespace lrqat::text

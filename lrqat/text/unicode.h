@@ -25,7 +25,7 @@ inline std::size_t utf8_length(char lead) {
   return byte < 0x80 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
 }
 
-// The character at `position` of valid UTF-8; moves `position` behind it.
+// The character at `position` of valid UTF-8; moves `position` past it.
 char32_t next_character(std::string_view text, std::size_t& position);
 // The character before `position` > 0; moves `position` to its start.
 char32_t previous_character(std::string_view text, std::size_t& position);

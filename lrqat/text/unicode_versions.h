@@ -1,8 +1,8 @@
-// The Unicode versions of Hugging Face `tokenizers` 0.23, whose parts bring a version each: regular
+// The Unicode versions of Hugging Face `tokenizers` 0.23, whose parts have a version each: regular
 // expressions (Oniguruma) 16, normal forms and marks 9, punctuation 8, lower case and numbers (Rust) 17. What
 // a character is to each of them, where PCRE2 10.42 (Unicode 14) or utf8proc 2.8 (Unicode 15) would say
-// otherwise; libraries of up to Unicode 16 change nothing in it. tests/outsiders/characters_test.py holds
-// every character to `tokenizers`.
+// something else; libraries of up to Unicode 16 change nothing in it. tests/outsiders/characters_test.py
+// compares every character with `tokenizers`.
 #pragma once
 
 #include <optional>
