@@ -104,7 +104,7 @@ std::vector<quant::Parameter> L4qWeight::parameters() const {
 
 std::vector<std::pair<std::string, at::Tensor>> L4qWeight::buffers() const {
   std::vector<std::pair<std::string, at::Tensor>> buffers{{"weight", weight_}};
-  if (!options_.scale.learn) buffers.emplace_back("scale", scale_.value());
+  for (auto& buffer : scale_.buffers()) buffers.push_back(std::move(buffer));
   return buffers;
 }
 

@@ -102,7 +102,7 @@ std::vector<quant::Parameter> LrQatWeight::parameters() const {
 
 std::vector<std::pair<std::string, at::Tensor>> LrQatWeight::buffers() const {
   std::vector<std::pair<std::string, at::Tensor>> buffers{{"phi_0", phi_0_.tensor()}};
-  if (!options_.scale.learn) buffers.emplace_back("scale", scale_.value());
+  for (auto& buffer : scale_.buffers()) buffers.push_back(std::move(buffer));
   if (shift_.zero_point.defined()) buffers.emplace_back("zero_point", shift_.zero_point);
   for (auto& buffer : quant::clipped_at_start_buffer(clipped_at_start_)) buffers.push_back(std::move(buffer));
   return buffers;

@@ -68,7 +68,7 @@ std::vector<quant::Parameter> LsqWeight::parameters() const {
 std::vector<std::pair<std::string, at::Tensor>> LsqWeight::buffers() const {
   std::vector<std::pair<std::string, at::Tensor>> buffers;
   if (!options_.learn_weight) buffers.emplace_back("weight", weight_);
-  if (!options_.scale.learn) buffers.emplace_back("scale", scale_.value());
+  for (auto& buffer : scale_.buffers()) buffers.push_back(std::move(buffer));
   if (!options_.scale.learn && zero_float_.defined()) buffers.emplace_back("zero_float", zero_float_);
   return buffers;
 }

@@ -51,7 +51,9 @@ void add_method(Method method) {
 }
 
 quant::ScaleParameter saved_scale(const SavedLayer& saved, const quant::ScaleOptions& options) {
-  return quant::ScaleParameter::from_value(saved.at("scale"), options);
+  return quant::ScaleParameter::from_value(
+      saved.at("scale"), options,
+      saved.tensors.contains("scale_sign") ? saved.at("scale_sign") : at::Tensor());
 }
 
 double float_bytes(const LayerOptions& options) {

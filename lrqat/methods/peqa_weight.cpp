@@ -65,7 +65,7 @@ std::vector<quant::Parameter> PeqaWeight::parameters() const {
 
 std::vector<std::pair<std::string, at::Tensor>> PeqaWeight::buffers() const {
   std::vector<std::pair<std::string, at::Tensor>> buffers{{"codes", codes_.tensor()}};
-  if (!options_.scale.learn) buffers.emplace_back("scale", scale_.value());
+  for (auto& buffer : scale_.buffers()) buffers.push_back(std::move(buffer));
   if (zero_point_.defined()) buffers.emplace_back("zero_point", zero_point_);
   for (auto& buffer : quant::clipped_at_start_buffer(clipped_at_start_)) buffers.push_back(std::move(buffer));
   return buffers;

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 
+#include "lrqat/ops/learned_rounding.h"
 #include "lrqat/ops/loss_rows.h"
 #include "lrqat/ops/low_rank_gradient.h"
 #include "lrqat/ops/low_rank_tile.h"
@@ -52,6 +53,12 @@ class Backend {
                                                             const LinearGradient& linear) const;
   virtual LowRankGradient adapter_gradient(const LinearGradient& linear, const at::Tensor& lora_a,
                                            const at::Tensor& lora_b) const;
+
+  virtual void round_learned(const LearnedRounding& state, std::int64_t row_begin, std::int64_t row_end,
+                             const at::Tensor& out) const;
+  virtual void step_rounding(const LearnedRounding& state, std::int64_t row_begin, const at::Tensor& gradient,
+                             double step, const at::Tensor& grad_scale,
+                             const at::Tensor& grad_zero_point) const;
 
   // --- the layers between
   virtual at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

@@ -43,19 +43,24 @@ std::string scale_type_name(ScaleType type) {
 
 ScaleParameter::ScaleParameter(const at::Tensor& scale, const ScaleOptions& options) : options_(options) {
   LRQAT_CHECK(scale.dim() == 2 && scale.scalar_type() == at::kFloat);
-  value_ = options.domain == ScaleDomain::log ? scale.log() : scale.clone();
+  const at::Tensor negative = scale.lt(0.0);
+  if (negative.any().item<bool>()) sign_ = at::ones_like(scale, at::kChar).masked_fill_(negative, -1);
+  const at::Tensor size = sign_.defined() ? scale.abs() : scale;
+  value_ = options.domain == ScaleDomain::log ? size.log() : size.clone();
   value_.set_requires_grad(options.learn);
-  if (options.type == ScaleType::float16 && scale.max().item<float>() > kLargestFloat16) {
-    fail("a scale of ", scale.max().item<float>(),
+  if (options.type == ScaleType::float16 && size.max().item<float>() > kLargestFloat16) {
+    fail("a scale of ", size.max().item<float>(),
          " does not fit float16: use `scale-type` bfloat16 or float32");
   }
 }
 
-ScaleParameter ScaleParameter::from_value(at::Tensor value, const ScaleOptions& options) {
+ScaleParameter ScaleParameter::from_value(at::Tensor value, const ScaleOptions& options, at::Tensor sign) {
   ScaleParameter parameter(options);
   LRQAT_CHECK(value.dim() == 2 && value.scalar_type() == at::kFloat);
   parameter.value_ = std::move(value);
   parameter.value_.set_requires_grad(options.learn);
+  LRQAT_CHECK(!sign.defined() || sign.sizes() == parameter.value_.sizes());
+  parameter.sign_ = std::move(sign);
   return parameter;
 }
 
@@ -64,24 +69,34 @@ float ScaleParameter::floor() const {
   return std::max(options_.domain == ScaleDomain::linear ? options_.floor : 0.0F, smallest);
 }
 
-at::Tensor ScaleParameter::effective() const { return as_used(value_.detach()); }
+at::Tensor ScaleParameter::effective() const { return as_used(value_.detach(), sign_); }
 
 at::Tensor ScaleParameter::effective(std::int64_t row_begin, std::int64_t row_end) const {
-  return as_used(scale_rows(value_.detach(), row_begin, row_end));
+  return as_used(scale_rows(value_.detach(), row_begin, row_end),
+                 sign_.defined() ? scale_rows(sign_, row_begin, row_end) : sign_);
 }
 
-at::Tensor ScaleParameter::as_used(const at::Tensor& value) const {
+at::Tensor ScaleParameter::as_used(const at::Tensor& value, const at::Tensor& sign) const {
   at::Tensor scale = options_.domain == ScaleDomain::log ? value.exp() : value;
   if (floor() > 0.0F) scale = scale.clamp_min(floor());
   if (options_.type == ScaleType::float16)
-    return scale.clamp_max(kLargestFloat16).to(at::kHalf).to(at::kFloat);
-  if (options_.type == ScaleType::bfloat16) return scale.to(at::kBFloat16).to(at::kFloat);
-  return scale;
+    scale = scale.clamp_max(kLargestFloat16).to(at::kHalf).to(at::kFloat);
+  if (options_.type == ScaleType::bfloat16) scale = scale.to(at::kBFloat16).to(at::kFloat);
+  return sign.defined() ? scale * sign : scale;
 }
 
-void ScaleParameter::add_gradient(const at::Tensor& grad_scale, std::int64_t row_begin,
+std::vector<std::pair<std::string, at::Tensor>> ScaleParameter::buffers() const {
+  std::vector<std::pair<std::string, at::Tensor>> buffers;
+  if (!options_.learn) buffers.emplace_back("scale", value_);
+  if (sign_.defined()) buffers.emplace_back("scale_sign", sign_);
+  return buffers;
+}
+
+void ScaleParameter::add_gradient(const at::Tensor& grad_effective, std::int64_t row_begin,
                                   const at::Tensor& grad) const {
-  const std::int64_t row_end = row_begin + grad_scale.size(0);
+  const std::int64_t row_end = row_begin + grad_effective.size(0);
+  const at::Tensor grad_scale =
+      sign_.defined() ? grad_effective * sign_.slice(0, row_begin, row_end) : grad_effective;
   const at::Tensor value = value_.detach().slice(0, row_begin, row_end);
   at::Tensor out = grad.slice(0, row_begin, row_end);
   if (options_.domain == ScaleDomain::log) {

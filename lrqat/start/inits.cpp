@@ -76,6 +76,8 @@ bool needs_text(const std::string& init) { return is_transform(init) || start_of
 
 bool reads_text_options(const std::string& init) { return start_of(init).reads_text_options; }
 
+bool starts_blocks(const std::string& init) { return static_cast<bool>(start_of(init).block); }
+
 bool fills_adapters(const std::string& init) { return start_of(init).gives == Gives::adapters; }
 
 const Start& auto_from_text() {

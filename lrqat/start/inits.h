@@ -21,6 +21,7 @@ bool is_transform(const std::string& init);
 bool needs_text(const std::string& init);
 bool reads_text_options(const std::string& init);
 bool fills_adapters(const std::string& init);  // from a decomposition
+bool starts_blocks(const std::string& init);   // all linears of a block at once
 
 // What `auto` becomes where linears can start from calibration text.
 const Start& auto_from_text();

@@ -41,12 +41,13 @@ std::optional<quant::QuantizedWeight> stored_on_grid(const Method& method, const
   return found;
 }
 
-// Hands the method what the start gives.
-WeightPtr give(const Method& method, const Start& start, const StartLinear& start_linear,
-               LinearInput& linear) {
+void check_start(const Method& method, const Start& start, const LinearInput& linear) {
   check_init(method, start.name);
   if (method.has_grid && !linear.stored) check_scale_range(linear.options.spec, linear.name, linear.weight);
-  Given given = start_linear(linear);
+}
+
+// Hands the method what the start gives.
+WeightPtr give(const Method& method, const Start& start, Given given, LinearInput& linear) {
   LRQAT_CHECK(given.index() == static_cast<std::size_t>(start.gives), start.name);
   switch (start.gives) {
     case Gives::range:
@@ -58,6 +59,12 @@ WeightPtr give(const Method& method, const Start& start, const StartLinear& star
       return method.from_decomposition(linear.name, linear.weight, linear.options);
   }
   internal_error(__FILE__, __LINE__, "start", start.name);
+}
+
+WeightPtr start_and_give(const Method& method, const Start& start, const StartLinear& start_linear,
+                         LinearInput& linear) {
+  check_start(method, start, linear);
+  return give(method, start, start_linear(linear), linear);
 }
 
 [[noreturn]] void fail_without_text(const std::string& name, const std::string& init) {
@@ -73,15 +80,25 @@ class TextPreparation {
     for (const nn::Linear* linear : decoder.linears()) {
       if (const auto own = plan.of(linear->name())) inits.insert(own->init);
     }
+    for (const std::string& init : inits) has_block_starts_ |= static_cast<bool>(start_of(init).block);
     for (const Transform* transform : all_transforms()) {
       if (inits.contains(transform->name)) transforms_.push_back(transform);
     }
   }
 
+  // Whether a start asks for what the float blocks give.
+  bool has_block_starts() const { return has_block_starts_; }
+
   void prepare(Block& block) const {
-    if (!transforms_.empty()) return transform(block);
-    block.prepare_in_order(
-        [&](const model::LinearGroup& group, const ForEachInput& inputs) { prepare(group, inputs); });
+    if (!transforms_.empty()) {
+      transform(block);
+    } else if (has_block_starts_) {
+      prepare_without_moving(block);
+    } else {
+      block.prepare_in_order(
+          [&](const model::LinearGroup& group, const ForEachInput& inputs) { prepare(group, inputs); });
+    }
+    if (has_block_starts_) prepare_together(block);
   }
 
  private:
@@ -92,24 +109,59 @@ class TextPreparation {
     return weight;
   }
 
-  // Each linear from the inputs that those before it produce.
+  // The block's inputs are still wanted behind it, so its groups see them once more each.
+  void prepare_without_moving(Block& block) const {
+    const auto groups = block.layer().linear_groups();
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      prepare(groups[i], [&](const SeeInput& see) {
+        block.observe([&](std::size_t group, const at::Tensor& x) {
+          if (group == i) see(x);
+        });
+      });
+    }
+  }
+
+  // The linears that start together, once the others have started.
+  void prepare_together(Block& block) const {
+    std::map<std::string, BlockInput> inputs;  // by name of the start
+    for (nn::Linear* linear : block.layer().linears()) {
+      const auto own = plan_.of(linear->name());
+      if (!own || !start_of(own->init).block) continue;
+      const Start& start = start_of(own->init);
+      auto& input = inputs.try_emplace(start.name, BlockInput{block, {}, plan_.text}).first->second;
+      input.linears.push_back({linear, {linear->name(), read(*linear), own->options, {}}});
+      check_start(plan_.method, start, input.linears.back().input);
+    }
+    for (auto& [name, input] : inputs) {
+      const Start& start = start_of(name);
+      std::vector<Given> given = start.block(input);
+      LRQAT_CHECK(given.size() == input.linears.size(), name);
+      for (std::size_t i = 0; i < given.size(); ++i) {
+        auto& [linear, own] = input.linears[i];
+        linear->set_weight(give(plan_.method, start, std::move(given[i]), own));
+      }
+    }
+  }
+
+  // Each linear from the inputs that those before it produce. Those that start together wait.
   void prepare(const model::LinearGroup& group, const ForEachInput& inputs) const {
     std::map<std::string, StartLinear> begun;  // by name of the start
     for (const nn::Linear* linear : group.linears) {
       const auto own = plan_.of(linear->name());
-      if (!own || !needs_text(own->init) || begun.contains(own->init)) continue;
+      if (!own || !start_of(own->init).group || begun.contains(own->init)) continue;
       begun[own->init] = start_of(own->init).group({group, inputs, decoder_.device(), plan_.text});
     }
     for (nn::Linear* linear : group.linears) {
-      const at::Tensor weight = read(*linear);
       const auto own = plan_.of(linear->name());
+      if (own && start_of(own->init).block) continue;
+      const at::Tensor weight = read(*linear);
       if (!own) continue;
       if (!begun.contains(own->init)) {
         linear->set_weight(start_from_weight(*own, *linear, weight));
         continue;
       }
       LinearInput input{linear->name(), weight, own->options, {}};
-      linear->set_weight(give(plan_.method, start_of(own->init), begun.at(own->init), input));
+      linear->set_weight(start_and_give(plan_.method, start_of(own->init), begun.at(own->init), input));
     }
   }
 
@@ -155,6 +207,7 @@ class TextPreparation {
   model::Decoder& decoder_;
   const formats::WeightSource& source_;
   std::vector<const Transform*> transforms_;  // that linears take part in
+  bool has_block_starts_ = false;
 };
 
 }  // namespace
@@ -164,7 +217,7 @@ WeightPtr start_linear(const Method& method, const LinearPlan& plan, const std::
   const Start& start = start_of(plan.init);
   if (start.needs_text()) fail_without_text(name, plan.init);
   LinearInput input{name, weight, plan.options, stored_on_grid(method, plan, name, stored)};
-  return give(method, start, start.linear, input);
+  return start_and_give(method, start, start.linear, input);
 }
 
 bool starts_from_stored(const Method& method, const LinearPlan& plan, const nn::Linear& linear) {
@@ -185,7 +238,7 @@ void start_linears(const Plan& plan, model::Decoder& decoder, const formats::Wei
                       stored_on_grid(plan.method, *own, name, stored ? &*stored : nullptr)};
     quantized += stored && plan.method.has_grid ? 1 : 0;
     taken += input.stored ? 1 : 0;
-    return give(plan.method, row, row.linear, input);
+    return start_and_give(plan.method, row, row.linear, input);
   };
   model::prepare(decoder, source, start, progress);
   if (quantized == 0) return;
@@ -197,7 +250,8 @@ void start_linears(const Plan& plan, model::Decoder& decoder, const formats::Wei
 void start_linears(const Plan& plan, model::Decoder& decoder, const formats::WeightSource& source,
                    std::span<const at::Tensor> batches, ProgressReporter& progress) {
   const TextPreparation preparation(plan, decoder, source);
-  LayerPass(decoder, batches).run([&](Block& block) { preparation.prepare(block); }, progress);
+  LayerPass(decoder, batches, {.targets = preparation.has_block_starts()})
+      .run([&](Block& block) { preparation.prepare(block); }, progress);
 }
 
 }  // namespace lrqat::start

@@ -12,7 +12,7 @@ namespace {
 
 RowTable<Start>& table() {
   static RowTable<Start> rows{auto_start(), stored_start(), range_start(), rtn_start(),
-                              lp_start(),   svd_start(),    gptq_start()};
+                              lp_start(),   svd_start(),    gptq_start(),  blockwise_start()};
   return rows;
 }
 
@@ -24,9 +24,10 @@ const Start* find_start(const std::string& name) { return table().find(name); }
 
 void add_start(Start start) {
   if (is_init(start.name)) throw UsageError(concat("start ", quote(start.name), " is there already"));
-  if (start.name.empty() || start.help.empty() || static_cast<bool>(start.linear) == start.needs_text()) {
-    throw UsageError(
-        concat("start ", quote(start.name), ": a row has a name, a help, and either linear() or group()"));
+  const int ways = (start.linear ? 1 : 0) + (start.group ? 1 : 0) + (start.block ? 1 : 0);
+  if (start.name.empty() || start.help.empty() || ways != 1) {
+    throw UsageError(concat("start ", quote(start.name),
+                            ": a row has a name, a help, and one of linear(), group() and block()"));
   }
   table().add(std::move(start));
 }

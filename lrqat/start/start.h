@@ -45,6 +45,10 @@ using StartLinear = std::function<Given(const LinearInput& linear)>;
 struct TextOptions {
   double gptq_damping = 0.01;  // a share of the Hessian's mean diagonal
   bool gptq_act_order = true;
+  std::int64_t block_steps = 100;  // of block-wise optimisation, a batch each
+  double block_lr = 1.0;           // first step of rounding offsets, times 1 / block_steps
+  double block_range_lr = 1.0;     // of the factors of ranges, likewise
+  std::uint64_t seed = 0;
 };
 
 // Linears that read the same input, some of which are to start.
@@ -54,6 +58,19 @@ struct GroupInput {
   at::Device device;
   TextOptions options;
 };
+
+// A block whose linears start together.
+struct BlockInput {
+  struct Linear {
+    nn::Linear* linear;  // takes any weight while the block is looked at
+    LinearInput input;
+  };
+  Block& block;  // its other linears have started; has Block::target()
+  std::vector<Linear> linears;
+  TextOptions options;
+};
+// In the order of its linears. The weights are the start's to use up.
+using StartBlock = std::function<std::vector<Given>(BlockInput& block)>;
 
 // What a start does with integers that the model has on the linear's grid.
 enum class Stored { ignored, taken, required };
@@ -68,14 +85,16 @@ struct Start {
   bool chosen_by_auto = false;      // what `auto` becomes where there is text (inits.h)
   // Settings that the start brings with it; null: none.
   std::function<void(quant::RangeEstimator& range, bool& faithful_downcast)> sets{};
-  // One of the next two. For a linear by itself:
+  // One of the next three. For a linear by itself:
   StartLinear linear{};
   // From calibration text: what the linears of a group have in common is found once, then each starts.
   std::function<StartLinear(const GroupInput& group)> group{};
+  // From calibration text, all linears of a block at once, by what the float block gives.
+  StartBlock block{};
   // Most bytes at work for a group of this layer, besides hidden states and what is kept; null: few.
   std::function<std::int64_t(const model::DecoderLayer& layer)> bytes{};
 
-  bool needs_text() const { return static_cast<bool>(group); }
+  bool needs_text() const { return group || block; }
 };
 
 std::vector<const Start*> all_starts();

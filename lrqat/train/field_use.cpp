@@ -55,6 +55,7 @@ bool may_read_text_options(const Recipe& recipe) {
          (may_become_text_start(recipe) && start::auto_from_text().reads_text_options);
 }
 bool may_calibrate(const Recipe& recipe) { return may_become_text_start(recipe) || starts_from_text(recipe); }
+bool starts_blocks(const Recipe& recipe) { return any_init(recipe, start::starts_blocks); }
 bool trains_or_observes(const Recipe& recipe) { return trains(recipe) || has_static_ranges(recipe); }
 bool reads_text(const Recipe& recipe) { return trains(recipe) || needs_calibration(recipe); }
 bool measures(const Recipe& recipe) { return reads_text(recipe) || !recipe.eval_data.empty(); }
@@ -80,7 +81,7 @@ bool any_start(const Recipe& recipe, bool (*is)(const Recipe&)) {
 // Some starts bring a range of their own.
 bool reads_range(const Recipe& recipe) {
   return any_start(recipe, [](const Recipe& one) {
-    return one.init != "rtn" && one.init != "stored" &&
+    return one.init != "rtn" && one.init != "stored" && !start::start_of(one.init).block &&
            (one.init != "lp" || one.range.kind == quant::RangeEstimator::Kind::lp);
   });
 }
@@ -121,6 +122,10 @@ std::vector<FieldUse> model_and_method_rows() {
       {"calibration-tokens", has_grid, may_calibrate, of_inits(start::needs_text)},
       {"gptq-damping", has_grid, may_read_text_options, of_inits(start::reads_text_options)},
       {"gptq-act-order", has_grid, may_read_text_options, of_inits(start::reads_text_options)},
+      {"block-steps", has_grid, starts_blocks, of_inits(start::starts_blocks)},
+      {"block-batch-size", has_grid, starts_blocks, of_inits(start::starts_blocks)},
+      {"block-lr", has_grid, starts_blocks, of_inits(start::starts_blocks)},
+      {"block-range-lr", has_grid, starts_blocks, of_inits(start::starts_blocks)},
       {"faithful-downcast", reads_faithful, leaves_downcast, "another start: `init` rtn and lp are faithful"},
       {"weight-dtype", reads_weight_dtype},
       {"learn-offset", reads_offset, nullptr, {}, {"false"}},

@@ -18,11 +18,21 @@ namespace {
 
 constexpr std::int64_t kBatchTokens = 2048;  // calibration tokens that go through a layer at once
 
+bool starts_blocks(const Recipe& recipe) {
+  const auto inits = used_inits(recipe);
+  return std::any_of(inits.begin(), inits.end(), start::starts_blocks);
+}
+
+// Sequences of a calibration batch: in block-wise optimisation it is a step.
+std::int64_t batch_rows(const Recipe& recipe, std::int64_t length) {
+  return starts_blocks(recipe) ? recipe.block_batch_size : std::max<std::int64_t>(1, kBatchTokens / length);
+}
+
 // As many sequences as hold recipe.calibration_tokens, drawn without repetition, or all of them.
 std::vector<at::Tensor> calibration_batches(const Recipe& recipe, const data::PackedDataset& text) {
   const std::int64_t length = text.sequence_length();
   std::int64_t left = std::min(text.size(), (recipe.calibration_tokens + length - 1) / length);
-  const std::int64_t rows = std::max<std::int64_t>(1, kBatchTokens / length);
+  const std::int64_t rows = batch_rows(recipe, length);
   data::Sampler sampler(text.size(), recipe.seed);
   std::vector<at::Tensor> batches;
   for (; left > 0; left -= rows) batches.push_back(text.batch(sampler.next(std::min(rows, left))));
@@ -31,7 +41,14 @@ std::vector<at::Tensor> calibration_batches(const Recipe& recipe, const data::Pa
 
 void prepare_weights(const Recipe& recipe, model::Decoder& student, const formats::WeightSource& source,
                      const data::PackedDataset* text, ProgressReporter& progress) {
-  const start::Plan plan{method_of(recipe), plan_of(recipe), {recipe.gptq_damping, recipe.gptq_act_order}};
+  const start::Plan plan{method_of(recipe),
+                         plan_of(recipe),
+                         {.gptq_damping = recipe.gptq_damping,
+                          .gptq_act_order = recipe.gptq_act_order,
+                          .block_steps = recipe.block_steps,
+                          .block_lr = recipe.block_lr,
+                          .block_range_lr = recipe.block_range_lr,
+                          .seed = recipe.seed}};
   if (!starts_from_text(recipe)) return start::start_linears(plan, student, source, progress);
   LRQAT_CHECK(text != nullptr);
   start::start_linears(plan, student, source, calibration_batches(recipe, *text), progress);
@@ -48,11 +65,12 @@ std::int64_t calibration_bytes(const Recipe& recipe, const model::Decoder& decod
   if (!starts_from_text(recipe)) return 0;
   const std::int64_t length = recipe.sequence_length;
   const std::int64_t tokens = (recipe.calibration_tokens + length - 1) / length * length;
-  const std::int64_t batch = std::min(tokens, std::max(kBatchTokens / length, std::int64_t{1}) * length);
+  const std::int64_t batch = std::min(tokens, batch_rows(recipe, length) * length);
+  const std::int64_t streams = starts_blocks(recipe) ? 2 : 1;  // of hidden states: the float model's, too
   std::int64_t most = 0;
   for (const std::string& init : used_inits(recipe))
     most = std::max(most, start::bytes_at_work(init, decoder.layer(0)));
-  return 4 * decoder.config().hidden_size * tokens + kept_bytes_per_token(decoder) * batch + most;
+  return 4 * streams * decoder.config().hidden_size * tokens + kept_bytes_per_token(decoder) * batch + most;
 }
 
 bool has_static_ranges(const Recipe& recipe) {

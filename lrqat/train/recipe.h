@@ -50,6 +50,10 @@ struct Recipe {
   std::int64_t calibration_tokens = 32768;  // gptq, awq: of the training data
   double gptq_damping = 0.01;               // a share of the Hessian's mean diagonal
   bool gptq_act_order = true;
+  std::int64_t block_steps = 100;  // blockwise: steps of a block
+  std::int64_t block_batch_size = 2;
+  double block_lr = 1.0;                        // of roundings, times 1 / block_steps
+  double block_range_lr = 1.0;                  // of ranges, likewise
   at::ScalarType weight_dtype = at::kBFloat16;  // l4q, lora: how the frozen weight is kept
   bool learn_offset = false;                    // l4q: b is trained, which no integer format holds
   bool gradient_scaling = true;                 // l4q, lsq: LSQ's factor on the gradients of scales

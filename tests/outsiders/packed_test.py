@@ -17,19 +17,30 @@ np, torch, transformers, gguf, safetensors_numpy, safetensors_torch, compressed_
 import converted  # noqa: E402
 import gguf_test  # noqa: E402
 import unpack  # noqa: E402
+from tests.support import byte_tokenizer  # noqa: E402
 
 transformers.utils.logging.disable_progress_bar()
 IDS = [3, 17, 90, 4, 4, 61, 33, 8]
 TOLERANCE = 1e-4  # in log-probability: float32 sums of 512 products in another order; measured 1e-6
 
 
+SIGNED = ("--init", "blockwise", "--calibration-tokens", 256, "--sequence-length", 64, "--block-steps", 4)
+
+
+def has_both_signs(folder):
+    tensors = safetensors_numpy.load_file(folder / "model.safetensors")
+    negative = np.concatenate([tensor.ravel() < 0 for name, tensor in tensors.items() if name.endswith(".weight_scale")])
+    assert 0.2 < negative.mean() < 0.8, negative.mean()
+
+
 def write_float_model(folder):
     """A random Llama whose rows are whole blocks of every GGUF type."""
     torch.manual_seed(1)
-    config = transformers.LlamaConfig(hidden_size=256, intermediate_size=512, num_hidden_layers=2, vocab_size=96,
+    config = transformers.LlamaConfig(hidden_size=256, intermediate_size=512, num_hidden_layers=2, vocab_size=256,
                                       num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
                                       attention_bias=True, tie_word_embeddings=False)
     transformers.LlamaForCausalLM(config).to(torch.float32).save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(json.dumps(byte_tokenizer()))  # block-wise starts read text
     return folder
 
 
@@ -41,12 +52,14 @@ class Folders:
         self.source = write_float_model(work / "float")
 
     def converted(self, bits, granularity):
-        """granularity may end in " zero": grids with zero points."""
+        """granularity may end in " zero": grids with zero points, or in " signed": scales of both signs."""
         folder = self.work / f"{bits}-{granularity.replace(':', '').replace(' ', '-')}"
         if not folder.exists():
-            symmetric = "false" if granularity.endswith(" zero") else "true"
-            support.converted(self.source, folder, "--bits", bits, "--granularity", granularity.removesuffix(" zero"),
-                              "--symmetric", symmetric)
+            sharing, _, kind = granularity.partition(" ")
+            support.converted(self.source, folder, "--bits", bits, "--granularity", sharing,
+                              "--symmetric", "false" if kind == "zero" else "true", *(SIGNED if kind == "signed" else ()))
+            if kind == "signed":
+                has_both_signs(folder / "converted")
         return folder / "converted"
 
     def export(self, bits, granularity, name, *options):
@@ -65,12 +78,12 @@ def differing(found, expected):
 def numpy_readers(folders):
     cells = 0
     for bits in (2, 3, 4, 8):
-        for granularity in ("tensor", "channel", "group:128", "group:32", "group:64 zero"):
+        for granularity in ("tensor", "channel", "group:128", "group:32", "group:64 zero", "group:32 signed"):
             if bits != 4 and granularity in ("tensor", "group:128"):
                 continue
             _, expected, trained = converted.read(folders.converted(bits, granularity))
             for name in ("compressed-tensors", "gptq", "gptq-v2", "awq", "hf"):
-                if (name == "awq" and bits != 4) or (name == "gptq-v2" and granularity == "group:32"):
+                if (name == "awq" and bits != 4) or (name == "gptq-v2" and granularity.startswith("group:32")):
                     continue
                 if name == "gptq" and granularity.endswith("zero"):  # a zero point of 0 may be among them
                     continue
@@ -104,7 +117,7 @@ def their_log_probabilities(folder):
 def transformers_loads(folders):
     largest = 0.0
     for bits in (2, 3, 4, 8):
-        for granularity in ("channel", "group:32"):
+        for granularity in ("channel", "group:32", "group:64 signed"):
             ours = our_log_probabilities(folders.converted(bits, granularity), folders.work)
             out = folders.export(bits, granularity, "compressed-tensors")
             method = json.loads((out / "config.json").read_text())["quantization_config"]["quant_method"]
@@ -146,16 +159,21 @@ def zero_points(folders):
 
 def opened_again(folders):
     """GPTQ, AWQ and GGUF as models of ours: the same log-probabilities, bit for bit."""
-    ours = our_log_probabilities(folders.converted(4, "group:32"), folders.work)
-    for name in ("gptq", "gptq-v2", "awq", "hf", "gguf"):
-        again = our_log_probabilities(folders.export(4, "group:32", name), folders.work)
-        assert np.array_equal(again, ours) if name not in ("hf", "gguf") else np.allclose(again, ours, atol=TOLERANCE), name
+    for granularity in ("group:32", "group:32 signed"):
+        ours = our_log_probabilities(folders.converted(4, granularity), folders.work)
+        for name in ("gptq", "gptq-v2", "awq", "hf", "gguf"):
+            again = our_log_probabilities(folders.export(4, granularity, name), folders.work)
+            equal = np.allclose(again, ours, atol=TOLERANCE) if name in ("hf", "gguf") else np.array_equal(again, ours)
+            assert equal, (granularity, name)
 
 
 def block_types(folders):
     cells = ((2, "channel", "q2_k"), (3, "channel", "q3_k"), (2, "group:256", "q3_k"), (4, "group:32", "q4_0"),
              (4, "channel", "q4_k"), (4, "tensor", "q4_1"), (3, "group:32", "q5_0"), (4, "channel", "q6_k"),
-             (8, "group:64", "q8_0"), (2, "group:64", "q8_0"), (2, "group:64 zero", "q8_0"), (4, "group:32 zero", "q5_0"), (4, "channel zero", "q4_k"), (3, "group:128", "auto"), (3, "channel", "auto"))
+             (8, "group:64", "q8_0"), (2, "group:64", "q8_0"), (2, "group:64 zero", "q8_0"), (4, "group:32 zero", "q5_0"), (4, "channel zero", "q4_k"), (3, "group:128", "auto"), (3, "channel", "auto"),
+             (4, "group:32 signed", "q4_0"), (4, "channel signed", "q4_k"), (3, "channel signed", "q3_k"),
+             (2, "channel signed", "q2_k"), (4, "channel signed", "q6_k"), (3, "group:32 signed", "q5_0"),
+             (4, "group:32 signed", "q4_1"), (8, "group:32 signed", "q8_0"))
     for bits, granularity, kind in cells:
         folder = folders.converted(bits, granularity)
         expected, trained = gguf_test.expected_tensors(folder)

@@ -138,7 +138,7 @@ TEST_F(ToyStart, ATransformKeepsTheFunction) {
 }
 
 TEST_F(ToyStart, IsNamedAndRefusedAsTheOthers) {
-  EXPECT_NE(known_inits().find(", gptq, toy, awq or quieter"), std::string::npos) << known_inits();
+  EXPECT_NE(known_inits().find(", blockwise, toy, awq or quieter"), std::string::npos) << known_inits();
   EXPECT_NE(init_help().find("toy (upside down)"), std::string::npos);
   train::recipe_field("init").parse(recipe_, {"toy"});
   EXPECT_EQ(recipe_.init, "toy");
@@ -160,7 +160,7 @@ TEST_F(ToyStart, RowsAreComplete) {
   expect_error<UsageError>([] { add_transform(toy_transform("stored")); }, {"stored"});
   Start both = toy_start("both");
   both.linear = [](const LinearInput&) -> Given { return Decomposition{}; };
-  expect_error<UsageError>([&] { add_start(both); }, {"both", "either"});
+  expect_error<UsageError>([&] { add_start(both); }, {"both", "one of linear(), group() and block()"});
   Transform aimless = toy_transform("aimless");
   aimless.then = "nowhere";
   expect_error<UsageError>([&] { add_transform(aimless); }, {"aimless", "start"});

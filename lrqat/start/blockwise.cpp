@@ -1,0 +1,101 @@
+// The start from block-wise optimisation, as SignRound (arXiv 2309.05516) does it: the roundings and ranges
+// of all linears of a block are learned together, so that the block, fed with what the quantized blocks
+// before it give, comes near what the float model has behind it:
+//     L = mean (block(x̃) - y)²      v <- v - lr·sign(dL/dv)      m <- m - lr·sign(dL/dm)
+// lr falls linearly to zero. A batch of calibration text is a step (rounding_weight.h).
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "lrqat/base/random.h"
+#include "lrqat/quant/integer_weight.h"
+#include "lrqat/start/rounding_weight.h"
+#include "lrqat/start/rows.h"
+
+namespace lrqat::start {
+namespace {
+
+using Weights = std::vector<std::shared_ptr<RoundingWeight>>;
+
+// Batches in random order, every one once before any comes again.
+class BatchOrder {
+ public:
+  BatchOrder(std::size_t batches, Random random) : batches_(batches), random_(random) {}
+  std::size_t next() {
+    if (left_.empty()) {
+      for (std::size_t i = 0; i < batches_; ++i) left_.push_back(i);
+    }
+    const auto at = static_cast<std::size_t>(random_.below(left_.size()));
+    std::swap(left_[at], left_.back());
+    const std::size_t batch = left_.back();
+    left_.pop_back();
+    return batch;
+  }
+
+ private:
+  std::size_t batches_;
+  Random random_;
+  std::vector<std::size_t> left_;
+};
+
+void backward(const Block& block, std::size_t batch) {
+  const at::AutoGradMode with_gradients(true);
+  const at::Tensor loss = at::mse_loss(block.forward(block.input(batch)), block.target(batch));
+  torch::autograd::backward({loss}, {});
+}
+
+// In the order of the block's linears. The sizes of steps fall linearly to zero.
+std::vector<Given> optimise(BlockInput& input) {
+  Weights weights;
+  for (auto& [linear, start] : input.linears) {
+    weights.push_back(std::make_shared<RoundingWeight>(start.name, std::move(start.weight),
+                                                       start.options.spec, linear->compute()));
+    linear->set_weight(weights.back());
+  }
+  const TextOptions& options = input.options;
+  BatchOrder order(input.block.batches(),
+                   Random(options.seed, static_cast<std::uint64_t>(input.block.index())));
+  for (std::int64_t step = 0; step < options.block_steps; ++step) {
+    const auto steps = static_cast<double>(options.block_steps);
+    const double rate = (1.0 - static_cast<double>(step) / steps) / steps;
+    for (const auto& weight : weights)
+      weight->set_rates({rate * options.block_lr, rate * options.block_range_lr});
+    backward(input.block, order.next());
+    for (const auto& weight : weights) weight->step();
+  }
+  std::vector<Given> given;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    given.emplace_back(weights[i]->rounded());
+    input.linears[i].linear->set_weight(std::make_shared<quant::IntegerWeight>(
+        input.linears[i].input.name, std::get<quant::RoundedWeight>(given.back()).rounded));
+    weights[i].reset();  // one at a time, so that integers and what they were learned with are not all there
+  }
+  return given;
+}
+
+// Of every linear W, the codes of v and Ŵ, and at the end codes and what they were rounded from in its place.
+std::int64_t bytes(const model::DecoderLayer& layer) {
+  std::int64_t all = 0, largest = 0;
+  for (const nn::Linear* linear : layer.linears()) {
+    const std::int64_t weights = linear->out_features() * linear->in_features();
+    all += (linear->compute() == ops::ComputeType::bfloat16 ? 8 : 10) * weights;
+    largest = std::max(largest, weights);
+  }
+  return all + 12 * largest;
+}
+
+}  // namespace
+
+Start blockwise_start() {
+  return {.name = "blockwise",
+          .help = "roundings and ranges learned block by block on calibration text",
+          .gives = Gives::integers,
+          .block = optimise,
+          .bytes = bytes};
+}
+
+}  // namespace lrqat::start

@@ -1,0 +1,66 @@
+// The weight of a linear while its rounding is learned (blockwise.h). As in SignRound (arXiv 2309.05516),
+// every weight has an offset v in [-1/2, 1/2] that decides where it rounds to, and every scale learned
+// factors of its range,
+//     q = clip(round(W/s + v) + z, quant_min, quant_max)      Ŵ = s·(q - z)
+//     symmetric: s = m·s0, z = 0      asymmetric: s = (m₂·hi - m₁·lo) / (2^b - 1), z = quant_min -
+//     round(m₁·lo / s)
+// with s0 of the first range, of either sign: the code -2^(b-1), which has no positive counterpart, lies on
+// the side of the larger weight. v takes its step as soon as a tile of dL/dŴ is there, so that no gradient of
+// the weight's size is ever kept; m take theirs in step(). N out_features, K in_features, G scales a row.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lrqat/ops/learned_rounding.h"
+#include "lrqat/quant/gptq.h"
+#include "lrqat/quant/range_estimator.h"
+#include "lrqat/quant/weight_parametrization.h"
+
+namespace lrqat::start {
+
+// Sizes of one step of sign descent.
+struct RoundingRates {
+  double rounding = 0.0;  // of v
+  double range = 0.0;     // of m
+};
+
+class RoundingWeight final : public quant::WeightParametrization {
+ public:
+  // weight float32 [N, K] is kept; Ŵ is kept in the type of `compute`.
+  RoundingWeight(const std::string& name, at::Tensor weight, const quant::QuantSpec& spec,
+                 ops::ComputeType compute);
+
+  std::int64_t out_features() const override { return state_.weight.size(0); }
+  std::int64_t in_features() const override { return state_.weight.size(1); }
+  at::Device device() const override { return state_.weight.device(); }
+  quant::WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end,
+                              ops::ComputeType compute) const override;
+  std::vector<quant::Parameter> parameters() const override;  // m, so that the layer asks for gradients
+  void add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
+                         at::TensorList grads) const override;
+  std::int64_t resident_bytes() const override;
+
+  void set_rates(const RoundingRates& rates) { rates_ = rates; }
+  // After a backward pass: m take their step, Ŵ is made anew.
+  void step();
+
+  // The integers, and W/s + v + z, which they were rounded from.
+  quant::RoundedWeight rounded() const;
+
+ private:
+  void set_range();  // s and z of m
+  void make_values();
+
+  quant::QuantSpec spec_;
+  ops::LearnedRounding state_;
+  std::vector<at::Tensor> range_;    // symmetric: s0; asymmetric: lo, hi, unsigned; [1, 1], [N, 1] or [N, G]
+  std::vector<at::Tensor> factors_;  // m, shaped alike
+  at::Tensor values_;                // Ŵ
+  RoundingRates rates_;
+};
+
+}  // namespace lrqat::start

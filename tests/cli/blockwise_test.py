@@ -1,0 +1,66 @@
+"""The block-wise start through the program: every method that takes it trains on from scales of both signs, resumes bit
+for bit and exports exactly what it trained; what has no use is refused."""
+
+from tests.support import kill_when_half_done, lrqat, lrqat_json, main, run_state, text_file, tiny_model
+
+START = ["--init", "blockwise", "--calibration-tokens", 512, "--block-steps", 6, "--granularity", "group:32"]
+TEXT = ["--sequence-length", 32, "--threads", 1]
+TRAINED = ["--batch-size", 2, "--distill-weight", 1, *TEXT]
+METHODS = {"lr-qat": ["--rank", 4], "l4q": ["--rank", 4], "lsq": [], "peqa": []}
+
+
+def base(folder, *more):
+    return ["train", "--model", tiny_model(folder), "--data", text_file(folder), *START, *more]
+
+
+def exact(folder, run):
+    convert = lrqat_json("convert", "--run", run, "--out", folder / f"{run.name}-converted")
+    out = folder / f"{run.name}.gguf"
+    export = lrqat_json("export", "--model", folder / f"{run.name}-converted", "--format", "gguf", "--rest-type", "keep",
+                        "--out", out)
+    assert export["bit_exact_tensors"] == export["tensors"] == 21, export
+    return convert["sha256"]
+
+
+def every_method_trains_and_exports(folder):
+    sums = set()
+    for method, own in METHODS.items():
+        for domain in ("linear", "log"):
+            run = folder / f"{method}-{domain}"
+            lrqat(*base(folder, *TRAINED, "--method", method, *own, "--steps", 4, "--scale-domain", domain, "--scale-lr", "1e-4", "--out", run))
+            sums.add(exact(folder, run))
+    assert len(sums) == 2 * len(METHODS), sums
+
+
+def killed_runs_resume(folder):
+    for method in ("lr-qat", "peqa"):
+        arguments = base(folder, *TRAINED, "--method", method, *METHODS[method], "--steps", 20, "--save-every", 1)
+        straight, killed = folder / f"{method}-straight", folder / f"{method}-killed"
+        lrqat(*arguments, "--out", straight)
+        kill_when_half_done([*arguments, "--out", killed], killed)
+        lrqat("train", "--out", killed, "--resume", "--threads", 1)
+        assert run_state(killed) == run_state(straight), method
+
+
+def post_training_alone(folder):
+    run = folder / "ptq"
+    lrqat(*base(folder, *TEXT, "--method", "rtn", "--steps", 0, "--bits", 3, "--out", run))
+    learned = exact(folder, run)
+    other = folder / "unlearned"
+    lrqat(*base(folder, *TEXT, "--method", "rtn", "--steps", 0, "--bits", 3, "--block-lr", 0, "--block-range-lr", 0, "--out", other))
+    assert exact(folder, other) != learned, "negative control"
+
+
+def what_does_nothing_is_refused(folder):
+    model, text = tiny_model(folder), text_file(folder)
+    for flags, words in ((["--init", "gptq", "--block-steps", 5], "--init blockwise"),
+                         (["--init", "blockwise", "--range", "minmax"], "--range"),
+                         (["--init", "blockwise", "--method", "lora"], "lora"),
+                         (["--init", "blockwise", "--block-steps", 0], "--block-steps"),
+                         (["--init", "blockwise", "--block-lr", -1], "--block-lr")):
+        _, stderr = lrqat("train", "--model", model, "--data", text, *flags, "--out", folder / "x", expect=2)
+        assert words in stderr, (flags, stderr)
+        assert not (folder / "x").exists()
+
+
+main([every_method_trains_and_exports, killed_runs_resume, post_training_alone, what_does_nothing_is_refused])
