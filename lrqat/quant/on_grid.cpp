@@ -41,10 +41,11 @@ Parts parts_of(const QuantizedWeight& stored, std::int64_t scales, std::int64_t 
 
 // The scale of each [P]; undefined where weights that share one would have several.
 at::Tensor common_scale(const Parts& parts) {
-  const at::Tensor unused = at::logical_not(parts.used);
-  at::Tensor scale = parts.scale.masked_fill(unused, 0).amax(1);
-  if (at::where(unused, scale.unsqueeze(1), parts.scale).ne(scale.unsqueeze(1)).any().item<bool>()) return {};
-  scale = at::where(scale.eq(0), parts.scale.amax(1), scale);
+  const at::Tensor first_used = parts.used.to(at::kByte).argmax(1, /*keepdim=*/true);
+  at::Tensor scale = parts.scale.gather(1, first_used).squeeze(1);
+  if (at::where(parts.used, parts.scale, scale.unsqueeze(1)).ne(scale.unsqueeze(1)).any().item<bool>())
+    return {};
+  scale = at::where(parts.used.any(1), scale, parts.scale.amax(1));
   return at::where(scale.eq(0), at::full({}, kSmallestScale), scale);
 }
 
@@ -80,8 +81,7 @@ std::optional<QuantizedWeight> on_grid(const QuantizedWeight& stored, const Grid
   const Parts parts = parts_of(stored, shape[0] * shape[1], shape[1]);
   const at::Tensor scale = common_scale(parts);
   if (!scale.defined()) return refuse(concat("scales differ within what ", granularity.name(), " shares"));
-  if (scale.le(0).any().item<bool>() || !scale.isfinite().all().item<bool>())
-    return refuse("a scale is no positive number");
+  if (!scale.isfinite().all().item<bool>()) return refuse("a scale is not finite");
   at::Tensor zero;
   if (symmetric) {
     if (parts.codes.amin().item<int>() < grid.quant_min || parts.codes.amax().item<int>() > grid.quant_max) {

@@ -11,12 +11,13 @@ namespace {
 
 struct Scale {
   const char* name;
-  std::int64_t steps, batch_size, sequence_length, rank, eval_windows, observed_batches, calibration_tokens;
+  std::int64_t steps, batch_size, sequence_length, rank, eval_windows, observed_batches, calibration_tokens,
+      block_steps;
 };
 
 // small: some minutes on SmolLM2-135M and two cores; tiny: a dry run.
-constexpr std::array kScales{Scale{"small", 60, 2, 256, 8, 8, 4, 8192},
-                             Scale{"tiny", 2, 1, 32, 4, 2, 1, 256}};
+constexpr std::array kScales{Scale{"small", 60, 2, 256, 8, 8, 4, 8192, 40},
+                             Scale{"tiny", 2, 1, 32, 4, 2, 1, 256, 2}};
 
 const Scale& find_scale(const std::string& name) {
   for (const Scale& scale : kScales) {
@@ -59,6 +60,8 @@ void scale_recipe(Recipe& recipe, const std::string& name) {
   recipe.eval_every = recipe.save_every = 0;  // at the end
   cut(recipe.activation_batches, scale.observed_batches);
   cut(recipe.calibration_tokens, scale.calibration_tokens);
+  cut(recipe.block_steps, scale.block_steps);
+  cut(recipe.block_batch_size, scale.batch_size);
 }
 
 void fit_groups(Recipe& recipe, const formats::ModelConfig& config) {

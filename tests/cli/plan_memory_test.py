@@ -89,6 +89,14 @@ def awq_is_planned(folder):
             "--init", "awq", least=hessian)
 
 
+def a_block_that_is_learned_is_planned(folder):
+    path = model(folder, hidden=1024, inner=4096, heads=8)
+    weights = (4 * 1024 * 1024 + 3 * 1024 * 4096) / MIB  # 16 million
+    flags = [*SHORT, "--granularity", "group:32", "--calibration-tokens", 2048, "--init", "blockwise", "--block-steps", 2]
+    _, used = compare(folder, path, *flags, least=8 * weights)
+    assert used < 14 * weights + 250, "no gradient and no moments of the weights' size"
+
+
 def a_trained_head_is_planned(folder):
     for tied in (False, True):
         path = model(folder / f"{tied}", hidden=512, inner=512, vocabulary=65536, tied=tied)
@@ -106,4 +114,4 @@ def capped_scores_are_never_kept(folder):
 
 
 if __name__ == "__main__":
-    main([a_hessian_is_planned_and_held_once, awq_is_planned, a_trained_head_is_planned, capped_scores_are_never_kept])
+    main([a_hessian_is_planned_and_held_once, awq_is_planned, a_block_that_is_learned_is_planned, a_trained_head_is_planned, capped_scores_are_never_kept])

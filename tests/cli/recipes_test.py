@@ -7,8 +7,9 @@ import tomllib
 from tests.support import ROOT, lrqat, lrqat_json, main, text_file, tiny_model
 
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
+FROM_TEXT = ("gptq", "awq", "blockwise")
 CUT = {"steps", "batch-size", "gradient-accumulation", "sequence-length", "rank", "lora-alpha", "save-every", "eval-every",
-       "eval-windows", "eval-context", "activation-batches", "calibration-tokens", "granularity"}
+       "eval-windows", "eval-context", "activation-batches", "calibration-tokens", "block-steps", "block-batch-size", "granularity"}
 
 
 def fields(path):
@@ -17,12 +18,12 @@ def fields(path):
 
 def said_by_the_name(name):
     """The fields that lr-qat-w4a8kv4-g128 and the like promise."""
-    for method in ("lr-qat", "l4q", "lsq", "peqa", "qlora", "rtn", "gptq", "awq"):
+    for method in ("lr-qat", "l4q", "lsq", "peqa", "qlora", "rtn", "gptq", "awq", "blockwise"):
         if not name.startswith(method + "-"):
             continue
         setting, _, granularity = name.removeprefix(method + "-").partition("-")
         promised = {"bits": int(setting[1])}
-        if method in ("gptq", "awq"):
+        if method in ("gptq", "awq", "blockwise"):
             promised["init"] = method
         else:
             promised["method"] = method
@@ -64,12 +65,12 @@ def each_has_a_plan(folder):
         found = fields(path)
         trains = found["method"] != "rtn"
         assert (small["seconds_per_step"] > 0) == trains, (path.name, small)
-        assert (small["prepare_seconds"] is None) == (found.get("init") in ("gptq", "awq")), (path.name, small)
+        assert (small["prepare_seconds"] is None) == (found.get("init") in FROM_TEXT), (path.name, small)
         assert small["peak_memory_bytes"] == sum(small["parts"].values()) > 0, path.name
         setting = f"W{found['bits']}A{found.get('activation-bits', 16)}KV{found.get('kv-bits', 16)}"
         assert small["setting"] == setting, (path.name, small["setting"])
         if found.get("granularity") != "group:128":  # 64 inputs hold no group of 128
-            short = ["--sequence-length", 32] if trains or found.get("init") in ("gptq", "awq") else []  # what reads text
+            short = ["--sequence-length", 32] if trains or found.get("init") in FROM_TEXT else []  # what reads text
             whole = lrqat_json("plan", "--model", model, "--config", path, *short, "--threads", 1)
             assert whole["parts"]["adapters"] >= small["parts"]["adapters"], path.name
 

@@ -92,8 +92,29 @@ TEST(OnGrid, SaysWhatItCannotDo) {
   EXPECT_FALSE(moved(weight, 4, "group:16", true, &why));
   EXPECT_NE(why.find("float offset"), std::string::npos) << why;
   weight.offset = at::Tensor();
-  weight.scale[2][1] = -0.5F;
+  weight.scale[2][1] = INFINITY;
   EXPECT_FALSE(moved(weight, 4, "group:16", true, &why));
+  EXPECT_NE(why.find("not finite"), std::string::npos) << why;
+}
+
+// As block-wise starts leave them.
+TEST(OnGrid, NegativeScalesStay) {
+  QuantizedWeight weight = grouped_weight(4, 16);
+  weight.scale[2][1] = -0.5F;
+  weight.scale.select(0, 3).fill_(-0.25F);
+  const auto same = moved(weight, 4, "group:16", true);
+  ASSERT_TRUE(same);
+  EXPECT_TRUE(at::equal(same->scale, weight.scale));
+  EXPECT_TRUE(at::equal(same->weight_int, weight.weight_int));
+  const auto finer = moved(weight, 4, "group:8", true);
+  ASSERT_TRUE(finer);
+  EXPECT_EQ(finer->scale[3][5].item<float>(), -0.25F);
+  std::string why;
+  EXPECT_FALSE(moved(weight, 4, "channel", true, &why));
+  weight.scale.fill_(-0.5F);
+  const auto one = moved(weight, 4, "channel", true);
+  ASSERT_TRUE(one);
+  EXPECT_TRUE(one->scale.eq(-0.5F).all().item<bool>());
 }
 
 }  // namespace

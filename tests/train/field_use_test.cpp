@@ -47,7 +47,7 @@ struct Trial {
 };
 
 const std::map<std::string, std::vector<Trial>>& trials() {
-  static const Settings kGptq{{"init", "gptq"}},
+  static const Settings kGptq{{"init", "gptq"}}, kBlocks{{"init", "blockwise"}},
       kStatic{{"activation-bits", "8"}, {"activation-range", "static"}};
   static const std::map<std::string, std::vector<Trial>> table{
       {"held-out", {{"0.3"}}},
@@ -67,6 +67,10 @@ const std::map<std::string, std::vector<Trial>>& trials() {
       {"calibration-tokens", {{"32", kGptq}, {"32"}}},
       {"gptq-damping", {{"0.5", kGptq}, {"0.5"}}},
       {"gptq-act-order", {{"false", kGptq}, {"false"}}},
+      {"block-steps", {{"3", kBlocks}, {"3"}}},
+      {"block-batch-size", {{"1", kBlocks}, {"1"}}},
+      {"block-lr", {{"0.5", kBlocks}, {"0.5"}}},
+      {"block-range-lr", {{"0.5", kBlocks}, {"0.5"}}},
       {"faithful-downcast", {{"true"}, {"true", {{"init", "lp"}}}}},
       {"weight-dtype", {{"float32"}}},
       {"learn-offset", {{"true"}}},
