@@ -296,7 +296,7 @@ def what_does_nothing_is_refused(folder):
 def refusals(folder):
     for flags, message in [(["--method", "l4q", "--symmetric", "false"], "--learn-offset true"),
                            (["--init", "svd", "--faithful-downcast", "true"], "not together with --init svd"),
-                           (["--init", "magic"], "range, rtn, lp, svd, gptq or awq"),
+                           (["--init", "magic"], "range, rtn, lp, svd, gptq, blockwise or awq"),
                            (["--method", "lora", "--init", "gptq"], "does not start from integers"),
                            (["--range", "l4q", "--symmetric", "false"], "is for symmetric grids"),
                            (["--method", "peqa", "--learn-scale", "false"], "--learn-scale must be true"),
