@@ -10,10 +10,10 @@ namespace lrqat::model {
 // Whether the stored tensor is a matrix of integer blocks.
 bool holds_integers(const formats::SourceTensor& raw);
 
-// Its integers, rows in Hugging Face order, group_size as the type has it. A block whose scale is negative
-// changes the sign of scale and codes, which may move its grid by one. zero_point where a grid does not lie
-// around zero; offset (with a zero_point of the smallest code) where blocks begin at a value that is no
-// multiple of their scale.
+// Its integers, rows in Hugging Face order, group_size as the type has it. Scales keep their sign
+// (Q2_0's, from -1 to 2, change it with the codes, which then lie around zero). zero_point
+// where a grid does not lie around zero; offset (with a zero_point of the smallest code) where blocks begin
+// at a value that is no multiple of their scale.
 quant::QuantizedWeight integers_of(const formats::SourceTensor& raw);
 
 }  // namespace lrqat::model

@@ -19,6 +19,8 @@
 namespace lrqat::start {
 namespace {
 
+constexpr double kFewestSteps = 50.0;  // fewer are no larger: they would leave a block worse than rounding
+
 using Weights = std::vector<std::shared_ptr<RoundingWeight>>;
 
 // Batches in random order, every one once before any comes again.
@@ -61,7 +63,7 @@ std::vector<Given> optimise(BlockInput& input) {
                    Random(options.seed, static_cast<std::uint64_t>(input.block.index())));
   for (std::int64_t step = 0; step < options.block_steps; ++step) {
     const auto steps = static_cast<double>(options.block_steps);
-    const double rate = (1.0 - static_cast<double>(step) / steps) / steps;
+    const double rate = (1.0 - static_cast<double>(step) / steps) / std::max(steps, kFewestSteps);
     for (const auto& weight : weights)
       weight->set_rates({rate * options.block_lr, rate * options.block_range_lr});
     backward(input.block, order.next());

@@ -1,6 +1,7 @@
 """Training further from a quantized model: its integers and scales are the start, whatever file they lie in, so that a run of
 no steps converts back to the same codes and scales bit for bit; a run of some steps starts from the model's own loss."""
 
+import json
 import shutil
 
 from tests.support import lrqat, lrqat_json, main, text_file, tiny_model
@@ -119,6 +120,27 @@ def gguf_models_are_models_of_integers(folder):
     assert sum(row["histogram"]) == row["shape"][0] * row["shape"][1] and 0 < row["edge_fraction"] < 0.5, row
 
 
+# Scales of either sign, as block-wise starts leave them, are a start like any other.
+def signed_scales_stay(folder):
+    signed = ("--init", "blockwise", "--calibration-tokens", 512, "--sequence-length", 64, "--block-steps", 4)
+    model, text = tiny_model(folder), text_file(folder)
+    for grid, kinds in (((4, "group:32", "true"), ("gguf", "gptq", "compressed-tensors", "awq")), ((8, "group:32", "true"), ("gguf",)),
+                        ((3, "channel", "true"), ("gguf", "gptq"))):
+        kept = folder / "signed"
+        shutil.rmtree(kept, ignore_errors=True)
+        back, integers = converted(folder, model, text, grid, "rtn", *signed)
+        shutil.move(back, kept)
+        for kind in kinds:
+            out = folder / f"signed-{grid[0]}-{kind}"
+            lrqat_json("export", "--model", kept, "--format", kind, "--out", out, *(["--rest-type", "keep"] if kind == "gguf" else []))
+            back, found = converted(folder, out, text, grid, "lr-qat", "--init", "stored")
+            expect_same(kept, back, (grid, kind))
+            assert kind == "gguf" or found == integers, (grid, kind)
+            expect_same(kept, out, (grid, kind))
+    lrqat_json("export", "--model", folder / "signed-4-gguf", "--format", "gptq", "--out", folder / "gptq-of-gguf")
+    assert json.loads((folder / "gptq-of-gguf" / "config.json").read_text())["quantization_config"]["sym"] is True
+
+
 def training_goes_on(folder):
     grid = (4, "group:32", "true")
     model, text, _ = original(folder, grid)
@@ -133,4 +155,4 @@ def training_goes_on(folder):
 
 if __name__ == "__main__":
     main([every_format_starts_from_its_integers, every_method_starts_from_them, other_scales_are_another_model,
-          scales_that_are_not_float16, gguf_models_are_models_of_integers, training_goes_on])
+          scales_that_are_not_float16, gguf_models_are_models_of_integers, signed_scales_stay, training_goes_on])
