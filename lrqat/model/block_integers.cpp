@@ -13,6 +13,13 @@
 namespace lrqat::model {
 namespace {
 
+// Where a group's grid lies: value = scale · (code - zero_point), codes from -2^(b-1) to 2^(b-1) - 1.
+// negated: numbers and scale change their sign.
+struct Placed {
+  bool negated = false;
+  int zero_point = 0;
+};
+
 // The number whose value is 0, where the offset is a multiple of the scale.
 std::optional<int> zero_number(float scale, float offset, int largest) {
   if (offset == 0.0F) return 0;
@@ -22,11 +29,15 @@ std::optional<int> zero_number(float scale, float offset, int largest) {
   return static_cast<int>(number);
 }
 
-// The zero point of a group, value = scale · (code - zero_point) with codes from -half to half - 1: 0
-// wherever they fit around zero.
-int zero_point_of(std::span<const std::uint8_t> numbers, int zero, int half) {
+// Zero points are 0 wherever the codes of the group fit around zero. Scales keep their sign, but for Q2_0's
+// (`zero` beside the middle), whose numbers from -1 to 2 are written with a negative one where codes go from
+// -2 to 1.
+Placed place(std::span<const std::uint8_t> numbers, float scale, int zero, bool beside, int half) {
   const auto [least, most] = std::minmax_element(numbers.begin(), numbers.end());
-  return *least - zero >= -half && *most - zero < half ? 0 : zero - half;
+  const bool negated = beside && scale < 0.0F;
+  const int low = negated ? zero - *most : *least - zero, high = negated ? zero - *least : *most - zero;
+  if (low >= -half && high < half) return {negated, 0};
+  return {negated, negated ? half - 1 - zero : zero - half};
 }
 
 class Reader {
@@ -38,7 +49,6 @@ class Reader {
         cols_(raw.shape[1]),
         groups_(cols_ / type_.group_size),
         half_(1 << (type_.num_bits - 1)),
-        negated_(!type_.has_offset && type_.zero == half_ - 1),
         codes_(at::empty({rows_, cols_}, at::kChar)),
         scale_(at::empty({rows_, groups_}, at::kFloat)),
         offset_(at::empty({rows_, groups_}, at::kFloat)),
@@ -53,7 +63,7 @@ class Reader {
     quant::QuantizedWeight weight{{type_.num_bits, -half_, half_ - 1},
                                   {quant::Granularity::Kind::group, type_.group_size},
                                   codes_,
-                                  negated_ ? -scale_ : scale_,
+                                  scale_,
                                   0.0};
     if (zero_point_.ne(0).any().item<bool>()) weight.zero_point = zero_point_;
     if (shifted) weight.offset = offset_;
@@ -99,12 +109,14 @@ class Reader {
       const auto group = numbers(row).subspan(g * size, size);
       const int zero =
           type_.has_offset ? (shifted ? 0 : *zero_number(scale[g], offset[g], 2 * half_ - 1)) : type_.zero;
-      const int zero_point = negated_ ? 0 : zero_point_of(group, zero, half_);
+      const bool beside = !type_.has_offset && type_.zero != half_;
+      const Placed placed = place(group, scale[g], zero, beside, half_);
+      if (placed.negated) scale[g] = -scale[g];
       for (std::uint8_t& number : group) {
-        const int code = negated_ ? zero - number : number - zero;
-        number = static_cast<std::uint8_t>(static_cast<std::int8_t>(code + zero_point));
+        const int code = placed.negated ? zero - number : number - zero;
+        number = static_cast<std::uint8_t>(static_cast<std::int8_t>(code + placed.zero_point));
       }
-      zero_points[g] = static_cast<std::int8_t>(zero_point);
+      zero_points[g] = static_cast<std::int8_t>(placed.zero_point);
     }
   }
 
@@ -112,7 +124,6 @@ class Reader {
   const formats::IntegerBlockType& type_;
   std::int64_t rows_, cols_, groups_;
   int half_;
-  bool negated_;  // the numbers' grid lies around zero once their sign and the scale's are changed: Q2_0
   at::Tensor codes_, scale_, offset_, zero_point_;
 };
 

@@ -10,8 +10,8 @@ namespace lrqat::model {
 // Whether the stored tensor is a matrix of integer blocks.
 bool holds_integers(const formats::SourceTensor& raw);
 
-// Its integers, rows in Hugging Face order, group_size as the type has it. Scales keep their sign
-// (Q2_0's, from -1 to 2, change it with the codes, which then lie around zero). zero_point
+// Its integers, rows in Hugging Face order, group_size as the type has it. Scales keep their sign,
+// but for Q2_0's, which are positive. zero_point
 // where a grid does not lie around zero; offset (with a zero_point of the smallest code) where blocks begin
 // at a value that is no multiple of their scale.
 quant::QuantizedWeight integers_of(const formats::SourceTensor& raw);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "lrqat/base/error.h"
+#include "lrqat/model/block_integers.h"
 #include "lrqat/model/positions.h"
 #include "lrqat/start/inits.h"
 #include "lrqat/train/fit_granularity.h"
@@ -30,6 +31,14 @@ std::int64_t count_stored_starts(const Recipe& recipe, const methods::Method& me
   const auto linears = decoder.linears();
   return std::count_if(linears.begin(), linears.end(),
                        [&](const nn::Linear* linear) { return starts_from_stored(method, recipe, *linear); });
+}
+
+std::int64_t count_quantized(const model::Decoder& decoder) {
+  const auto linears = decoder.linears();
+  return std::count_if(linears.begin(), linears.end(), [](const nn::Linear* linear) {
+    const formats::SourceTensor* raw = linear->weight()->file_tensor();
+    return linear->weight()->is_quantized() || (raw != nullptr && model::holds_integers(*raw));
+  });
 }
 
 // From integers by calibration text unless the model has integers of its own on this grid, or the recipe
@@ -62,6 +71,11 @@ void fit_start(Recipe& recipe, const model::Decoder& decoder, ProgressReporter& 
     recipe.init = start::auto_from_text().name;
     progress.message(concat("init ", recipe.init, ", calibrated on ", recipe.calibration_tokens,
                             " tokens of the data; `init` range starts from rounding"));
+    if (const std::int64_t quantized = count_quantized(decoder); quantized > 0) {
+      progress.message(
+          concat("none of the model's ", quantized,
+                 " quantized linears has its integers on this grid: they start from their values"));
+    }
   }
   if (!recipe.distill_weight)
     recipe.distill_weight = fitting_distill_weight(recipe, method, stored, progress);

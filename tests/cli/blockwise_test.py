@@ -5,8 +5,8 @@ from tests.support import kill_when_half_done, lrqat, lrqat_json, main, run_stat
 
 START = ["--init", "blockwise", "--calibration-tokens", 512, "--block-steps", 6, "--granularity", "group:32"]
 TEXT = ["--sequence-length", 32, "--threads", 1]
-TRAINED = ["--batch-size", 2, "--distill-weight", 1, *TEXT]
-METHODS = {"lr-qat": ["--rank", 4], "l4q": ["--rank", 4], "lsq": [], "peqa": []}
+TRAINED = ["--batch-size", 2, "--distill-weight", 1, "--held-out", 0, *TEXT]
+METHODS = {"lr-qat": ["--rank", 4, "--lr", "3e-2"], "l4q": ["--rank", 4, "--lr", "3e-2"], "lsq": ["--lr", "3e-3"], "peqa": []}
 
 
 def base(folder, *more):
