@@ -74,7 +74,7 @@ std::vector<Given> optimise(BlockInput& input) {
     given.emplace_back(weights[i]->rounded());
     input.linears[i].linear->set_weight(std::make_shared<quant::IntegerWeight>(
         input.linears[i].input.name, std::get<quant::RoundedWeight>(given.back()).rounded));
-    weights[i].reset();  // one at a time, so that integers and what they were learned with are not all there
+    weights[i].reset();  // freed one by one, so that the peak is not that of both forms of the whole block
   }
   return given;
 }
