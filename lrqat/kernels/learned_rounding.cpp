@@ -24,8 +24,9 @@ LRQAT_INLINE Group group_of(const LearnedRounding& state, std::int64_t row, std:
           state.zero_point == nullptr ? 0.0F : state.zero_point[index], size};
 }
 
-LRQAT_INLINE float code_before_clip(const Group& g, std::int64_t j) {
-  return std::rint(g.weight[j] / g.scale + static_cast<float>(g.rounding[j]) * kRoundingUnit) + g.zero_point;
+// steps: W/s of weight j.
+LRQAT_INLINE float code_before_clip(const Group& g, std::int64_t j, float steps) {
+  return std::rint(steps + static_cast<float>(g.rounding[j]) * kRoundingUnit) + g.zero_point;
 }
 
 LRQAT_INLINE float clip(float value, float low, float high) {
@@ -34,7 +35,7 @@ LRQAT_INLINE float clip(float value, float low, float high) {
 }
 
 LRQAT_INLINE float code_of(const LearnedRounding& state, const Group& g, std::int64_t j) {
-  return clip(code_before_clip(g, j), state.quant_min, state.quant_max);
+  return clip(code_before_clip(g, j, g.weight[j] / g.scale), state.quant_min, state.quant_max);
 }
 
 // One loop a form of output, so that each is plain enough for vectors.
@@ -65,7 +66,7 @@ struct Sums {
 LRQAT_INLINE void step_weight(const LearnedRounding& state, const Group& g, const float* gradient,
                               std::int64_t j, int step, float& scale, float& beyond) {
   const float steps = g.weight[j] / g.scale;
-  const float rounded = std::rint(steps + static_cast<float>(g.rounding[j]) * kRoundingUnit) + g.zero_point;
+  const float rounded = code_before_clip(g, j, steps);
   const float code = clip(rounded, state.quant_min, state.quant_max);
   const float inside = code == rounded ? 1.0F : 0.0F;
   scale += gradient[j] * (code - g.zero_point - inside * steps);

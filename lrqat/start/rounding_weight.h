@@ -1,4 +1,4 @@
-// The weight of a linear while its rounding is learned (blockwise.h). As in SignRound (arXiv 2309.05516),
+// The weight of a linear while its rounding is learned (blockwise.cpp). As in SignRound (arXiv 2309.05516),
 // every weight has an offset v in [-1/2, 1/2] that decides where it rounds to, and every scale learned
 // factors of its range,
 //     q = clip(round(W/s + v) + z, quant_min, quant_max)      Ŵ = s·(q - z)
@@ -45,7 +45,7 @@ class RoundingWeight final : public quant::WeightParametrization {
   std::int64_t resident_bytes() const override;
 
   void set_rates(const RoundingRates& rates) { rates_ = rates; }
-  // After a backward pass: m take their step, Ŵ is made anew.
+  // After a backward pass: m take their step, and Ŵ follows them.
   void step();
 
   // The integers, and W/s + v + z, which they were rounded from.
