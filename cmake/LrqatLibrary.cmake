@@ -11,14 +11,15 @@ function(lrqat_precompiled name)
 endfunction()
 
 # lrqat_library(NAME LEVEL n [TORCH] [PRECOMPILED target] [OPTIONS …] [DEPENDS lower libraries…] [LINK third-party targets…])
-# One static library a folder of lrqat/, made of all its *.cpp files. DEPENDS may name only folders that the
-# levels allow; tests/levels checks the #include lines against the same rule.
+# One static library a folder of lrqat/, made of all its *.cpp files but main.cpp, which is the program's. DEPENDS may name
+# only folders that the levels allow; tests/levels checks the #include lines against the same rule.
 function(lrqat_library name)
   cmake_parse_arguments(ARG "TORCH" "LEVEL;PRECOMPILED" "OPTIONS;DEPENDS;LINK" ${ARGN})
   if(NOT ARG_PRECOMPILED)
     set(ARG_PRECOMPILED lrqat_torch_pch)
   endif()
   file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/lrqat/${name}/*.cpp")
+  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")
   set(target lrqat_${name})
   if(NOT sources)
     add_library(${target} INTERFACE)

@@ -21,7 +21,7 @@ LEVELS = {"base": 0, "kernels": 1, "formats": 1, "text": 1, "ops": 2, "quant": 3
           "data": 2, "start": 6, "train": 7, "eval": 7, "export": 7, "cli": 8}
 SIDEWAYS = set()
 WITHOUT_TORCH = {"base", "kernels", "formats", "text"}
-MAX_LINES = {"lrqat": 350, "tests": 600, "bench": 600, "fuzz": 600, "examples": 600, "tools": 600}
+MAX_LINES = {"lrqat": 350, "tests": 600, "bench": 600, "examples": 600, "tools": 600}
 MAX_FUNCTION_LINES = 60
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.M)
@@ -43,12 +43,9 @@ def code_of(text):
 
 def check_levels(root):
     for path in sources(root, "lrqat"):
-        parts = path.relative_to(root / "lrqat").parts
-        if len(parts) == 1:
-            continue  # main.cpp
-        folder = parts[0]
+        folder = path.relative_to(root / "lrqat").parts[0]
         if folder not in LEVELS:
-            yield f"{path.relative_to(root)}: folder lrqat/{folder} has no level"
+            yield f"{path.relative_to(root)}: lrqat/{folder} has no level"
             continue
         for name in INCLUDE.findall(path.read_text()):
             if folder in WITHOUT_TORCH and TORCH.match(name):
@@ -77,7 +74,7 @@ def check_libraries(root):
 
 def check_quiet(root):
     for path in sources(root, "lrqat"):
-        if path.relative_to(root).parts[1] in ("cli", "main.cpp"):
+        if path.relative_to(root).parts[1] == "cli":
             continue
         for number, line in enumerate(code_of(path.read_text()).split("\n"), 1):
             if PRINTS.search(line):
@@ -177,6 +174,7 @@ BROKEN = {
         "lrqat/text/side.h": ' #  include "lrqat/formats/gguf.h"\n',
         "lrqat/kernels/torch.cpp": "#include <ATen/ATen.h>\n",
         "lrqat/unknown/file.h": "\n",
+        "lrqat/above.cpp": "\n",
     },
     check_libraries: {"lrqat/CMakeLists.txt": "lrqat_library(quant LEVEL 3 TORCH DEPENDS kernels nn)\n"},
     check_quiet: {
@@ -204,7 +202,7 @@ BROKEN = {
 }
 SOUND = {
     "lrqat/CMakeLists.txt": "lrqat_library(base LEVEL 0)\nlrqat_library(train LEVEL 7 TORCH DEPENDS model data)\n",
-    "lrqat/main.cpp": '#include "lrqat/cli/cli.h"\n',
+    "lrqat/cli/main.cpp": '#include "lrqat/cli/run.h"\n',
     "lrqat/cli/a.cpp": "#include <iostream>\nvoid f() { std::cout << 1; std::exit(2); }\n",
     "lrqat/cli/g.cpp": 'void f() { fail("--bits"); }\n',
     "lrqat/model/h.cpp": 'void f() { fail("`bits`: see `lrqat plan --bits 4`", "a -- b", "---"); }  // "--bits"\n',
