@@ -28,10 +28,10 @@
 #include "lrqat/methods/lr_qat_weight.h"
 #include "lrqat/model/build.h"
 #include "lrqat/model/device.h"
+#include "lrqat/nn/optimizer.h"
 #include "lrqat/ops/products.h"
 #include "lrqat/ops/tensor_pool.h"
 #include "lrqat/quant/float_weight.h"
-#include "lrqat/train/optimizer.h"
 #include "lrqat/train/train_step.h"
 #include "lrqat/train/trained_parameters.h"
 
@@ -194,7 +194,7 @@ int run(int argc, char** argv) {
       train::kept_within(*student, arguments.number("--memory-budget", 0), batch * sequence);
   train::Recipe recipe;
   recipe.lr = std::stod(arguments.text("--lr", "1e-3"));
-  train::AdamW optimizer(train::trained_parameters(recipe, *student), {});
+  nn::AdamW optimizer(train::trained_parameters(recipe, *student), {});
   const train::TrainStep step(*student, nullptr, {0.0, kept});
   const at::Tensor tokens = at::randint(config.vocab_size, {batch, sequence}, at::kLong).to(device);
   nlohmann::json seconds = nlohmann::json::array(), losses = nlohmann::json::array();

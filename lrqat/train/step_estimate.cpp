@@ -9,11 +9,11 @@
 #include <optional>
 
 #include "lrqat/nn/linear_cross_entropy.h"
+#include "lrqat/nn/optimizer.h"
 #include "lrqat/start/prepare.h"
 #include "lrqat/train/activation_ranges.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
-#include "lrqat/train/optimizer.h"
 #include "lrqat/train/prepare_student.h"
 
 namespace lrqat::train {
@@ -115,12 +115,12 @@ double time_head(const Recipe& recipe, const model::Decoder& decoder, const at::
 
 // A step on the first block's parameters, which have gradients.
 double time_optimizer(const model::Decoder& decoder) {
-  std::vector<TrainedParameter> parameters;
+  std::vector<nn::TrainedParameter> parameters;
   for (const quant::Parameter& parameter : decoder.layer(0).parameters()) {
     if (parameter.value.grad().defined()) parameters.push_back({parameter.name, parameter.value, /*lr=*/0.0});
   }
   if (parameters.empty()) return 0;
-  AdamW optimizer(std::move(parameters), {});
+  nn::AdamW optimizer(std::move(parameters), {});
   return quickest([&] {
     optimizer.clip_grad_norm(1.0);
     optimizer.step(1.0);

@@ -7,7 +7,7 @@ namespace {
 
 enum ClipGroup { kAdapters, kScales, kFloats };
 
-TrainedParameter with_rate(const Recipe& recipe, const quant::Parameter& parameter) {
+nn::TrainedParameter with_rate(const Recipe& recipe, const quant::Parameter& parameter) {
   if (parameter.kind == quant::ParameterKind::scale)
     return {parameter.name, parameter.value, recipe.scale_lr, 0.0, kScales};
   if (parameter.kind == quant::ParameterKind::float_tensor)
@@ -17,10 +17,10 @@ TrainedParameter with_rate(const Recipe& recipe, const quant::Parameter& paramet
 
 }  // namespace
 
-std::vector<TrainedParameter> trained_parameters(const Recipe& recipe, const model::Decoder& student) {
-  std::vector<TrainedParameter> all;
+std::vector<nn::TrainedParameter> trained_parameters(const Recipe& recipe, const model::Decoder& student) {
+  std::vector<nn::TrainedParameter> all;
   for (const quant::Parameter& parameter : student.parameters()) all.push_back(with_rate(recipe, parameter));
-  std::stable_sort(all.begin(), all.end(), [](const TrainedParameter& a, const TrainedParameter& b) {
+  std::stable_sort(all.begin(), all.end(), [](const nn::TrainedParameter& a, const nn::TrainedParameter& b) {
     return a.clip_group < b.clip_group;
   });
   return all;

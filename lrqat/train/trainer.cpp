@@ -75,7 +75,7 @@ void Trainer::restore(const TrainState& state) {
 // What needs the student's tensors as they are trained: parameters are these and no copies.
 void Trainer::make_optimizer() {
   train_floats(recipe_, student_);
-  AdamWOptions options;
+  nn::AdamWOptions options;
   options.beta1 = recipe_.beta1;
   options.beta2 = recipe_.beta2;
   options.clip_together = recipe_.clip_together;
@@ -145,7 +145,7 @@ nn::LossSums Trainer::reduce(const nn::LossSums& sums) const {
 
 void Trainer::reduce_gradients() const {
   std::vector<at::Tensor> gradients;
-  for (const TrainedParameter& parameter : optimizer_->parameters()) {
+  for (const nn::TrainedParameter& parameter : optimizer_->parameters()) {
     if (parameter.value.grad().defined()) gradients.push_back(parameter.value.grad());
   }
   communicator_.all_reduce(gradients);

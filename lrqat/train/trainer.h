@@ -12,9 +12,9 @@
 #include "lrqat/data/sampler.h"
 #include "lrqat/formats/weight_source.h"
 #include "lrqat/model/decoder.h"
+#include "lrqat/nn/optimizer.h"
 #include "lrqat/train/communicator.h"
 #include "lrqat/train/held_out.h"
-#include "lrqat/train/optimizer.h"
 #include "lrqat/train/recipe.h"
 #include "lrqat/train/schedule.h"
 #include "lrqat/train/train_state.h"
@@ -112,7 +112,7 @@ class Trainer {
   Communicator& communicator_;
   data::Sampler sampler_;
   TrainState state_;  // without the optimiser's tensors
-  std::optional<AdamW> optimizer_;
+  std::optional<nn::AdamW> optimizer_;
   std::optional<TrainStep> train_step_;
 };
 

@@ -7,9 +7,9 @@
 #include "lrqat/methods/lr_qat_weight.h"
 #include "lrqat/model/load.h"
 #include "lrqat/model/prepare.h"
+#include "lrqat/nn/optimizer.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
-#include "lrqat/train/optimizer.h"
 #include "lrqat/train/train_step.h"
 #include "lrqat/train/trained_parameters.h"
 #include "tests/golden/comparer.h"
@@ -131,8 +131,8 @@ TEST_P(TinyLlamaTraining, IsReproducedTensorByTensor) {
   // The reference's own: its warm-up begins with a step that moves nothing, ours does not
   // (schedule_test.cpp).
   const auto factors = entry_.at("lr_factors").get<std::vector<double>>();
-  train::AdamW optimizer(train::trained_parameters(recipe_, *student_),
-                         {.beta1 = recipe_.beta1, .beta2 = recipe_.beta2, .clip_together = true});
+  nn::AdamW optimizer(train::trained_parameters(recipe_, *student_),
+                      {.beta1 = recipe_.beta1, .beta2 = recipe_.beta2, .clip_together = true});
 
   std::vector<double> losses, norms;
   const auto scored = static_cast<double>(tokens_.size(0) * (tokens_.size(1) - 1));

@@ -96,7 +96,7 @@ TEST_F(ToyMethod, StartsAsTheModelAndTrains) {
   prepare();
   EXPECT_TRUE(at::allclose(logits(), before, 1e-5, 1e-5)) << "a gain of one, float32";
   const train::TrainStep step(*student_, nullptr, {});
-  train::AdamW optimizer(train::trained_parameters(recipe_, *student_), {});
+  nn::AdamW optimizer(train::trained_parameters(recipe_, *student_), {});
   ASSERT_EQ(optimizer.parameters().size(), student_->linears().size());
   EXPECT_EQ(optimizer.parameters().front().lr, 0.05) << "the row's default";
   std::vector<double> losses;

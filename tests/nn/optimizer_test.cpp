@@ -1,5 +1,5 @@
 // AdamW, fused and plain, against the formula in double and against torch.optim.AdamW's numbers.
-#include "lrqat/train/optimizer.h"
+#include "lrqat/nn/optimizer.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 
 #include "lrqat/base/error.h"
 
-namespace lrqat::train {
+namespace lrqat::nn {
 namespace {
 
 // One update in float32 makes about ten roundings of 2^-24 in quantities below lr, and one of the parameter.
@@ -294,4 +294,4 @@ TEST(AdamW, RefusesImpossibleOptions) {
 }
 
 }  // namespace
-}  // namespace lrqat::train
+}  // namespace lrqat::nn

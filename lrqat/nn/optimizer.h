@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-namespace lrqat::train {
+namespace lrqat::nn {
 
 // A tensor to train, and how fast.
 struct TrainedParameter {
@@ -58,4 +58,4 @@ class AdamW {
   std::vector<State> states_;  // one a parameter
 };
 
-}  // namespace lrqat::train
+}  // namespace lrqat::nn

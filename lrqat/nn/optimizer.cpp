@@ -1,4 +1,4 @@
-#include "lrqat/train/optimizer.h"
+#include "lrqat/nn/optimizer.h"
 
 #include <ATen/ATen.h>
 
@@ -9,7 +9,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/ops/adamw_update.h"
 
-namespace lrqat::train {
+namespace lrqat::nn {
 namespace {
 
 void check_options(const AdamWOptions& options) {
@@ -137,4 +137,4 @@ std::int64_t AdamW::state_bytes() const {
   return static_cast<std::int64_t>(bytes);
 }
 
-}  // namespace lrqat::train
+}  // namespace lrqat::nn
