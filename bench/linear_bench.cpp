@@ -21,9 +21,9 @@
 #include "lrqat/base/cpu.h"
 #include "lrqat/base/error.h"
 #include "lrqat/methods/lr_qat_weight.h"
+#include "lrqat/model/tensor_pool.h"
 #include "lrqat/nn/linear.h"
 #include "lrqat/ops/products.h"
-#include "lrqat/ops/tensor_pool.h"
 
 namespace lrqat {
 namespace {
@@ -195,7 +195,7 @@ nlohmann::json crossovers(int repeats) {
 }
 
 int run(int argc, char** argv) {
-  ops::pool_large_tensors();  // as the program does; at::mm's results too
+  model::pool_large_tensors();  // as the program does; at::mm's results too
   bool quick = false, crosses = false;
   int repeats = 5;
   std::string out, only;

@@ -28,9 +28,9 @@
 #include "lrqat/methods/lr_qat_weight.h"
 #include "lrqat/model/build.h"
 #include "lrqat/model/device.h"
+#include "lrqat/model/tensor_pool.h"
 #include "lrqat/nn/optimizer.h"
 #include "lrqat/ops/products.h"
-#include "lrqat/ops/tensor_pool.h"
 #include "lrqat/quant/float_weight.h"
 #include "lrqat/train/train_step.h"
 #include "lrqat/train/trained_parameters.h"
@@ -184,7 +184,7 @@ int run(int argc, char** argv) {
   options.lora_alpha = static_cast<double>(options.rank);
   options.scale.type = quant::ScaleType::float32;
 
-  ops::pool_large_tensors();  // as the program does
+  model::pool_large_tensors();  // as the program does
   at::manual_seed(0);
   const double begin = seconds_now();
   const auto student = build(config, options, compute, device);

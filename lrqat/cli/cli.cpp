@@ -17,7 +17,7 @@
 #include "lrqat/cli/standard_output.h"
 #include "lrqat/cli/usage.h"
 #include "lrqat/model/device.h"
-#include "lrqat/ops/tensor_pool.h"
+#include "lrqat/model/tensor_pool.h"
 #include "lrqat/train/run.h"
 
 namespace lrqat::cli {
@@ -68,7 +68,7 @@ void execute(const Action& action, const CommonOptions& options) {
 }
 
 int parse_and_act(int argc, char** argv) {
-  ops::pool_large_tensors();
+  model::pool_large_tensors();
   train::register_run_opener();
   CLI::App app("lrqat trains a language model's low-bit integers (LR-QAT) and ships exactly those.");
   app.require_subcommand(1);

@@ -1,4 +1,4 @@
-#include "lrqat/ops/tensor_pool.h"
+#include "lrqat/model/tensor_pool.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -15,55 +15,55 @@ at::Tensor mebibytes(std::int64_t count) { return at::empty({count * kMiB}, at::
 class TensorPool : public testing::Test {
  protected:
   void SetUp() override {
-    ops::pool_large_tensors();
-    ops::empty_pool();
-    ASSERT_EQ(ops::pool_bytes().used, 0);
-    ASSERT_EQ(ops::pool_bytes().free, 0);
+    pool_large_tensors();
+    empty_pool();
+    ASSERT_EQ(pool_bytes().used, 0);
+    ASSERT_EQ(pool_bytes().free, 0);
   }
 };
 
 TEST_F(TensorPool, HandsTheSameMemoryOutAgain) {
   at::Tensor first = mebibytes(3);
   void* data = first.data_ptr();
-  EXPECT_EQ(ops::pool_bytes().used, 3 * kMiB);
+  EXPECT_EQ(pool_bytes().used, 3 * kMiB);
   first.reset();
-  EXPECT_EQ(ops::pool_bytes().used, 0);
-  EXPECT_EQ(ops::pool_bytes().free, 3 * kMiB);
+  EXPECT_EQ(pool_bytes().used, 0);
+  EXPECT_EQ(pool_bytes().free, 3 * kMiB);
   EXPECT_EQ(mebibytes(3).data_ptr(), data);
 }
 
 TEST_F(TensorPool, LeavesSmallTensorsAlone) {
   const at::Tensor small = at::empty({kMiB - 1}, at::kByte);
-  EXPECT_EQ(ops::pool_bytes().used, 0);
+  EXPECT_EQ(pool_bytes().used, 0);
 }
 
 TEST_F(TensorPool, TakesABlockThatIsLittleLargerAndNoOther) {
   mebibytes(16).reset();
-  EXPECT_EQ(ops::pool_bytes().free, 16 * kMiB);
+  EXPECT_EQ(pool_bytes().free, 16 * kMiB);
   const at::Tensor nearly = mebibytes(15);  // in the 16
-  EXPECT_EQ(ops::pool_bytes().used, 16 * kMiB);
-  EXPECT_EQ(ops::pool_bytes().free, 0);
+  EXPECT_EQ(pool_bytes().used, 16 * kMiB);
+  EXPECT_EQ(pool_bytes().free, 0);
   const at::Tensor half = mebibytes(8);
-  EXPECT_EQ(ops::pool_bytes().used, 24 * kMiB);
+  EXPECT_EQ(pool_bytes().used, 24 * kMiB);
 }
 
 TEST_F(TensorPool, NeverHoldsMoreThanWasInUseAtOnce) {
-  const std::int64_t before = ops::pool_bytes().largest;
+  const std::int64_t before = pool_bytes().largest;
   at::Tensor all = mebibytes(before / kMiB + 64);  // nothing was ever larger
-  const std::int64_t largest = ops::pool_bytes().largest;
+  const std::int64_t largest = pool_bytes().largest;
   EXPECT_EQ(largest, all.numel());
   all.reset();
-  EXPECT_EQ(ops::pool_bytes().free, largest);
+  EXPECT_EQ(pool_bytes().free, largest);
   at::Tensor previous;
   for (std::int64_t size = 1; size < 20; ++size) {
     const at::Tensor piece = mebibytes(size);  // the large block, then the oldest small ones, make way
-    EXPECT_LE(ops::pool_bytes().used + ops::pool_bytes().free, largest);
+    EXPECT_LE(pool_bytes().used + pool_bytes().free, largest);
     if (size > 10) {
-      EXPECT_GT(ops::pool_bytes().free, 0) << "what fits is kept";
+      EXPECT_GT(pool_bytes().free, 0) << "what fits is kept";
     }
     previous = piece;
   }
-  EXPECT_EQ(ops::pool_bytes().largest, largest);
+  EXPECT_EQ(pool_bytes().largest, largest);
 }
 
 TEST_F(TensorPool, ServesSeveralThreads) {
@@ -74,7 +74,7 @@ TEST_F(TensorPool, ServesSeveralThreads) {
       EXPECT_EQ(tensor.max().item<float>(), static_cast<float>(i));
     }
   });
-  EXPECT_EQ(ops::pool_bytes().used, 0);
+  EXPECT_EQ(pool_bytes().used, 0);
 }
 
 TEST_F(TensorPool, ResizesKeepTheirContent) {
@@ -84,9 +84,9 @@ TEST_F(TensorPool, ResizesKeepTheirContent) {
 }
 
 TEST_F(TensorPool, SaysWhenThereIsNoMemory) {
-  const std::int64_t largest = ops::pool_bytes().largest;
+  const std::int64_t largest = pool_bytes().largest;
   EXPECT_THROW(at::empty({std::int64_t{1} << 60}, at::kByte), c10::Error);
-  EXPECT_EQ(ops::pool_bytes().largest, largest);
+  EXPECT_EQ(pool_bytes().largest, largest);
 }
 
 }  // namespace

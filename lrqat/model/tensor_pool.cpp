@@ -1,4 +1,4 @@
-#include "lrqat/ops/tensor_pool.h"
+#include "lrqat/model/tensor_pool.h"
 
 #include <ATen/ATen.h>
 #include <c10/core/CPUAllocator.h>
@@ -11,7 +11,7 @@
 #include <new>
 #include <unordered_map>
 
-namespace lrqat::ops {
+namespace lrqat::model {
 namespace {
 
 constexpr std::size_t kLarge = std::size_t{1} << 20, kPage = 4096;
@@ -122,4 +122,4 @@ PoolBytes pool_bytes() { return TensorPool::instance().bytes(); }
 
 void empty_pool() { TensorPool::instance().empty(); }
 
-}  // namespace lrqat::ops
+}  // namespace lrqat::model

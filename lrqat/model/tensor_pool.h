@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-namespace lrqat::ops {
+namespace lrqat::model {
 
 // From now on CPU tensors of 1 MiB or more get their memory from the pool, in the whole process; those that
 // live already stay where they are. A second call does nothing. For programs, not for libraries.
@@ -23,4 +23,4 @@ PoolBytes pool_bytes();
 // Gives the free blocks back to the system.
 void empty_pool();
 
-}  // namespace lrqat::ops
+}  // namespace lrqat::model
