@@ -7,7 +7,6 @@
 
 #include "lrqat/base/json.h"
 #include "lrqat/base/progress.h"
-#include "lrqat/ops/compute_type.h"
 
 namespace CLI {
 class App;
@@ -37,8 +36,6 @@ using Action = std::function<void(Context&)>;
 
 // Declares its flags on `command` (storage in a shared_ptr that the action holds) and returns the action.
 using Declare = Action (*)(CLI::App& command);
-
-ops::ComputeType parse_compute_type(const std::string& name);  // --compute-dtype: auto, float32, bfloat16
 
 Action declare_tokenize(CLI::App& command);
 Action declare_perplexity(CLI::App& command);

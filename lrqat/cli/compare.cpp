@@ -74,7 +74,8 @@ void print_text(const Json& json) {
 }
 
 void run_compare(const CompareFlags& flags, Context& context) {
-  const model::LoadOptions load{parse_compute_type(flags.compute_dtype), at::Device(context.options.device)};
+  const model::LoadOptions load{model::parse_compute_type(flags.compute_dtype),
+                                at::Device(context.options.device)};
   const model::OpenedModel reference = model::open_model(flags.reference, load);
   const auto windows = fit_windows(flags.windows, 512, *reference.decoder);
   const data::EvaluationText text = data::read_evaluation_text(flags.data, reference.tokenizer());

@@ -83,7 +83,8 @@ void run_evaluate(const EvaluateFlags& flags, Context& context) {
     tasks.push_back(eval::find_task(name));
     eval::check_task(tasks.back(), options);
   }
-  const model::LoadOptions load{parse_compute_type(flags.compute_dtype), at::Device(context.options.device)};
+  const model::LoadOptions load{model::parse_compute_type(flags.compute_dtype),
+                                at::Device(context.options.device)};
   const model::OpenedModel model = model::open_model(flags.model, load);
   const eval::EvaluatedModel evaluated{*model.decoder, model.tokenizer(),
                                        file_identity(flags.model) + "|" + flags.compute_dtype};

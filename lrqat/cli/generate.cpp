@@ -84,7 +84,8 @@ void fit_max_tokens(eval::GenerationOptions& options, std::int64_t prompt, const
 }
 
 void run_generate(const GenerateFlags& flags, Context& context) {
-  const model::LoadOptions load{parse_compute_type(flags.compute_dtype), at::Device(context.options.device)};
+  const model::LoadOptions load{model::parse_compute_type(flags.compute_dtype),
+                                at::Device(context.options.device)};
   const model::OpenedModel model = model::open_model(flags.model, load);
   const text::Tokenizer& tokenizer = model.tokenizer();
   eval::GenerationOptions options = flags.options;

@@ -3,10 +3,7 @@
 #include <iostream>
 #include <memory>
 
-#include "lrqat/base/cpu.h"
-#include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
-#include "lrqat/base/user_text.h"
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/text_output.h"
 #include "lrqat/cli/window_flags.h"
@@ -51,7 +48,8 @@ void print_text(const Json& json) {
 }
 
 void run_perplexity(const PerplexityFlags& flags, Context& context) {
-  const model::LoadOptions load{parse_compute_type(flags.compute_dtype), at::Device(context.options.device)};
+  const model::LoadOptions load{model::parse_compute_type(flags.compute_dtype),
+                                at::Device(context.options.device)};
   const model::OpenedModel model = model::open_model(flags.model, load);
   const data::EvaluationText text = data::read_evaluation_text(flags.data, model.tokenizer());
   const eval::ScoredText scored{text.tokens, text.scored};
@@ -80,13 +78,6 @@ void run_perplexity(const PerplexityFlags& flags, Context& context) {
 }
 
 }  // namespace
-
-ops::ComputeType parse_compute_type(const std::string& name) {
-  if (name == "float32") return ops::ComputeType::float32;
-  if (name == "bfloat16" || (name == "auto" && has_fast_bfloat16())) return ops::ComputeType::bfloat16;
-  if (name == "auto") return ops::ComputeType::float32;
-  throw UsageError(concat("--compute-dtype ", quote(name), ": expected auto, float32 or bfloat16"));
-}
 
 Action declare_perplexity(CLI::App& command) {
   auto flags = std::make_shared<PerplexityFlags>();

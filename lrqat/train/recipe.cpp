@@ -3,11 +3,11 @@
 #include <cmath>
 #include <utility>
 
-#include "lrqat/base/cpu.h"
 #include "lrqat/base/error.h"
 #include "lrqat/base/field_names.h"
 #include "lrqat/base/file.h"
 #include "lrqat/base/user_text.h"
+#include "lrqat/model/load.h"
 #include "lrqat/start/inits.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
@@ -25,10 +25,7 @@ const quant::Granularity& Recipe::grid_granularity() const {
   return *granularity;
 }
 
-ops::ComputeType Recipe::compute() const {
-  const bool half = compute_dtype == "bfloat16" || (compute_dtype == "auto" && has_fast_bfloat16());
-  return half ? ops::ComputeType::bfloat16 : ops::ComputeType::float32;
-}
+ops::ComputeType Recipe::compute() const { return model::parse_compute_type(compute_dtype); }
 
 quant::ScaleOptions Recipe::scale_options() const {
   quant::ScaleOptions options;
