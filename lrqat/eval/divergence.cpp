@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "lrqat/base/error.h"
-#include "lrqat/model/row_scores.h"
 
 namespace lrqat::eval {
 namespace {
@@ -48,7 +47,7 @@ void add_batch(std::vector<TokenValues>& values, const model::Decoder& reference
   std::vector<at::Tensor> hidden;
   for (const model::Decoder* model : models) hidden.push_back(scored_hidden(*model, batch, scored));
   const at::Tensor targets = scored_targets(batch, scored).to(reference.device()).unsqueeze(1);
-  const std::int64_t rows = targets.size(0), step = model::logit_rows(reference.config().vocab_size);
+  const std::int64_t rows = targets.size(0), step = reference.logit_rows();
   for (std::int64_t begin = 0; begin < rows; begin += step) {
     const std::int64_t count = std::min(step, rows - begin);
     const at::Tensor logits = reference.logits(hidden_reference.narrow(0, begin, count));

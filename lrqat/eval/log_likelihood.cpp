@@ -6,7 +6,6 @@
 #include <optional>
 
 #include "lrqat/base/error.h"
-#include "lrqat/model/row_scores.h"
 
 namespace lrqat::eval {
 namespace {
@@ -158,8 +157,7 @@ class Batch {
       rows.data_ptr<std::int64_t>()[i] = targets_[i].row;
       tokens.data_ptr<std::int64_t>()[i] = targets_[i].token;
     }
-    const model::RowScores scored =
-        model::score_rows(decoder, hidden.index_select(0, rows.to(hidden.device())), tokens);
+    const auto scored = decoder.score_rows(hidden.index_select(0, rows.to(hidden.device())), tokens);
     std::vector<std::vector<Score>> scores;
     for (const std::size_t count : requests_) scores.emplace_back(count);
     for (std::size_t i = 0; i < targets_.size(); ++i) {

@@ -7,7 +7,6 @@
 #include <cmath>
 
 #include "lrqat/base/error.h"
-#include "lrqat/model/row_scores.h"
 
 namespace lrqat::eval {
 
@@ -23,8 +22,8 @@ PerplexityResult perplexity(const model::Decoder& decoder, const ScoredText& tex
     const std::int64_t end = std::min(begin + windows.batch_size(), windows.count());
     const at::Tensor batch = windows.batch(begin, end);
     const at::Tensor rows = windows.scored_rows(begin, end);
-    const model::RowScores scores =
-        model::score_rows(decoder, scored_hidden(decoder, batch, rows), scored_targets(batch, rows));
+    const auto scores =
+        decoder.score_rows(scored_hidden(decoder, batch, rows), scored_targets(batch, rows));
     sum -= scores.log_probability.sum().item<double>();
     scored += scores.log_probability.numel();
     progress.update(end, concat("perplexity ", std::exp(sum / static_cast<double>(scored))));

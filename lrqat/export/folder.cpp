@@ -14,6 +14,7 @@
 #include "lrqat/model/converted_format.h"
 #include "lrqat/model/general_metadata.h"
 #include "lrqat/model/output.h"
+#include "lrqat/model/tensor_file.h"
 #include "lrqat/model/tokenizer_files.h"
 
 namespace lrqat::exporting {
@@ -77,7 +78,7 @@ void write_tensors(const fs::path& folder, const formats::Metadata& metadata, co
   for (const FolderTensor& tensor : plan.tensors) {
     tensor.write([&](const at::Tensor& part) {
       LRQAT_CHECK(model::dtype_of(part.scalar_type()) == tensor.dtype, tensor.name);
-      writer.write(tensor.name, ops::host_bytes(part, tensor.name));
+      writer.write(tensor.name, model::TensorBytes(part));
     });
     progress.update(++count, tensor.name);
   }

@@ -9,7 +9,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/user_text.h"
 #include "lrqat/formats/finite.h"
-#include "lrqat/ops/device.h"
+#include "lrqat/model/tensor_file.h"
 
 namespace lrqat::model {
 namespace {
@@ -70,8 +70,8 @@ void check_finite(const formats::WeightSource& source, const std::string& name) 
 }
 
 void check_finite(const at::Tensor& values, const std::string& where, const std::string& name) {
-  const formats::SourceTensor plain{
-      stored_type(values.scalar_type()), values.sizes().vec(), ops::host_bytes(values, name), {}};
+  const TensorBytes bytes(values);
+  const formats::SourceTensor plain{stored_type(values.scalar_type()), values.sizes().vec(), bytes, {}};
   check_rows(plain, 0, rows_of(plain), where, name);
 }
 

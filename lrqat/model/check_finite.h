@@ -13,7 +13,7 @@ namespace lrqat::model {
 // A stored tensor of the source, a few MiB at a time, whose pages are released. Error naming the file, the
 // tensor and its first bad row. Of a vector a row is one number.
 void check_finite(const formats::WeightSource& source, const std::string& name);
-// The same of a contiguous tensor of floats on the CPU; `where` names the file.
+// The same of a tensor of floats; `where` names the file.
 void check_finite(const at::Tensor& values, const std::string& where, const std::string& name);
 
 }  // namespace lrqat::model

@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "lrqat/base/error.h"
-#include "lrqat/ops/stored_weight.h"
+#include "lrqat/quant/packed_codes.h"
 
 namespace lrqat::model {
 namespace {
@@ -67,8 +67,6 @@ Json to_json(const ConvertedLayer& layer) {
 
 std::string integer_suffix(bool packed) { return packed ? ".weight_packed" : ".weight_int"; }
 
-bool is_packed(const quant::Grid& grid) { return grid.num_bits <= 4; }
-
 formats::DType dtype_of(at::ScalarType type) {
   switch (type) {
     case at::kFloat:
@@ -92,13 +90,8 @@ formats::DType dtype_of(at::ScalarType type) {
 
 StoredIntegers to_stored(const quant::QuantizedWeight& weight) {
   StoredIntegers stored;
-  stored.packed = is_packed(weight.grid);
-  const at::Tensor codes = weight.weight_int.cpu().contiguous();
-  if (stored.packed) {
-    stored.integers = ops::pack_int4(codes);
-  } else {
-    stored.integers = codes;
-  }
+  stored.packed = quant::is_packed(weight.grid);
+  stored.integers = quant::pack_codes(weight.weight_int.cpu().contiguous(), weight.grid);
   const at::Tensor scale = weight.scale.cpu().contiguous(), half = scale.to(at::kHalf);
   stored.scale = at::equal(half.to(at::kFloat), scale) ? half : scale;
   if (weight.zero_point.defined()) stored.zero_point = weight.zero_point.to(at::kChar).cpu().contiguous();
@@ -108,7 +101,7 @@ StoredIntegers to_stored(const quant::QuantizedWeight& weight) {
 
 quant::QuantizedWeight from_stored(const StoredIntegers& stored, const ConvertedLayer& layer,
                                    std::int64_t in_features) {
-  const at::Tensor codes = stored.packed ? ops::unpack_int4(stored.integers, in_features) : stored.integers;
+  const at::Tensor codes = quant::unpack_codes(stored.integers, in_features, layer.grid);
   return {layer.grid,        layer.granularity, codes, stored.scale.to(at::kFloat), layer.clipped_fraction,
           stored.zero_point, stored.offset};
 }

@@ -29,7 +29,6 @@ struct StoredIntegers {
 };
 
 std::string integer_suffix(bool packed);  // ".weight_packed" or ".weight_int"
-bool is_packed(const quant::Grid& grid);  // up to 4 bits
 formats::DType dtype_of(at::ScalarType type);
 
 StoredIntegers to_stored(const quant::QuantizedWeight& weight);

@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "lrqat/base/error.h"
-#include "lrqat/ops/soft_cap.h"
 #include "lrqat/quant/float_weight.h"
 #include "lrqat/quant/tile_math.h"
 
@@ -49,7 +48,13 @@ const nn::RotaryEmbedding& Decoder::rotary(std::int64_t layer) const {
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden) const {
-  return ops::soft_cap(lm_head_.forward(hidden), config_.final_logit_softcapping);
+  return nn::head_logits(lm_head_, config_.final_logit_softcapping, hidden);
+}
+
+std::int64_t Decoder::logit_rows() const { return nn::logit_rows(config_.vocab_size); }
+
+ops::TargetScores Decoder::score_rows(const at::Tensor& hidden, const at::Tensor& targets) const {
+  return nn::score_rows(lm_head_, config_.final_logit_softcapping, hidden, targets);
 }
 
 at::Tensor Decoder::embed(const at::Tensor& tokens) const {

@@ -21,6 +21,7 @@
 #include "lrqat/nn/embedding.h"
 #include "lrqat/nn/kv_cache.h"
 #include "lrqat/nn/linear.h"
+#include "lrqat/nn/logits.h"
 #include "lrqat/nn/mlp.h"
 #include "lrqat/nn/rms_norm.h"
 #include "lrqat/nn/rotary_embedding.h"
@@ -126,6 +127,9 @@ class Decoder {
                             const nn::KvCache* prefix = nullptr) const;
   // hidden [..., H] -> [..., V]. Callers with many tokens ask for a few hundred at a time.
   at::Tensor logits(const at::Tensor& hidden) const;
+  std::int64_t logit_rows() const;  // a few hundred, as nn/logits.h says
+  // hidden [n, H], the rows' targets [n] int64 on the CPU -> their log-probabilities (nn/logits.h).
+  ops::TargetScores score_rows(const at::Tensor& hidden, const at::Tensor& targets) const;
 
   const nn::Linear& lm_head() const { return lm_head_; }
   nn::Linear& lm_head() { return lm_head_; }

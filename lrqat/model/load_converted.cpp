@@ -9,6 +9,7 @@
 #include "lrqat/model/converted_format.h"
 #include "lrqat/model/folder_tensors.h"
 #include "lrqat/quant/integer_weight.h"
+#include "lrqat/quant/packed_codes.h"
 
 namespace lrqat::model {
 namespace {
@@ -33,7 +34,7 @@ class ConvertedReader {
     if (it == layers_.end()) return tensors_.float_weight(module + ".weight", shape);
     const ConvertedLayer& layer = it->second;
     StoredIntegers stored;
-    stored.packed = is_packed(layer.grid);
+    stored.packed = quant::is_packed(layer.grid);
     const std::int64_t bytes = stored.packed ? (shape[1] + 1) / 2 : shape[1];
     stored.integers = tensors_.mapped(module + integer_suffix(stored.packed), {shape[0], bytes},
                                       {stored.packed ? DType::U8 : DType::I8});
@@ -83,7 +84,7 @@ class ConvertedReader {
       if (layer == layers_.end()) {
         known.insert(name);
       } else {
-        known.insert(module + integer_suffix(is_packed(layer->second.grid)));
+        known.insert(module + integer_suffix(quant::is_packed(layer->second.grid)));
         known.insert(module + ".weight_scale");
         if (layer->second.has_zero_point) known.insert(module + ".weight_zero_point");
         if (layer->second.has_offset) known.insert(module + ".weight_offset");

@@ -13,8 +13,8 @@
 #include "lrqat/model/converted_format.h"
 #include "lrqat/model/general_metadata.h"
 #include "lrqat/model/output.h"
+#include "lrqat/model/tensor_file.h"
 #include "lrqat/model/tokenizer_files.h"
-#include "lrqat/ops/device.h"
 #include "lrqat/quant/integer_weight.h"
 
 namespace lrqat::model {
@@ -47,11 +47,10 @@ class Checksum {
   void add(const std::string& name, const quant::QuantizedWeight& weight) {
     const std::string head = concat(name, " ", weight.grid.num_bits, "\n");
     sha256_.update(std::as_bytes(std::span(head.data(), head.size())));
-    sha256_.update(ops::host_bytes(weight.weight_int.cpu().contiguous()));
-    sha256_.update(ops::host_bytes(weight.scale.cpu().contiguous()));
-    if (weight.zero_point.defined())
-      sha256_.update(ops::host_bytes(weight.zero_point.to(at::kChar).cpu().contiguous()));
-    if (weight.offset.defined()) sha256_.update(ops::host_bytes(weight.offset.cpu().contiguous()));
+    sha256_.update(TensorBytes(weight.weight_int));
+    sha256_.update(TensorBytes(weight.scale));
+    if (weight.zero_point.defined()) sha256_.update(TensorBytes(weight.zero_point.to(at::kChar)));
+    if (weight.offset.defined()) sha256_.update(TensorBytes(weight.offset));
   }
   std::string hex_digest() { return sha256_.hex_digest(); }
 
@@ -172,11 +171,11 @@ class ConvertedWriter {
       const quant::QuantizedWeight weight = make();
       if (trained) checksum_.add(module, weight);
       const StoredIntegers stored = to_stored(weight);
-      writer.write(module + integer_suffix(stored.packed), ops::host_bytes(stored.integers));
-      writer.write(module + ".weight_scale", ops::host_bytes(stored.scale));
+      writer.write(module + integer_suffix(stored.packed), TensorBytes(stored.integers));
+      writer.write(module + ".weight_scale", TensorBytes(stored.scale));
       if (stored.zero_point.defined())
-        writer.write(module + ".weight_zero_point", ops::host_bytes(stored.zero_point));
-      if (stored.offset.defined()) writer.write(module + ".weight_offset", ops::host_bytes(stored.offset));
+        writer.write(module + ".weight_zero_point", TensorBytes(stored.zero_point));
+      if (stored.offset.defined()) writer.write(module + ".weight_offset", TensorBytes(stored.offset));
       source_.release(module + ".weight");
     });
   }
@@ -196,7 +195,7 @@ class ConvertedWriter {
     declarations_.push_back({name, dtype_of(type), raw.shape});
     actions_.push_back([this, name, type](Writer& writer) {
       for_row_chunks(source_, name,
-                     [&](const at::Tensor& rows) { writer.write(name, ops::host_bytes(rows.to(type))); });
+                     [&](const at::Tensor& rows) { writer.write(name, TensorBytes(rows.to(type))); });
     });
   }
 
@@ -205,7 +204,7 @@ class ConvertedWriter {
     const at::Tensor plain = value.detach().cpu().contiguous();
     require_finite(plain, name, "it");
     declare(name, plain);
-    actions_.push_back([name, plain](Writer& writer) { writer.write(name, ops::host_bytes(plain)); });
+    actions_.push_back([name, plain](Writer& writer) { writer.write(name, TensorBytes(plain)); });
   }
 
   void declare(const std::string& name, const at::Tensor& tensor) {

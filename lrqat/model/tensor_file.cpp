@@ -44,6 +44,12 @@ at::Tensor copied(const formats::TensorView& view, at::ScalarType type) {
 
 }  // namespace
 
+TensorBytes::TensorBytes(const at::Tensor& tensor) : plain_(tensor.detach().cpu().contiguous()) {}
+
+TensorBytes::operator std::span<const std::byte>() const {
+  return {static_cast<const std::byte*>(plain_.const_data_ptr()), plain_.nbytes()};
+}
+
 std::string first_not_finite(const TensorList& tensors) {
   const at::NoGradGuard no_grad;
   for (const auto& [name, tensor] : tensors) {
@@ -59,10 +65,7 @@ void save_tensors(const std::filesystem::path& path, const TensorList& tensors) 
     declarations.push_back({name, file_type(name, tensor.scalar_type()), tensor.sizes().vec()});
   }
   formats::SafetensorsWriter writer(path, std::move(declarations));
-  for (const auto& [name, tensor] : tensors) {
-    const at::Tensor plain = tensor.detach().cpu().contiguous();
-    writer.write(name, {static_cast<const std::byte*>(plain.const_data_ptr()), plain.nbytes()});
-  }
+  for (const auto& [name, tensor] : tensors) writer.write(name, TensorBytes(tensor));
   writer.finish();
 }
 

@@ -1,15 +1,27 @@
-// Named tensors to and from one safetensors file.
+// Tensors to and from files: the bytes of one, and named ones in a safetensors file.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <filesystem>
 #include <map>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace lrqat::model {
+
+// A tensor's values as files hold them: on the host, one after the other. Copied only where it is neither.
+class TensorBytes {
+ public:
+  explicit TensorBytes(const at::Tensor& tensor);
+  operator std::span<const std::byte>() const;  // as long as this object lives
+
+ private:
+  at::Tensor plain_;
+};
 
 using TensorList = std::vector<std::pair<std::string, at::Tensor>>;
 

@@ -5,17 +5,11 @@
 
 #include <algorithm>
 
-#include "lrqat/base/error.h"
 #include "lrqat/ops/cpu_backend.h"
 
 namespace lrqat::ops {
 
 bool on_host(at::Device device) { return device.is_cpu(); }
-
-std::span<const std::byte> host_bytes(const at::Tensor& tensor, std::string_view what) {
-  LRQAT_CHECK(tensor.is_contiguous() && tensor.is_cpu(), what);
-  return {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()};
-}
 
 void for_row_blocks(const at::Tensor& like,
                     const std::function<void(std::int64_t begin, std::int64_t end)>& work) {
