@@ -26,12 +26,12 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
 #include "lrqat/methods/lr_qat_weight.h"
+#include "lrqat/methods/method.h"
 #include "lrqat/model/build.h"
 #include "lrqat/model/device.h"
 #include "lrqat/model/tensor_pool.h"
 #include "lrqat/nn/optimizer.h"
-#include "lrqat/ops/products.h"
-#include "lrqat/quant/float_weight.h"
+#include "lrqat/ops/backend.h"
 #include "lrqat/train/train_step.h"
 #include "lrqat/train/trained_parameters.h"
 
@@ -131,15 +131,14 @@ nlohmann::json parts_of(const Profile& profile, double step_seconds, double opti
 
 // Floating-point operations a second of block products with a float weight, the best of a few.
 double product_speed(ops::ComputeType compute) {
-  const auto type = compute == ops::ComputeType::bfloat16 ? at::kBFloat16 : at::kFloat;
-  const quant::FloatWeight weight(at::randn({2048, 2048}).to(type));
-  if (!ops::block_products(compute)) return 0.0;
-  const ops::WeightOperand operand(weight, compute);
-  const at::Tensor x = at::randn({1024, 2048}).to(type);
+  const at::Tensor weight = at::randn({2048, 2048}).to(ops::scalar_type(compute));
+  const auto operand = ops::backend_of(weight).stored_operand(ops::stored_float(weight), compute);
+  if (!operand) return 0.0;
+  const at::Tensor x = at::randn({1024, 2048}).to(weight.scalar_type());
   double best = 0.0;
   for (int i = 0; i < 10; ++i) {
     const double start = seconds_now();
-    operand.multiply(x);
+    operand->multiply(x, at::empty({1024, 2048}));
     best = std::max(best, 2.0 * 1024 * 2048 * 2048 / (seconds_now() - start));
   }
   return best;
@@ -150,16 +149,18 @@ std::unique_ptr<model::Decoder> build(const formats::ModelConfig& config,
                                       at::Device device) {
   std::map<std::string, std::vector<std::int64_t>> shapes;
   for (const auto& tensor : formats::expected_tensors(config)) shapes[tensor.name] = tensor.shape;
-  const double deviation = 0.02;
-  model::WeightProvider provider;
-  provider.vector = [&](const std::string& tensor) { return at::ones(shapes.at(tensor), device); };
-  provider.weight = [&](const std::string& module) -> std::shared_ptr<quant::WeightParametrization> {
-    const auto shape = shapes.at(module + ".weight");
-    if (module == "model.embed_tokens" || module == "lm_head")
-      return std::make_shared<quant::FloatWeight>(
-          at::empty(shape, at::TensorOptions(device).dtype(at::kBFloat16)).normal_(0.0, deviation));
-    const at::Tensor weight = at::empty(shape, device).normal_(0.0, deviation);
-    auto prepared = methods::LrQatWeight::prepare(module, weight, options, {}, 1);
+  // Norms of ones, matrices of noise; the embedding and the head as a bfloat16 model has them.
+  const auto tensor = [&](const std::string& name) {
+    const auto& shape = shapes.at(name);
+    if (shape.size() == 1) return at::ones(shape, device);
+    const auto type = name.starts_with("model.layers.") ? at::kFloat : at::kBFloat16;
+    return at::empty(shape, at::TensorOptions(device).dtype(type)).normal_(0.0, 0.02);
+  };
+  model::WeightProvider provider = model::float_weights(tensor);
+  provider.weight = [&, as_it_is = provider.weight](const std::string& module) {
+    if (!module.starts_with("model.layers.")) return as_it_is(module);
+    const at::Tensor weight = tensor(module + ".weight");
+    const methods::WeightPtr prepared = methods::LrQatWeight::prepare(module, weight, options, {}, 1);
     release_free_memory();
     return prepared;
   };

@@ -9,7 +9,6 @@
 #include "lrqat/model/build.h"
 #include "lrqat/model/integer_source.h"
 #include "lrqat/model/load.h"
-#include "lrqat/quant/float_weight.h"
 #include "lrqat/train/fit_to_model.h"
 #include "lrqat/train/trainer.h"
 
@@ -35,11 +34,8 @@ lrqat::model::SharedSource random_model() {
   std::map<std::string, at::Tensor> tensors;
   for (const auto& [name, shape] : lrqat::formats::expected_tensors(config))
     tensors[name] = shape.size() == 1 ? at::ones(shape) : at::randn(shape) * 0.1;
-  const lrqat::model::WeightProvider provider{
-      [&](const std::string& module) {
-        return std::make_shared<lrqat::quant::FloatWeight>(tensors.at(module + ".weight"));
-      },
-      [&](const std::string& tensor) { return tensors.at(tensor); }};
+  const auto provider =
+      lrqat::model::float_weights([&](const std::string& name) { return tensors.at(name); });
   return lrqat::model::source_of(
       "random", lrqat::model::build_decoder(config, provider, lrqat::ops::ComputeType::float32));
 }

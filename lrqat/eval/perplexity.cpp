@@ -22,8 +22,7 @@ PerplexityResult perplexity(const model::Decoder& decoder, const ScoredText& tex
     const std::int64_t end = std::min(begin + windows.batch_size(), windows.count());
     const at::Tensor batch = windows.batch(begin, end);
     const at::Tensor rows = windows.scored_rows(begin, end);
-    const auto scores =
-        decoder.score_rows(scored_hidden(decoder, batch, rows), scored_targets(batch, rows));
+    const auto scores = decoder.score_rows(scored_hidden(decoder, batch, rows), scored_targets(batch, rows));
     sum -= scores.log_probability.sum().item<double>();
     scored += scores.log_probability.numel();
     progress.update(end, concat("perplexity ", std::exp(sum / static_cast<double>(scored))));

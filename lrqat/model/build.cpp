@@ -3,6 +3,7 @@
 #include <unordered_set>
 
 #include "lrqat/base/error.h"
+#include "lrqat/quant/float_weight.h"
 
 namespace lrqat::model {
 namespace {
@@ -77,6 +78,13 @@ class Builder {
 };
 
 }  // namespace
+
+WeightProvider float_weights(std::function<at::Tensor(const std::string& name)> tensor) {
+  return {[tensor](const std::string& module) {
+            return std::make_shared<quant::FloatWeight>(tensor(module + ".weight"));
+          },
+          tensor};
+}
 
 std::unique_ptr<Decoder> build_decoder(const formats::ModelConfig& config, const WeightProvider& provider,
                                        ops::ComputeType compute) {

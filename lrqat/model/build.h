@@ -19,6 +19,10 @@ struct WeightProvider {
   std::function<at::Tensor(const std::string& tensor)> vector;
 };
 
+// Of a float model whose tensors the program has itself. `tensor` gives each by its name: matrices as
+// float32, bfloat16 or float16, which they stay, the others as float32.
+WeightProvider float_weights(std::function<at::Tensor(const std::string& name)> tensor);
+
 // Error where the config asks for something that this decoder does not do.
 std::unique_ptr<Decoder> build_decoder(const formats::ModelConfig& config, const WeightProvider& provider,
                                        ops::ComputeType compute);

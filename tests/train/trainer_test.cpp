@@ -14,7 +14,6 @@
 #include "lrqat/model/build.h"
 #include "lrqat/model/integer_source.h"
 #include "lrqat/model/load.h"
-#include "lrqat/quant/float_weight.h"
 #include "lrqat/train/fit_to_model.h"
 #include "lrqat/train/prepare_student.h"
 #include "tests/model/random_model.h"
@@ -30,11 +29,7 @@ model::SharedSource random_source() {
   std::map<std::string, at::Tensor> tensors;
   for (const auto& [name, shape] : formats::expected_tensors(config))
     tensors[name] = shape.size() == 1 ? at::ones(shape) : at::randn(shape) * 0.1;
-  const model::WeightProvider provider{
-      [&](const std::string& module) {
-        return std::make_shared<quant::FloatWeight>(tensors.at(module + ".weight"));
-      },
-      [&](const std::string& tensor) { return tensors.at(tensor); }};
+  const auto provider = model::float_weights([&](const std::string& name) { return tensors.at(name); });
   return model::source_of("random", model::build_decoder(config, provider, ops::ComputeType::float32));
 }
 
