@@ -9,7 +9,6 @@
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/text_output.h"
 #include "lrqat/cli/window_flags.h"
-#include "lrqat/data/dataset.h"
 #include "lrqat/eval/divergence.h"
 #include "lrqat/model/open.h"
 #include "lrqat/model/positions.h"
@@ -35,7 +34,7 @@ std::string verdict(const eval::DivergenceResult& result) {
   return result.log_ratio.mean > 0 ? "B has a higher perplexity than A" : "B has a lower perplexity than A";
 }
 
-Json describe(const eval::DivergenceResult& result, const data::EvaluationText& text) {
+Json describe(const eval::DivergenceResult& result, const eval::EvaluationText& text) {
   const double ratio = std::exp(result.log_ratio.mean);
   Json json{{"perplexity", {{"a", result.reference.perplexity}, {"b", result.model.perplexity}}},
             {"perplexity_ratio", ratio},
@@ -78,17 +77,17 @@ void run_compare(const CompareFlags& flags, Context& context) {
                                 at::Device(context.options.device)};
   const model::OpenedModel reference = model::open_model(flags.reference, load);
   const auto windows = fit_windows(flags.windows, 512, *reference.decoder);
-  const data::EvaluationText text = data::read_evaluation_text(flags.data, reference.tokenizer());
+  const eval::EvaluationText text(flags.data, reference);
   std::vector<model::OpenedModel> models;
   std::vector<const model::Decoder*> decoders;
   for (const std::string& path : flags.models) {
     models.push_back(model::open_model(path, load));
     model::check_positions(models.back().decoder->config(), "--context", windows.context);
     decoders.push_back(models.back().decoder.get());
-    require_same_tokens(text, flags.reference, flags.data, models.back());
+    text.require_same_tokens(models.back());
   }
   const auto results =
-      eval::divergences(*reference.decoder, decoders, {text.tokens, text.scored}, windows, context.progress);
+      eval::divergences(*reference.decoder, decoders, text.tokens(), windows, context.progress);
   eval::check_finite(results.front().reference, flags.reference);
   for (std::size_t i = 0; i < results.size(); ++i) eval::check_finite(results[i].model, flags.models[i]);
   if (results.size() == 1) {

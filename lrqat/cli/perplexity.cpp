@@ -2,12 +2,12 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 #include <memory>
+#include <span>
 
 #include "lrqat/base/memory.h"
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/text_output.h"
 #include "lrqat/cli/window_flags.h"
-#include "lrqat/data/dataset.h"
 #include "lrqat/eval/divergence.h"
 #include "lrqat/model/open.h"
 #include "lrqat/model/positions.h"
@@ -23,12 +23,12 @@ struct PerplexityFlags {
   eval::WindowOptions windows;
 };
 
-bool starts_with_bos(const text::Tokenizer& tokenizer, const std::vector<std::int32_t>& tokens) {
+bool starts_with_bos(const text::Tokenizer& tokenizer, std::span<const std::int32_t> tokens) {
   const auto bos = tokenizer.bos_token_id();
   return bos && !tokens.empty() && tokens.front() == *bos && tokenizer.encode("", true).size() > 0;
 }
 
-Json describe(const eval::PerplexityResult& result, const data::EvaluationText& text, bool bos) {
+Json describe(const eval::PerplexityResult& result, const eval::EvaluationText& text, bool bos) {
   Json json{
       {"perplexity", result.perplexity}, {"nll", result.nll}, {"bos", bos}, {"seconds", result.seconds}};
   describe_windows(text, result, json);
@@ -51,9 +51,9 @@ void run_perplexity(const PerplexityFlags& flags, Context& context) {
   const model::LoadOptions load{model::parse_compute_type(flags.compute_dtype),
                                 at::Device(context.options.device)};
   const model::OpenedModel model = model::open_model(flags.model, load);
-  const data::EvaluationText text = data::read_evaluation_text(flags.data, model.tokenizer());
-  const eval::ScoredText scored{text.tokens, text.scored};
-  const bool bos = starts_with_bos(model.tokenizer(), text.tokens);
+  const eval::EvaluationText text(flags.data, model);
+  const eval::ScoredText scored = text.tokens();
+  const bool bos = starts_with_bos(model.tokenizer(), scored.tokens);
   const auto windows = fit_windows(flags.windows, 2048, *model.decoder);
   Json json;
   if (flags.reference.empty()) {
@@ -63,7 +63,7 @@ void run_perplexity(const PerplexityFlags& flags, Context& context) {
   } else {
     const model::OpenedModel reference = model::open_model(flags.reference, load);
     model::check_positions(reference.decoder->config(), "--context", windows.context);
-    require_same_tokens(text, flags.model, flags.data, reference);
+    text.require_same_tokens(reference);
     const auto result =
         eval::divergence(*reference.decoder, *model.decoder, scored, windows, context.progress);
     eval::check_finite(result.reference, flags.reference);

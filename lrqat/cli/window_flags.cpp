@@ -30,18 +30,9 @@ eval::WindowOptions fit_windows(eval::WindowOptions windows, std::int64_t usual,
   return windows;
 }
 
-void require_same_tokens(const data::EvaluationText& text, const std::string& model, const std::string& data,
-                         const model::OpenedModel& other) {
-  const data::EvaluationText own = data::read_evaluation_text(data, other.tokenizer());
-  if (text.tokens == own.tokens && text.scored == own.scored) return;
-  fail(
-      "the tokenizers of ", model, " and ", other.path.string(),
-      " give different tokens for this text; token by token only models with one vocabulary can be compared");
-}
-
-void describe_windows(const data::EvaluationText& text, const eval::PerplexityResult& result, Json& json) {
+void describe_windows(const eval::EvaluationText& text, const eval::PerplexityResult& result, Json& json) {
   json["tokens"] = result.tokens;
-  json["answers_only"] = !text.scored.empty();
+  json["answers_only"] = text.answers_only();
   json["context"] = result.context;
   json["windows"] = result.windows;
 }

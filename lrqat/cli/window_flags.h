@@ -6,7 +6,7 @@
 #include <string>
 
 #include "lrqat/base/json.h"
-#include "lrqat/data/dataset.h"
+#include "lrqat/eval/evaluation_text.h"
 #include "lrqat/eval/perplexity.h"
 #include "lrqat/eval/windows.h"
 #include "lrqat/model/open.h"
@@ -21,13 +21,9 @@ void add_window_flags(CLI::App& command, std::string& data, eval::WindowOptions&
 eval::WindowOptions fit_windows(eval::WindowOptions windows, std::int64_t usual,
                                 const model::Decoder& decoder);
 
-// Error where `other` makes other tokens of the file --data than `text`, which are those of `model`.
-void require_same_tokens(const data::EvaluationText& text, const std::string& model, const std::string& data,
-                         const model::OpenedModel& other);
-
 // What the figures of this text are of: "tokens" that are scored, "answers_only" (of instruction data),
 // "context", "windows" into the document, and as a line for people.
-void describe_windows(const data::EvaluationText& text, const eval::PerplexityResult& result, Json& json);
+void describe_windows(const eval::EvaluationText& text, const eval::PerplexityResult& result, Json& json);
 std::string windows_line(const Json& json);
 
 }  // namespace lrqat::cli

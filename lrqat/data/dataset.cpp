@@ -7,6 +7,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/ignore_index.h"
 #include "lrqat/base/sha256.h"
+#include "lrqat/text/tokenized_text.h"
 
 namespace lrqat::data {
 
@@ -31,6 +32,27 @@ PackedDataset::PackedDataset(std::vector<std::int32_t> tokens, std::int64_t sequ
   hash.update(std::as_bytes(std::span(&sequence_length_, 1)));
   hash.update(std::as_bytes(std::span(scored_)));
   fingerprint_ = hash.hex_digest();
+}
+
+PackedDataset PackedDataset::from_files(const std::vector<std::filesystem::path>& files,
+                                        const text::Tokenizer& tokenizer, std::int64_t sequence_length,
+                                        ProgressReporter& progress) {
+  text::TokenizedText text = text::read_training_text(files, tokenizer, progress);
+  return {std::move(text.tokens), sequence_length, std::move(text.scored)};
+}
+
+PackedDataset PackedDataset::for_evaluation(const std::filesystem::path& file,
+                                            const text::Tokenizer& tokenizer, std::int64_t context) {
+  text::TokenizedText text = text::read_evaluation_text(file, tokenizer);
+  if (static_cast<std::int64_t>(text.tokens.size()) < context) {
+    fail(file.string(), ": the text has ", text.tokens.size(),
+         " tokens, fewer than one window of `eval-context` ", context,
+         "; give a longer text or a smaller `eval-context`");
+  }
+  PackedDataset windows(std::move(text.tokens), context, std::move(text.scored));
+  if (windows.scored() > 0) return windows;
+  fail(file.string(), ": no token of an answer lies in the windows of `eval-context` ", context,
+       ": all are tokens of prompts, which are not scored; give more examples or another `eval-context`");
 }
 
 std::int64_t PackedDataset::size() const {

@@ -1,16 +1,15 @@
-// Reading text files into documents; every error names the file and the line.
-#include <algorithm>
+#include "lrqat/text/documents.h"
+
 #include <string_view>
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
-#include "lrqat/data/dataset.h"
-#include "lrqat/data/file_kind.h"
-#include "lrqat/data/lines.h"
-#include "lrqat/data/rows.h"
+#include "lrqat/text/document_rows.h"
+#include "lrqat/text/file_kind.h"
+#include "lrqat/text/lines.h"
 #include "lrqat/text/unicode.h"
 
-namespace lrqat::data {
+namespace lrqat::text {
 namespace {
 
 namespace fs = std::filesystem;
@@ -18,14 +17,14 @@ namespace fs = std::filesystem;
 constexpr std::string_view kSeparator = "<|endoftext|>";
 
 void require_utf8(std::string_view text, const fs::path& path) {
-  if (text::is_valid_utf8(text)) return;
+  if (is_valid_utf8(text)) return;
   if (text.find('\0') != std::string_view::npos)
     fail(path.string(),
          ": no text, but a binary file of a kind that is not known here; `data` takes text, JSON lines or ",
          "a JSON array");
   Lines lines(text);
   while (const auto line = lines.next()) {
-    if (!text::is_valid_utf8(*line)) {
+    if (!is_valid_utf8(*line)) {
       fail(path.string(), ":", lines.number(), ": not UTF-8 text; convert the file (for example with iconv)");
     }
   }
@@ -93,4 +92,4 @@ std::string read_text(const fs::path& path) {
   return joined;
 }
 
-}  // namespace lrqat::data
+}  // namespace lrqat::text

@@ -1,10 +1,11 @@
-// Tokenizes documents and joins them: the only part of a data set that needs a tokenizer.
+#include "lrqat/text/tokenized_text.h"
+
 #include <algorithm>
 
 #include "lrqat/base/error.h"
-#include "lrqat/data/dataset.h"
+#include "lrqat/text/documents.h"
 
-namespace lrqat::data {
+namespace lrqat::text {
 namespace {
 
 std::vector<std::vector<Document>> read_all(const std::vector<std::filesystem::path>& files) {
@@ -24,7 +25,7 @@ std::int64_t total_bytes(const std::vector<std::vector<Document>>& files) {
 
 class SequenceBuilder {
  public:
-  explicit SequenceBuilder(const text::Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  explicit SequenceBuilder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
 
   // With what the tokenizer's template puts around a text, and one end-of-text token at the end.
   void append(const Document& document) {
@@ -39,7 +40,7 @@ class SequenceBuilder {
   }
 
   std::size_t size() const { return tokens_.size(); }
-  EvaluationText take() {
+  TokenizedText take() {
     if (!masked_) scored_.clear();
     return {std::move(tokens_), std::move(scored_)};
   }
@@ -53,7 +54,7 @@ class SequenceBuilder {
     return static_cast<std::size_t>(end - ids.begin());
   }
 
-  const text::Tokenizer& tokenizer_;
+  const Tokenizer& tokenizer_;
   std::vector<std::int32_t> tokens_;
   std::vector<std::uint8_t> scored_;
   bool masked_ = false;
@@ -61,9 +62,8 @@ class SequenceBuilder {
 
 }  // namespace
 
-PackedDataset PackedDataset::from_files(const std::vector<std::filesystem::path>& files,
-                                        const text::Tokenizer& tokenizer, std::int64_t sequence_length,
-                                        ProgressReporter& progress) {
+TokenizedText read_training_text(const std::vector<std::filesystem::path>& files, const Tokenizer& tokenizer,
+                                 ProgressReporter& progress) {
   if (files.empty()) throw UsageError("no training text: name at least one file");
   const auto documents = read_all(files);
   SequenceBuilder stream(tokenizer);
@@ -77,11 +77,10 @@ PackedDataset PackedDataset::from_files(const std::vector<std::filesystem::path>
     }
   }
   progress.finish();
-  EvaluationText all = stream.take();
-  return {std::move(all.tokens), sequence_length, std::move(all.scored)};
+  return stream.take();
 }
 
-EvaluationText read_evaluation_text(const std::filesystem::path& file, const text::Tokenizer& tokenizer) {
+TokenizedText read_evaluation_text(const std::filesystem::path& file, const Tokenizer& tokenizer) {
   const std::vector<Document> documents = read_training_documents(file);
   const auto has_prompt = [](const Document& document) { return document.prompt_bytes > 0; };
   if (std::none_of(documents.begin(), documents.end(), has_prompt))
@@ -91,18 +90,4 @@ EvaluationText read_evaluation_text(const std::filesystem::path& file, const tex
   return stream.take();
 }
 
-PackedDataset PackedDataset::for_evaluation(const std::filesystem::path& file,
-                                            const text::Tokenizer& tokenizer, std::int64_t context) {
-  EvaluationText text = read_evaluation_text(file, tokenizer);
-  if (static_cast<std::int64_t>(text.tokens.size()) < context) {
-    fail(file.string(), ": the text has ", text.tokens.size(),
-         " tokens, fewer than one window of `eval-context` ", context,
-         "; give a longer text or a smaller `eval-context`");
-  }
-  PackedDataset windows(std::move(text.tokens), context, std::move(text.scored));
-  if (windows.scored() > 0) return windows;
-  fail(file.string(), ": no token of an answer lies in the windows of `eval-context` ", context,
-       ": all are tokens of prompts, which are not scored; give more examples or another `eval-context`");
-}
-
-}  // namespace lrqat::data
+}  // namespace lrqat::text

@@ -1,14 +1,14 @@
-#include "lrqat/data/rows.h"
+#include "lrqat/text/document_rows.h"
 
 #include <algorithm>
 #include <initializer_list>
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/json.h"
-#include "lrqat/data/file_kind.h"
-#include "lrqat/data/lines.h"
+#include "lrqat/text/file_kind.h"
+#include "lrqat/text/lines.h"
 
-namespace lrqat::data {
+namespace lrqat::text {
 namespace {
 
 namespace fs = std::filesystem;
@@ -298,4 +298,4 @@ std::vector<Document> read_rows(std::string_view text, const fs::path& path) {
   return reader.take();
 }
 
-}  // namespace lrqat::data
+}  // namespace lrqat::text
