@@ -40,7 +40,7 @@ lrqat::model::SharedSource random_model() {
       "random", lrqat::model::build_decoder(config, provider, lrqat::ops::ComputeType::float32));
 }
 
-lrqat::data::PackedDataset random_text(std::int64_t sequences) {
+lrqat::train::PackedDataset random_text(std::int64_t sequences) {
   const at::Tensor tokens = at::randint(0, 100, {sequences * kLength}, at::kInt);
   const auto* first = tokens.const_data_ptr<std::int32_t>();
   return {{first, first + tokens.numel()}, kLength};

@@ -2,7 +2,7 @@
 
 #include <ATen/ATen.h>
 
-#include "lrqat/data/sampler.h"
+#include "lrqat/train/sampler.h"
 
 namespace lrqat::train {
 
@@ -17,9 +17,9 @@ void observe_during(const std::vector<std::shared_ptr<quant::ActivationQuantizer
   }
 }
 
-void observe_activations(model::Decoder& decoder, const data::PackedDataset& dataset, const Recipe& recipe,
+void observe_activations(model::Decoder& decoder, const PackedDataset& dataset, const Recipe& recipe,
                          ProgressReporter& progress) {
-  data::Sampler sampler(dataset.size(), recipe.seed);  // the batches that training begins with
+  Sampler sampler(dataset.size(), recipe.seed);  // the batches that training begins with
   progress.start("activation ranges", recipe.activation_batches);
   observe_during(decoder.activation_quantizers(), recipe.activations.learn_range, [&] {
     for (std::int64_t i = 0; i < recipe.activation_batches; ++i) {

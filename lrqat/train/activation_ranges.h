@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "lrqat/base/progress.h"
-#include "lrqat/data/dataset.h"
 #include "lrqat/model/decoder.h"
+#include "lrqat/train/packed_dataset.h"
 #include "lrqat/train/recipe.h"
 
 namespace lrqat::train {
@@ -19,7 +19,7 @@ void observe_during(const std::vector<std::shared_ptr<quant::ActivationQuantizer
 
 // Runs recipe.activation_batches batches of the data through the prepared model, so that every static
 // quantizer takes them into its range; trained from then on where the recipe says so.
-void observe_activations(model::Decoder& decoder, const data::PackedDataset& dataset, const Recipe& recipe,
+void observe_activations(model::Decoder& decoder, const PackedDataset& dataset, const Recipe& recipe,
                          ProgressReporter& progress);
 
 }  // namespace lrqat::train

@@ -15,7 +15,7 @@ constexpr std::int64_t kMostTokens =
     4096;  // of each held-out part: an evaluation costs little beside training
 constexpr double kMostOfShortData = 0.1;
 
-Indices scored_sequences(const data::PackedDataset& data) {
+Indices scored_sequences(const PackedDataset& data) {
   Indices found;
   for (std::int64_t i = 0; i < data.size(); ++i) {
     if (data.scored(i) > 0) found.push_back(i);
@@ -29,7 +29,7 @@ Indices scored_sequences(const data::PackedDataset& data) {
 }
 
 // Sequences of each of the two parts.
-std::int64_t part_size(const data::PackedDataset& data, double share) {
+std::int64_t part_size(const PackedDataset& data, double share) {
   if (share == 0.0) return 0;
   const auto size = static_cast<double>(data.size());
   const std::int64_t most = std::max<std::int64_t>(1, kMostTokens / data.sequence_length());
@@ -39,7 +39,7 @@ std::int64_t part_size(const data::PackedDataset& data, double share) {
 
 }  // namespace
 
-DataSplit split(data::PackedDataset all, double share, ProgressReporter& progress) {
+DataSplit split(PackedDataset all, double share, ProgressReporter& progress) {
   const Indices candidates = scored_sequences(all);
   const auto found = static_cast<std::int64_t>(candidates.size());
   const std::int64_t part = part_size(all, share), held = 2 * part;

@@ -6,20 +6,20 @@
 #include <optional>
 
 #include "lrqat/base/progress.h"
-#include "lrqat/data/dataset.h"
+#include "lrqat/train/packed_dataset.h"
 
 namespace lrqat::train {
 
 struct DataSplit {
-  data::PackedDataset training;
-  std::optional<data::PackedDataset> choosing;  // nothing is held out: both are absent
-  std::optional<data::PackedDataset> reporting;
+  PackedDataset training;
+  std::optional<PackedDataset> choosing;  // nothing is held out: both are absent
+  std::optional<PackedDataset> reporting;
 };
 
 // Holds `share` of the sequences out, at least one for each purpose and at most 4096 tokens for each, evenly
 // spread over the data; only sequences where something is scored. Where one for each would be more than a
 // tenth of the data (or than `share`), none is held out, and `progress` says so. share 0: none. Error where
 // nothing of the data is scored at all.
-DataSplit split(data::PackedDataset all, double share, ProgressReporter& progress);
+DataSplit split(PackedDataset all, double share, ProgressReporter& progress);
 
 }  // namespace lrqat::train

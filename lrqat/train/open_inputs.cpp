@@ -33,9 +33,9 @@ void decide_compute(Recipe& recipe, bool decided, ProgressReporter& progress) {
   }
 }
 
-std::optional<data::PackedDataset> open_evaluation(const Recipe& recipe, const text::Tokenizer& tokenizer) {
+std::optional<PackedDataset> open_evaluation(const Recipe& recipe, const text::Tokenizer& tokenizer) {
   if (recipe.eval_data.empty()) return std::nullopt;
-  auto text = data::PackedDataset::for_evaluation(recipe.eval_data, tokenizer, recipe.eval_context);
+  auto text = PackedDataset::for_evaluation(recipe.eval_data, tokenizer, recipe.eval_context);
   std::vector<std::int64_t> first;  // windows within a prompt tell nothing
   for (std::int64_t i = 0; i < text.size(); ++i) {
     const bool enough = recipe.eval_windows > 0 && std::ssize(first) == recipe.eval_windows;
@@ -71,8 +71,8 @@ TrainInputs open_inputs(const Recipe& given, bool decided, ProgressReporter& pro
   const text::Tokenizer tokenizer = model::load_model_tokenizer(base_model(recipe.model));
   inputs.evaluation = open_evaluation(recipe, tokenizer);
   if (reads_text) {
-    auto all = data::PackedDataset::from_files({recipe.data.begin(), recipe.data.end()}, tokenizer,
-                                               recipe.sequence_length, progress);
+    auto all = PackedDataset::from_files({recipe.data.begin(), recipe.data.end()}, tokenizer,
+                                         recipe.sequence_length, progress);
     inputs.text_fingerprint = all.fingerprint();
     inputs.text = split(std::move(all), recipe.held_out, progress);
   }

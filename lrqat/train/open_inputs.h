@@ -7,10 +7,10 @@
 #include <string>
 
 #include "lrqat/base/progress.h"
-#include "lrqat/data/dataset.h"
 #include "lrqat/model/decoder.h"
 #include "lrqat/model/source_weight.h"
 #include "lrqat/train/held_out.h"
+#include "lrqat/train/packed_dataset.h"
 #include "lrqat/train/recipe.h"
 
 namespace lrqat::train {
@@ -18,11 +18,11 @@ namespace lrqat::train {
 struct TrainInputs {
   Recipe recipe;  // as it is run: what it leaves to model and machine is decided
   model::SharedSource source;
-  std::unique_ptr<model::Decoder> decoder;        // of it, with its own weights, on the CPU
-  model::SharedSource teacher;                    // --teacher, or the model itself
-  std::optional<DataSplit> text;                  // where the recipe needs it and names some
-  std::string text_fingerprint;                   // of the whole of it; empty: there is none
-  std::optional<data::PackedDataset> evaluation;  // where the recipe names some
+  std::unique_ptr<model::Decoder> decoder;  // of it, with its own weights, on the CPU
+  model::SharedSource teacher;              // --teacher, or the model itself
+  std::optional<DataSplit> text;            // where the recipe needs it and names some
+  std::string text_fingerprint;             // of the whole of it; empty: there is none
+  std::optional<PackedDataset> evaluation;  // where the recipe names some
 };
 
 // `recipe` is valid (validate()). decided: it is a run's own, which leaves nothing open.

@@ -5,12 +5,12 @@
 #include <algorithm>
 
 #include "lrqat/base/error.h"
-#include "lrqat/data/sampler.h"
 #include "lrqat/start/inits.h"
 #include "lrqat/start/prepare.h"
 #include "lrqat/train/activation_ranges.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
+#include "lrqat/train/sampler.h"
 #include "lrqat/train/train_step.h"
 
 namespace lrqat::train {
@@ -29,18 +29,18 @@ std::int64_t batch_rows(const Recipe& recipe, std::int64_t length) {
 }
 
 // As many sequences as hold recipe.calibration_tokens, drawn without repetition, or all of them.
-std::vector<at::Tensor> calibration_batches(const Recipe& recipe, const data::PackedDataset& text) {
+std::vector<at::Tensor> calibration_batches(const Recipe& recipe, const PackedDataset& text) {
   const std::int64_t length = text.sequence_length();
   std::int64_t left = std::min(text.size(), (recipe.calibration_tokens + length - 1) / length);
   const std::int64_t rows = batch_rows(recipe, length);
-  data::Sampler sampler(text.size(), recipe.seed);
+  Sampler sampler(text.size(), recipe.seed);
   std::vector<at::Tensor> batches;
   for (; left > 0; left -= rows) batches.push_back(text.batch(sampler.next(std::min(rows, left))));
   return batches;
 }
 
 void prepare_weights(const Recipe& recipe, model::Decoder& student, const formats::WeightSource& source,
-                     const data::PackedDataset* text, ProgressReporter& progress) {
+                     const PackedDataset* text, ProgressReporter& progress) {
   const start::Plan plan{method_of(recipe),
                          plan_of(recipe),
                          {.gptq_damping = recipe.gptq_damping,
@@ -80,7 +80,7 @@ bool has_static_ranges(const Recipe& recipe) {
 bool needs_calibration(const Recipe& recipe) { return starts_from_text(recipe) || has_static_ranges(recipe); }
 
 void prepare_student(const Recipe& recipe, model::Decoder& student, const formats::WeightSource& source,
-                     const data::PackedDataset* text, ProgressReporter& progress) {
+                     const PackedDataset* text, ProgressReporter& progress) {
   prepare_weights(recipe, student, source, text, progress);
   student.set_activations(recipe.activations);
   if (!has_static_ranges(recipe)) return;

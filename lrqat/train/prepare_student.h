@@ -3,9 +3,9 @@
 #pragma once
 
 #include "lrqat/base/progress.h"
-#include "lrqat/data/dataset.h"
 #include "lrqat/formats/weight_source.h"
 #include "lrqat/model/decoder.h"
+#include "lrqat/train/packed_dataset.h"
 #include "lrqat/train/recipe.h"
 
 namespace lrqat::train {
@@ -27,7 +27,7 @@ std::int64_t calibration_bytes(const Recipe& recipe, const model::Decoder& decod
 // `source` holds the float weights that the student was loaded from. `text` may be null where
 // needs_calibration() is false; the calibration sequences are drawn from it by the recipe's seed.
 void prepare_student(const Recipe& recipe, model::Decoder& student, const formats::WeightSource& source,
-                     const data::PackedDataset* text, ProgressReporter& progress);
+                     const PackedDataset* text, ProgressReporter& progress);
 
 // Names of the norms, head and embedding that the recipe trains: a tied head is the embedding.
 std::vector<std::string> trained_floats(const Recipe& recipe, const model::Decoder& decoder);

@@ -38,7 +38,7 @@ struct Figures {
 };
 
 Figures figures_of(const std::string& name, const model::Decoder& model, const model::Decoder* reference,
-                   const data::PackedDataset& text, ProgressReporter& progress) {
+                   const PackedDataset& text, ProgressReporter& progress) {
   const TrainStep step(model, reference, {.distill_weight = reference != nullptr ? 1.0 : 0.0});
   progress.start("measuring " + name, text.size());
   const nn::LossSums sums = step.measure(text, progress);
@@ -54,7 +54,7 @@ Figures figures_of(const std::string& name, const model::Decoder& model, const m
 
 }  // namespace
 
-Quality measure_quality(const Run& run, const data::PackedDataset& text, at::Device device,
+Quality measure_quality(const Run& run, const PackedDataset& text, at::Device device,
                         ProgressReporter& progress) {
   const Recipe& recipe = run.recipe();
   const model::LoadOptions load{recipe.compute(), device};

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "lrqat/base/progress.h"
-#include "lrqat/data/dataset.h"
+#include "lrqat/train/packed_dataset.h"
 #include "lrqat/train/run.h"
 
 namespace lrqat::train {
@@ -20,7 +20,7 @@ struct Quality {
 };
 
 // Error where a figure is not finite, naming the model.
-Quality measure_quality(const Run& run, const data::PackedDataset& text, at::Device device,
+Quality measure_quality(const Run& run, const PackedDataset& text, at::Device device,
                         ProgressReporter& progress);
 
 }  // namespace lrqat::train

@@ -239,7 +239,7 @@ TrainResult RunTraining::result() {
 
 // A method that learns nothing: the folder is the whole run.
 TrainResult make_untrained_run(const TrainOptions& options, TrainInputs& inputs, ProgressReporter& progress) {
-  const data::PackedDataset* text = inputs.text ? &inputs.text->training : nullptr;
+  const PackedDataset* text = inputs.text ? &inputs.text->training : nullptr;
   const auto student = take_student(inputs, options.device);
   const RunRecord record = make_record(*inputs.source, inputs.text_fingerprint, inputs.recipe);
   prepare_student(inputs.recipe, *student, *inputs.source, text, progress);

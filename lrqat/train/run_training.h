@@ -10,7 +10,7 @@
 #include <optional>
 
 #include "lrqat/base/progress.h"
-#include "lrqat/data/dataset.h"
+#include "lrqat/train/packed_dataset.h"
 #include "lrqat/train/recipe.h"
 #include "lrqat/train/run.h"
 
@@ -34,14 +34,13 @@ struct Choice {
 
 struct TrainResult {
   bool interrupted = false;
-  std::int64_t steps = 0;        // done so far, all sessions together
-  std::int64_t tokens = 0;       // trained on
-  std::int64_t scored = 0;       // predictions that counted
-  double loss = 0;               // of the last step
-  std::optional<Choice> choice;  // nothing: the last checkpoint is kept
-  std::optional<data::PackedDataset>
-      report_text;     // the evaluation data, or held-out text; nothing: there is none
-  double seconds = 0;  // in training steps
+  std::int64_t steps = 0;                    // done so far, all sessions together
+  std::int64_t tokens = 0;                   // trained on
+  std::int64_t scored = 0;                   // predictions that counted
+  double loss = 0;                           // of the last step
+  std::optional<Choice> choice;              // nothing: the last checkpoint is kept
+  std::optional<PackedDataset> report_text;  // the evaluation data, or held-out text; nothing: there is none
+  double seconds = 0;                        // in training steps
   double tokens_per_second = 0;
   std::int64_t peak_memory_bytes = 0;  // of this session, preparing included
   std::optional<Run> run;              // still locked

@@ -71,13 +71,13 @@ nn::LossSums TrainStep::accumulate(const at::Tensor& tokens, const at::Tensor& t
   return sums;
 }
 
-nn::LossSums TrainStep::measure(const data::PackedDataset& text, ProgressReporter& progress) const {
+nn::LossSums TrainStep::measure(const PackedDataset& text, ProgressReporter& progress) const {
   std::vector<std::int64_t> all(static_cast<std::size_t>(text.size()));
   std::iota(all.begin(), all.end(), 0);
   return measure(text, all, progress);
 }
 
-nn::LossSums TrainStep::measure(const data::PackedDataset& text, std::span<const std::int64_t> sequences,
+nn::LossSums TrainStep::measure(const PackedDataset& text, std::span<const std::int64_t> sequences,
                                 ProgressReporter& progress) const {
   constexpr std::int64_t kTokens = 512;  // at once: activations stay in the cache
   const at::NoGradGuard no_grad;

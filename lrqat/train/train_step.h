@@ -9,9 +9,9 @@
 #include <span>
 
 #include "lrqat/base/progress.h"
-#include "lrqat/data/dataset.h"
 #include "lrqat/model/decoder.h"
 #include "lrqat/nn/linear_cross_entropy.h"
+#include "lrqat/train/packed_dataset.h"
 #include "lrqat/train/recipe.h"
 
 namespace lrqat::train {
@@ -41,8 +41,8 @@ class TrainStep {
   nn::LossSums accumulate(const at::Tensor& tokens, const at::Tensor& targets, double divisor) const;
 
   // The sums over a whole text, or over these sequences of it, without gradients, scored as in training.
-  nn::LossSums measure(const data::PackedDataset& text, ProgressReporter& progress) const;
-  nn::LossSums measure(const data::PackedDataset& text, std::span<const std::int64_t> sequences,
+  nn::LossSums measure(const PackedDataset& text, ProgressReporter& progress) const;
+  nn::LossSums measure(const PackedDataset& text, std::span<const std::int64_t> sequences,
                        ProgressReporter& progress) const;
 
   // The loss of an optimiser step from its sums.

@@ -162,7 +162,7 @@ void Trainer::check_step(const StepResult& result) {
 
 Schedule Trainer::schedule() const { return {recipe_.schedule, recipe_.steps, recipe_.warmup_steps()}; }
 
-Evaluation Trainer::evaluate(const data::PackedDataset& text) const {
+Evaluation Trainer::evaluate(const PackedDataset& text) const {
   LRQAT_CHECK(train_step_.has_value(), "a measurement before training has started");
   std::vector<std::int64_t> own;  // of the text's sequences
   for (std::int64_t i = communicator_.rank(); i < text.size(); i += communicator_.size()) own.push_back(i);

@@ -8,14 +8,14 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/progress.h"
-#include "lrqat/data/dataset.h"
-#include "lrqat/data/sampler.h"
 #include "lrqat/formats/weight_source.h"
 #include "lrqat/model/decoder.h"
 #include "lrqat/nn/optimizer.h"
 #include "lrqat/train/communicator.h"
 #include "lrqat/train/held_out.h"
+#include "lrqat/train/packed_dataset.h"
 #include "lrqat/train/recipe.h"
+#include "lrqat/train/sampler.h"
 #include "lrqat/train/schedule.h"
 #include "lrqat/train/train_state.h"
 #include "lrqat/train/train_step.h"
@@ -73,7 +73,7 @@ class Trainer {
   StepResult step();
 
   // Without gradients, over a whole text.
-  Evaluation evaluate(const data::PackedDataset& text) const;
+  Evaluation evaluate(const PackedDataset& text) const;
   // On the held-out text to choose by; the state then knows whether it is the best so far. Nothing: no text
   // is held out. NotFinite where the objective is not.
   std::optional<Evaluation> evaluate_held_out();
@@ -110,7 +110,7 @@ class Trainer {
   const model::Decoder* teacher_;
   const DataSplit& text_;
   Communicator& communicator_;
-  data::Sampler sampler_;
+  Sampler sampler_;
   TrainState state_;  // without the optimiser's tensors
   std::optional<nn::AdamW> optimizer_;
   std::optional<TrainStep> train_step_;

@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LEVELS = {"base": 0, "kernels": 1, "formats": 1, "text": 1, "ops": 2, "quant": 3, "nn": 4, "methods": 4, "model": 5,
-          "data": 2, "start": 6, "train": 7, "eval": 7, "export": 7, "cli": 8}
+          "start": 6, "train": 7, "eval": 7, "export": 7, "cli": 8}
 SIDEWAYS = set()
 WITHOUT_TORCH = {"base", "kernels", "formats", "text"}
 MAX_LINES = {"lrqat": 350, "tests": 600, "bench": 600, "examples": 600, "tools": 600}
@@ -201,12 +201,12 @@ BROKEN = {
     },
 }
 SOUND = {
-    "lrqat/CMakeLists.txt": "lrqat_library(base LEVEL 0)\nlrqat_library(train LEVEL 7 TORCH DEPENDS model data)\n",
+    "lrqat/CMakeLists.txt": "lrqat_library(base LEVEL 0)\nlrqat_library(train LEVEL 7 TORCH DEPENDS model text)\n",
     "lrqat/cli/main.cpp": '#include "lrqat/cli/run.h"\n',
     "lrqat/cli/a.cpp": "#include <iostream>\nvoid f() { std::cout << 1; std::exit(2); }\n",
     "lrqat/cli/g.cpp": 'void f() { fail("--bits"); }\n',
     "lrqat/model/h.cpp": 'void f() { fail("`bits`: see `lrqat plan --bits 4`", "a -- b", "---"); }  // "--bits"\n',
-    "lrqat/train/b.cpp": '#include "lrqat/data/sampler.h"\n#include "lrqat/base/error.h"\n#include <ATen/ATen.h>\n'
+    "lrqat/train/b.cpp": '#include "lrqat/start/start.h"\n#include "lrqat/base/error.h"\n#include <ATen/ATen.h>\n'
                          'void f() { std::snprintf(name, 3, "printf("); }  // std::cout\n/* exit(1) */\n',
     "lrqat/base/c.cpp": "void f() { parser.exit(1); on_exit(2); int printf_count = 0; }\n",
     "tests/CMakeLists.txt": "lrqat_test(base LABEL formats)\nforeach(folder quant nn)  # x\nforeach(label levels)\n",

@@ -22,7 +22,7 @@ Recipe awq_recipe() {
   return recipe;
 }
 
-data::PackedDataset random_text() {
+train::PackedDataset random_text() {
   at::manual_seed(4);
   const at::Tensor tokens = at::randint(80, {128}, at::kInt);
   return {{tokens.data_ptr<std::int32_t>(), tokens.data_ptr<std::int32_t>() + tokens.numel()}, 16};

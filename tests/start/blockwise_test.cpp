@@ -159,7 +159,7 @@ class BlockwiseStart : public ::testing::Test {
 
   testing::TemporaryFolder folder_;
   model::SharedSource source_;
-  std::optional<data::PackedDataset> text_;
+  std::optional<train::PackedDataset> text_;
 };
 
 TEST_F(BlockwiseStart, ComesNearerToTheFloatModelThanRounding) {

@@ -77,7 +77,7 @@ class ToyStart : public ::testing::Test {
     recipe_.overrides = std::move(overrides);
     at::manual_seed(4);
     const at::Tensor tokens = at::randint(80, {128}, at::kInt);
-    const data::PackedDataset text(
+    const train::PackedDataset text(
         {tokens.data_ptr<std::int32_t>(), tokens.data_ptr<std::int32_t>() + tokens.numel()}, 16);
     SilentProgress silent;
     train::prepare_student(recipe_, *student_, *source_, &text, silent);

@@ -16,7 +16,7 @@ constexpr std::int64_t kLength = 8;
 
 // Sequence i is the token i, eight times; scored where `scored(i)`.
 template <typename Scored>
-data::PackedDataset dataset(std::int64_t size, const Scored& scored) {
+PackedDataset dataset(std::int64_t size, const Scored& scored) {
   std::vector<std::int32_t> tokens;
   std::vector<std::uint8_t> flags;
   for (std::int64_t i = 0; i < size; ++i) {
@@ -26,14 +26,14 @@ data::PackedDataset dataset(std::int64_t size, const Scored& scored) {
   return {std::move(tokens), kLength, std::move(flags)};
 }
 
-std::set<std::int64_t> sequences_of(const data::PackedDataset& data) {
+std::set<std::int64_t> sequences_of(const PackedDataset& data) {
   std::set<std::int64_t> found;
   for (std::int64_t i = 0; i < data.size(); ++i)
     found.insert(data.batch(std::span(&i, 1))[0][0].item<std::int64_t>());
   return found;
 }
 
-DataSplit split_of(const data::PackedDataset& data, double share) {
+DataSplit split_of(const PackedDataset& data, double share) {
   SilentProgress silent;
   return split(data, share, silent);
 }

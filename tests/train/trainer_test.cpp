@@ -34,7 +34,7 @@ model::SharedSource random_source() {
 }
 
 // Words that repeat, so that there is something to learn.
-data::PackedDataset words(std::int64_t sequences, int seed) {
+PackedDataset words(std::int64_t sequences, int seed) {
   std::vector<std::int32_t> tokens;
   for (std::int64_t i = 0; i < sequences * kLength; ++i)
     tokens.push_back(static_cast<std::int32_t>((i % 7) * 5 + (i + seed) % 3));

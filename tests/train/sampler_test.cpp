@@ -1,5 +1,5 @@
 // The sampler: every epoch a permutation of its own, the position the whole state.
-#include "lrqat/data/sampler.h"
+#include "lrqat/train/sampler.h"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 #include <map>
 #include <numeric>
 
-namespace lrqat::data {
+namespace lrqat::train {
 namespace {
 
 std::vector<std::int64_t> counting(std::int64_t size) {
@@ -85,4 +85,4 @@ TEST(Sampler, IsNotBiased) {
 TEST(Sampler, WorksForOneSequence) { EXPECT_EQ(Sampler(1, 0).next(3), (std::vector<std::int64_t>{0, 0, 0})); }
 
 }  // namespace
-}  // namespace lrqat::data
+}  // namespace lrqat::train

@@ -13,7 +13,7 @@
 #include "lrqat/base/progress.h"
 #include "lrqat/text/tokenizer.h"
 
-namespace lrqat::data {
+namespace lrqat::train {
 
 class PackedDataset {
  public:
@@ -50,4 +50,4 @@ class PackedDataset {
   std::string fingerprint_;
 };
 
-}  // namespace lrqat::data
+}  // namespace lrqat::train

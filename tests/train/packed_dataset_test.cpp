@@ -1,5 +1,5 @@
 // Packing of tokens into sequences.
-#include "lrqat/data/dataset.h"
+#include "lrqat/train/packed_dataset.h"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@
 #include "lrqat/text/tokenizer.h"
 #include "tests/model/fixtures.h"
 
-namespace lrqat::data {
+namespace lrqat::train {
 namespace {
 
 std::vector<std::int32_t> counting(std::size_t count) {
@@ -88,4 +88,4 @@ TEST(PackedDataset, FingerprintTellsTokensAndLengthApart) {
 }
 
 }  // namespace
-}  // namespace lrqat::data
+}  // namespace lrqat::train

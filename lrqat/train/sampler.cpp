@@ -1,4 +1,4 @@
-#include "lrqat/data/sampler.h"
+#include "lrqat/train/sampler.h"
 
 #include <algorithm>
 #include <numeric>
@@ -7,7 +7,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/random.h"
 
-namespace lrqat::data {
+namespace lrqat::train {
 
 namespace {
 
@@ -50,4 +50,4 @@ void Sampler::seek(std::int64_t position) {
 
 double Sampler::epochs() const { return static_cast<double>(position_) / static_cast<double>(size_); }
 
-}  // namespace lrqat::data
+}  // namespace lrqat::train

@@ -1,4 +1,4 @@
-#include "lrqat/data/dataset.h"
+#include "lrqat/train/packed_dataset.h"
 
 #include <ATen/ATen.h>
 
@@ -9,7 +9,7 @@
 #include "lrqat/base/sha256.h"
 #include "lrqat/text/tokenized_text.h"
 
-namespace lrqat::data {
+namespace lrqat::train {
 
 PackedDataset::PackedDataset(std::vector<std::int32_t> tokens, std::int64_t sequence_length,
                              std::vector<std::uint8_t> scored)
@@ -110,4 +110,4 @@ PackedDataset PackedDataset::subset(std::span<const std::int64_t> indices) const
   return {std::move(tokens), sequence_length_, std::move(flags)};
 }
 
-}  // namespace lrqat::data
+}  // namespace lrqat::train

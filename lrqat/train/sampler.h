@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace lrqat::data {
+namespace lrqat::train {
 
 class Sampler {
  public:
@@ -29,4 +29,4 @@ class Sampler {
   std::vector<std::int64_t> order_;
 };
 
-}  // namespace lrqat::data
+}  // namespace lrqat::train
