@@ -60,7 +60,7 @@ class TensorPool final : public c10::Allocator {
     const std::lock_guard lock(mutex_);
     auto found = free_.lower_bound(size);
     if (found == free_.end() || found->first > size + size / 8) {
-      drop_down_to(std::max(largest_, used_ + size) - used_ - size);
+      drop_down_to(std::max(largest_, used_ + size) + kPoolSlack - used_ - size);
       found = free_.emplace(size, FreeBlock{map_pages(size), 0});
       free_bytes_ += size;
     }

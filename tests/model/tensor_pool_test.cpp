@@ -47,7 +47,7 @@ TEST_F(TensorPool, TakesABlockThatIsLittleLargerAndNoOther) {
   EXPECT_EQ(pool_bytes().used, 24 * kMiB);
 }
 
-TEST_F(TensorPool, NeverHoldsMoreThanWasInUseAtOnce) {
+TEST_F(TensorPool, HoldsLittleMoreThanWasInUseAtOnce) {
   const std::int64_t before = pool_bytes().largest;
   at::Tensor all = mebibytes(before / kMiB + 64);  // nothing was ever larger
   const std::int64_t largest = pool_bytes().largest;
@@ -55,9 +55,9 @@ TEST_F(TensorPool, NeverHoldsMoreThanWasInUseAtOnce) {
   all.reset();
   EXPECT_EQ(pool_bytes().free, largest);
   at::Tensor previous;
-  for (std::int64_t size = 1; size < 20; ++size) {
+  for (std::int64_t size = 1; size < 40; ++size) {
     const at::Tensor piece = mebibytes(size);  // the large block, then the oldest small ones, make way
-    EXPECT_LE(pool_bytes().used + pool_bytes().free, largest);
+    EXPECT_LE(pool_bytes().used + pool_bytes().free, largest + kPoolSlack);
     if (size > 10) {
       EXPECT_GT(pool_bytes().free, 0) << "what fits is kept";
     }
