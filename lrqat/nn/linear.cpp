@@ -41,7 +41,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
  public:
   static variable_list forward(AutogradContext* context, const at::Tensor& x, at::TensorList parameters,
                                const c10::intrusive_ptr<WeightHolder>& holder) {
-    const at::Tensor operand = x.to(ops::scalar_type(holder->compute)).contiguous();
+    const at::Tensor operand = ops::in_compute_type(x, holder->compute);
     RECORD_USER_SCOPE("linear: y");
     variable_list outputs;
     for (WeightHolder::Entry& entry : holder->entries) {

@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 
+#include "lrqat/ops/gate.h"
 #include "lrqat/ops/learned_rounding.h"
 #include "lrqat/ops/loss_rows.h"
 #include "lrqat/ops/low_rank_gradient.h"
@@ -34,10 +35,9 @@ class Backend {
   virtual std::int64_t logit_tile_columns() const;
   // Bytes of logits at a time, of `bytes` that suit a CPU.
   virtual std::int64_t logit_bytes(std::int64_t bytes) const;
-  virtual void for_row_blocks(const at::Tensor& like,
-                              const std::function<void(std::int64_t, std::int64_t)>& work) const;
 
-  // --- a linear layer Null where there is nothing better than at::mm over tiles.
+  // --- a linear layer. Null where there is nothing better than at::mm over tiles.
+  virtual at::Tensor to_bfloat16(const at::Tensor& x) const;
   virtual std::shared_ptr<const StoredOperand> stored_operand(const StoredWeight& weight,
                                                               ComputeType compute) const;
   virtual TileTensors low_rank_tile(const StoredWeight& weight, const TileOutputs& wanted) const;
@@ -68,6 +68,9 @@ class Backend {
                                              const at::Tensor& weight, const at::Tensor& r) const;
   virtual at::Tensor rotate_heads(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
                                   bool inverse) const;
+  virtual at::Tensor gated(GateFunction function, const at::Tensor& gate, const at::Tensor& up) const;
+  virtual GateGradients gate_gradients(GateFunction function, const at::Tensor& grad, const at::Tensor& gate,
+                                       const at::Tensor& up) const;
   virtual at::Tensor quantized_tokens(const at::Tensor& x, int num_bits, at::Tensor* mask) const;
 
   // --- softmax losses on logits, a tile of columns at a time: float32 [T, columns] with adjacent columns,

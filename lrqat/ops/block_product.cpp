@@ -101,20 +101,17 @@ void block_multiply(const at::Tensor& x, const BlockSource& weight, const at::Te
     for_product_pieces<Types>(n_all, piece_size(n_all, kWidth), [&](std::int64_t n0, std::int64_t n1) {
       thread_local std::vector<typename Types::Right> memory;
       const std::int64_t width = n1 - n0;
-      auto* block = scratch(memory, Types::kRows / Types::kPack * width);
-      for (std::int64_t k0 = 0; k0 < k_all; k0 += Types::kRows) {
-        const std::int64_t k1 = std::min(k0 + Types::kRows, k_all);
+      const std::int64_t depth = equal_piece(k_all, Types::kRows);
+      auto* block = scratch(memory, depth / Types::kPack * width);
+      for (std::int64_t k0 = 0; k0 < k_all; k0 += depth) {
+        const std::int64_t k1 = std::min(k0 + depth, k_all);
         kernels::TileOutput output;
         set_output(block, width, /*transposed=*/true, output);
         weight.make(n0, n1, k0, k1, output);
-        for (std::int64_t t = 0; t < tokens; t += kTokens) {
-          const std::int64_t rows = std::min(kTokens, tokens - t);
-          float* c = out + t * y_stride + n0;
-          multiply_block(rows, width, k1 - k0, left + t * x_stride + k0, x_stride, block, width, c, y_stride,
-                         k0 > 0);
-          if (scales && k1 == k_all) scale_columns(c, rows, y_stride, width, scale + n0);
-        }
+        multiply_blocks<Types>(tokens, width, k1 - k0, left + k0, x_stride, block, width, out + n0, y_stride,
+                               k0 > 0);
       }
+      if (scales) scale_columns(out + n0, tokens, y_stride, width, scale + n0);
     });
   });
 }
@@ -132,16 +129,15 @@ void block_multiply_transposed(const at::Tensor& grad, const BlockSource& weight
     for_product_pieces<Types>(k_all, piece, [&](std::int64_t k0, std::int64_t k1) {
       thread_local std::vector<typename Types::Right> memory;
       const std::int64_t width = k1 - k0;
-      auto* block = scratch(memory, Types::kRows / Types::kPack * width);
-      for (std::int64_t n0 = 0; n0 < n_all; n0 += Types::kRows) {
-        const std::int64_t n1 = std::min(n0 + Types::kRows, n_all);
+      const std::int64_t depth = equal_piece(n_all, Types::kRows);
+      auto* block = scratch(memory, depth / Types::kPack * width);
+      for (std::int64_t n0 = 0; n0 < n_all; n0 += depth) {
+        const std::int64_t n1 = std::min(n0 + depth, n_all);
         kernels::TileOutput output;
         set_output(block, width, /*transposed=*/false, output);
         make_block(weight, n0, n1, k0, k1, output, collector, k0 / piece);
-        for (std::int64_t t = 0; t < tokens; t += kTokens) {
-          multiply_block(std::min(kTokens, tokens - t), width, n1 - n0, left + t * stride + n0, stride, block,
-                         width, out + t * x_stride + k0, x_stride, add || n0 > 0);
-        }
+        multiply_blocks<Types>(tokens, width, n1 - n0, left + n0, stride, block, width, out + k0, x_stride,
+                               add || n0 > 0);
       }
       collector.finish_list(k0 / piece);
     });
@@ -151,6 +147,17 @@ void block_multiply_transposed(const at::Tensor& grad, const BlockSource& weight
 
 namespace {
 
+// bfloat16(x · scale), [T, N]; scale null: 1. x float32, contiguous.
+at::Tensor scaled_to_bfloat16(const at::Tensor& x, const float* scale) {
+  at::Tensor out = at::empty(x.sizes(), x.options().dtype(at::kBFloat16));
+  const std::int64_t cols = x.size(-1);
+  at::parallel_for(0, x.numel() / cols, 16, [&](std::int64_t begin, std::int64_t end) {
+    kernels::scale_to_bfloat16(x.const_data_ptr<float>(), scale, begin, end, cols,
+                               static_cast<std::uint16_t*>(out.mutable_data_ptr()));
+  });
+  return out;
+}
+
 class BlockOperand final : public StoredOperand {
  public:
   explicit BlockOperand(BlockSource source) : source_(std::move(source)) {}
@@ -158,13 +165,7 @@ class BlockOperand final : public StoredOperand {
   const at::Tensor& row_scale() const override { return source_.row_scale; }
 
   at::Tensor scaled_gradient(const at::Tensor& grad) const override {
-    const auto* scale = source_.row_scale.const_data_ptr<float>();
-    at::Tensor operand = at::empty(grad.sizes(), grad.options().dtype(at::kBFloat16));
-    at::parallel_for(0, grad.size(0), 16, [&](std::int64_t begin, std::int64_t end) {
-      kernels::scale_to_bfloat16(grad.const_data_ptr<float>(), scale, begin, end, grad.size(1),
-                                 static_cast<std::uint16_t*>(operand.mutable_data_ptr()));
-    });
-    return operand;
+    return scaled_to_bfloat16(grad, source_.row_scale.const_data_ptr<float>());
   }
 
   void multiply(const at::Tensor& x, const at::Tensor& out) const override {
@@ -186,6 +187,11 @@ class BlockOperand final : public StoredOperand {
 
 }  // namespace
 
+at::Tensor CpuBackend::to_bfloat16(const at::Tensor& x) const {
+  if (x.scalar_type() != at::kFloat || x.numel() == 0) return Backend::to_bfloat16(x);
+  return scaled_to_bfloat16(x.contiguous(), nullptr);
+}
+
 std::shared_ptr<const StoredOperand> CpuBackend::stored_operand(const StoredWeight& weight,
                                                                 ComputeType compute) const {
   if (!block_products(compute)) return nullptr;
@@ -194,6 +200,7 @@ std::shared_ptr<const StoredOperand> CpuBackend::stored_operand(const StoredWeig
 }
 
 ClippedEntries find_clipped(const BlockSource& weight, std::int64_t most) {
+  constexpr std::int64_t kRowsAtOnce = 256;  // between two looks at the count
   const std::int64_t n_all = weight.out_features(), k_all = weight.in_features();
   const std::int64_t piece = piece_size(k_all, kWidth);
   ClippedEntries clipped{most};
@@ -201,10 +208,10 @@ ClippedEntries find_clipped(const BlockSource& weight, std::int64_t most) {
   for_pieces(
       k_all, piece,
       [&](std::int64_t k0, std::int64_t k1) {
-        for (std::int64_t n0 = 0; n0 < n_all; n0 += kDepth) {
+        for (std::int64_t n0 = 0; n0 < n_all; n0 += kRowsAtOnce) {
           if (collector.list(k0 / piece) == nullptr) return;
           kernels::TileOutput output;
-          make_block(weight, n0, std::min(n0 + kDepth, n_all), k0, k1, output, collector, k0 / piece);
+          make_block(weight, n0, std::min(n0 + kRowsAtOnce, n_all), k0, k1, output, collector, k0 / piece);
         }
         collector.finish_list(k0 / piece);
       },

@@ -11,9 +11,8 @@ class CpuBackend final : public Backend {
   std::int64_t tile_rows(std::int64_t in_features) const override;
   std::int64_t logit_tile_columns() const override;
   std::int64_t logit_bytes(std::int64_t bytes) const override;
-  void for_row_blocks(const at::Tensor& like,
-                      const std::function<void(std::int64_t, std::int64_t)>& work) const override;
 
+  at::Tensor to_bfloat16(const at::Tensor& x) const override;
   std::shared_ptr<const StoredOperand> stored_operand(const StoredWeight& weight,
                                                       ComputeType compute) const override;
   TileTensors low_rank_tile(const StoredWeight& weight, const TileOutputs& wanted) const override;
@@ -41,6 +40,9 @@ class CpuBackend final : public Backend {
                                      const at::Tensor& r) const override;
   at::Tensor rotate_heads(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
                           bool inverse) const override;
+  at::Tensor gated(GateFunction function, const at::Tensor& gate, const at::Tensor& up) const override;
+  GateGradients gate_gradients(GateFunction function, const at::Tensor& grad, const at::Tensor& gate,
+                               const at::Tensor& up) const override;
   at::Tensor quantized_tokens(const at::Tensor& x, int num_bits, at::Tensor* mask) const override;
 
   std::unique_ptr<RowLogSumExp> row_log_sum_exp(std::int64_t rows) const override;

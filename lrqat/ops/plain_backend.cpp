@@ -35,10 +35,7 @@ std::int64_t Backend::logit_tile_columns() const { return 32768; }
 
 std::int64_t Backend::logit_bytes(std::int64_t bytes) const { return 16 * bytes; }
 
-void Backend::for_row_blocks(const at::Tensor& like,
-                             const std::function<void(std::int64_t, std::int64_t)>& work) const {
-  work(0, like.size(0));
-}
+at::Tensor Backend::to_bfloat16(const at::Tensor& x) const { return x.to(at::kBFloat16).contiguous(); }
 
 std::shared_ptr<const StoredOperand> Backend::stored_operand(const StoredWeight&, ComputeType) const {
   return nullptr;

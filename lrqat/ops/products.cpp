@@ -55,6 +55,11 @@ void multiply_tile_transposed(const at::Tensor& grad, const WeightTile& tile, Co
 
 }  // namespace
 
+at::Tensor in_compute_type(const at::Tensor& x, ComputeType compute) {
+  if (x.scalar_type() == scalar_type(compute)) return x.contiguous();
+  return compute == ComputeType::bfloat16 ? backend_of(x).to_bfloat16(x) : x.to(at::kFloat).contiguous();
+}
+
 void OperandRows::multiply(const at::Tensor& x, at::Tensor out) const {
   if (stored_) {
     stored_->multiply(x, out);
@@ -82,7 +87,7 @@ WeightOperand::WeightOperand(const MatrixSource& weight, ComputeType compute)
 }
 
 at::Tensor WeightOperand::multiply(const at::Tensor& x) const {
-  const at::Tensor left = x.to(scalar_type(compute_)).contiguous();
+  const at::Tensor left = in_compute_type(x, compute_);
   at::Tensor out = at::empty({x.size(0), weight_.out_features()}, x.options().dtype(at::kFloat));
   if (stored_) {
     stored_->multiply(left, out);
@@ -99,7 +104,7 @@ at::Tensor WeightOperand::multiply(const at::Tensor& x) const {
 
 at::Tensor WeightOperand::gradient_operand(const at::Tensor& grad) const {
   if (compute_ == ComputeType::float32) return grad;
-  return scales_gradient() ? stored_->scaled_gradient(grad) : grad.to(at::kBFloat16);
+  return scales_gradient() ? stored_->scaled_gradient(grad) : in_compute_type(grad, compute_);
 }
 
 void WeightOperand::multiply_transposed(const at::Tensor& grad, const at::Tensor& operand, at::Tensor out,

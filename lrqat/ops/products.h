@@ -13,6 +13,9 @@
 
 namespace lrqat::ops {
 
+// x as an operand of products: in the compute type, contiguous.
+at::Tensor in_compute_type(const at::Tensor& x, ComputeType compute);
+
 // A weight as it is stored, as the right operand of products that a device makes from that form.
 class StoredOperand {
  public:

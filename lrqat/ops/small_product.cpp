@@ -4,6 +4,11 @@
 #include "lrqat/ops/block_core.h"
 
 namespace lrqat::ops {
+namespace {
+
+constexpr std::int64_t kPiece = 512;  // rows of the result that a thread makes at once, at most
+
+}  // namespace
 
 const at::Tensor& OperandForms::rows() {
   if (!rows_.defined()) rows_ = rows_operand(x_);
@@ -53,13 +58,10 @@ at::Tensor multiply_small(const at::Tensor& x, const at::Tensor& small) {
     using Types = decltype(types);
     const auto* left = data_of<typename Types::Left>(x);
     const auto* b = data_of<typename Types::Right>(right);
-    for_product_pieces<Types>(tokens, piece_size(tokens, kTokens), [&](std::int64_t t0, std::int64_t t1) {
-      for (std::int64_t k0 = 0; k0 < k_all; k0 += 2 * kDepth) {
-        for (std::int64_t r0 = 0; r0 < rank; r0 += kWidth) {
-          multiply_block(t1 - t0, std::min(kWidth, rank - r0), std::min(2 * kDepth, k_all - k0),
-                         left + t0 * x_stride + k0, x_stride, b + k0 / Types::kPack * rank + r0, rank,
-                         out + t0 * rank + r0, rank, k0 > 0);
-        }
+    for_product_pieces<Types>(tokens, piece_size(tokens, kPiece), [&](std::int64_t t0, std::int64_t t1) {
+      for (std::int64_t r0 = 0; r0 < rank; r0 += kWidth) {
+        multiply_blocks<Types>(t1 - t0, std::min(kWidth, rank - r0), k_all, left + t0 * x_stride, x_stride,
+                               b + r0, rank, out + t0 * rank + r0, rank, false);
       }
     });
   });
@@ -77,13 +79,11 @@ at::Tensor multiply_columns(const at::Tensor& columns, const at::Tensor& small) 
   auto* out = sum.mutable_data_ptr<float>();
   const auto* left = data_of<Types::Left>(columns);
   for_product_pieces<Types>(k_all, piece_size(k_all, kWidth), [&](std::int64_t k0, std::int64_t k1) {
-    for (std::int64_t t = 0; t < tokens; t += 2 * kDepth) {
-      for (std::int64_t r0 = 0; r0 < rank; r0 += kWidth) {
-        const at::Tensor& panel = panels[r0 / kWidth];
-        multiply_block(k1 - k0, panel.size(1), std::min(2 * kDepth, tokens - t), left + k0 * tokens + t,
-                       tokens, data_of<Types::Right>(panel) + t / Types::kPack * panel.stride(0),
-                       panel.stride(0), out + k0 * rank + r0, rank, t > 0);
-      }
+    for (std::int64_t r0 = 0; r0 < rank; r0 += kWidth) {
+      const at::Tensor& panel = panels[r0 / kWidth];
+      multiply_blocks<Types>(k1 - k0, panel.size(1), tokens, left + k0 * tokens, tokens,
+                             data_of<Types::Right>(panel), panel.stride(0), out + k0 * rank + r0, rank,
+                             false);
     }
   });
   return sum;
@@ -100,11 +100,8 @@ at::Tensor multiply_rows(const at::Tensor& x, const at::Tensor& small) {
   auto* out = sum.mutable_data_ptr<float>();
   for_product_pieces<Types>(k_all, piece, [&](std::int64_t k0, std::int64_t k1) {
     const at::Tensor& panel = panels[k0 / piece];
-    for (std::int64_t t = 0; t < tokens; t += kDepth) {
-      multiply_block(rank, k1 - k0, std::min(kDepth, tokens - t), left.const_data_ptr<float>() + t, tokens,
-                     panel.const_data_ptr<float>() + t * panel.stride(0), panel.stride(0), out + k0, k_all,
-                     t > 0);
-    }
+    multiply_blocks<Types>(rank, k1 - k0, tokens, left.const_data_ptr<float>(), tokens,
+                           panel.const_data_ptr<float>(), panel.stride(0), out + k0, k_all, false);
   });
   return sum.t().contiguous();
 }

@@ -28,7 +28,8 @@ void for_each_gradient_block(const at::Tensor& grad_columns, const at::Tensor& x
                              std::int64_t in_features, std::int64_t col_multiple,
                              const std::function<void(const GradientBlock&)>& visit) {
   const std::int64_t n_all = grad_columns.size(0), k_all = in_features;
-  const std::int64_t cols = std::max<std::int64_t>(kDepth / col_multiple, 1) * col_multiple;
+  constexpr std::int64_t kCols = 256;
+  const std::int64_t cols = std::max<std::int64_t>(kCols / col_multiple, 1) * col_multiple;
   with_operand(x_rows.scalar_type(), [&](auto types) {
     using Types = decltype(types);
     const std::int64_t tokens = grad_columns.size(1) * Types::kPack;
@@ -40,11 +41,8 @@ void for_each_gradient_block(const at::Tensor& grad_columns, const at::Tensor& x
         const std::int64_t k1 = std::min(k0 + cols, k_all), width = k1 - k0;
         const at::Tensor& panel = panels[k0 / cols];
         const auto* b = data_of<typename Types::Right>(panel);
-        for (std::int64_t t = 0; t < tokens; t += kDepth) {
-          multiply_block(n1 - n0, width, std::min(kDepth, tokens - t), a + n0 * tokens + t, tokens,
-                         b + t / Types::kPack * panel.stride(0), panel.stride(0), memory.data(), width,
-                         t > 0);
-        }
+        multiply_blocks<Types>(n1 - n0, width, tokens, a + n0 * tokens, tokens, b, panel.stride(0),
+                               memory.data(), width, false);
         visit({n0, n1, k0, k1, memory.data()});
       }
     });
@@ -52,7 +50,10 @@ void for_each_gradient_block(const at::Tensor& grad_columns, const at::Tensor& x
 }
 
 GradientRows::GradientRows(const at::Tensor& grad, const at::Tensor& x_rows)
-    : columns_(columns_operand(grad)), panels_(column_panels(x_rows, kWidth)), in_features_(x_rows.size(1)) {}
+    : columns_(columns_operand(grad)),
+      width_(piece_size(x_rows.size(1), kWidth)),
+      panels_(column_panels(x_rows, width_)),
+      in_features_(x_rows.size(1)) {}
 
 at::Tensor GradientRows::rows(std::int64_t begin, std::int64_t end) const {
   at::Tensor out = at::empty({end - begin, in_features_}, at::TensorOptions(at::kFloat));
@@ -61,13 +62,11 @@ at::Tensor GradientRows::rows(std::int64_t begin, std::int64_t end) const {
     const std::int64_t tokens = columns_.size(1) * Types::kPack;
     const auto* a = data_of<typename Types::Left>(columns_) + begin * tokens;
     auto* c = out.mutable_data_ptr<float>();
-    for_product_pieces<Types>(in_features_, kWidth, [&](std::int64_t k0, std::int64_t) {
-      const at::Tensor& panel = panels_[k0 / kWidth];
+    for_product_pieces<Types>(in_features_, width_, [&](std::int64_t k0, std::int64_t) {
+      const at::Tensor& panel = panels_[k0 / width_];
       const auto* b = data_of<typename Types::Right>(panel);
-      for (std::int64_t t = 0; t < tokens; t += kDepth) {
-        multiply_block(end - begin, panel.size(1), std::min(kDepth, tokens - t), a + t, tokens,
-                       b + t / Types::kPack * panel.stride(0), panel.stride(0), c + k0, in_features_, t > 0);
-      }
+      multiply_blocks<Types>(end - begin, panel.size(1), tokens, a, tokens, b, panel.stride(0), c + k0,
+                             in_features_, false);
     });
   });
   return out;

@@ -50,6 +50,7 @@ class GradientRows {
 
  private:
   at::Tensor columns_;              // columns_operand of grad
+  std::int64_t width_;              // of a panel
   std::vector<at::Tensor> panels_;  // rows_operand of x in blocks of columns
   std::int64_t in_features_;
 };
