@@ -9,6 +9,7 @@
 #endif
 
 #include "lrqat/base/half.h"
+#include "lrqat/kernels/copy_pairs.h"
 #include "lrqat/kernels/decode_phi.h"
 #include "lrqat/kernels/target.h"
 #include "lrqat/kernels/transpose.h"
@@ -312,6 +313,7 @@ LRQAT_TARGET_V3 void tile_v3(const LowRankTile& tile, const ScaleView& scale, co
 }  // namespace
 
 void low_rank_tile(const LowRankTile& tile, const ScaleView& scale, const TileOutput& output) {
+  if (only_copies_pairs(tile, output)) return copy_pairs(tile, output);
 #if defined(__x86_64__)
   if (kernel_target() == KernelTarget::v4) return tile_v4(tile, scale, output);
   if (kernel_target() == KernelTarget::v3) return tile_v3(tile, scale, output);

@@ -12,6 +12,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,7 @@ class RoundingWeight final : public quant::WeightParametrization {
   at::Device device() const override { return state_.weight.device(); }
   quant::WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end,
                               ops::ComputeType compute) const override;
+  std::optional<ops::StoredWeight> stored_form() const override { return ops::stored_float(values_); }
   std::vector<quant::Parameter> parameters() const override;  // m, so that the layer asks for gradients
   void add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
                          at::TensorList grads) const override;

@@ -11,6 +11,7 @@
 
 #include "lrqat/base/half.h"
 #include "lrqat/base/random.h"
+#include "lrqat/kernels/copy_pairs.h"
 #include "lrqat/kernels/pack_int4.h"
 #include "lrqat/kernels/range_search.h"
 #include "lrqat/kernels/target.h"
@@ -207,6 +208,35 @@ TEST_P(OnEveryTarget, OperandsEqualTheReference) {
     }
   }
   EXPECT_GT(clipped, 1000U);
+}
+
+// Pairs of a bfloat16 weight are copied as they lie there.
+TEST(LowRankTile, PairsOfAStoredWeightEqualTheReference) {
+  std::uint64_t seed = 170;
+  for (const auto& [rows, all_cols, first, cols] : {std::array<std::int64_t, 4>{2, 2, 0, 2},
+                                                    {34, 160, 16, 130},
+                                                    {128, 256, 64, 128},
+                                                    {18, 640, 128, 256}}) {
+    Case c = make_case(PhiType::bfloat16, rows, all_cols, 0, all_cols, 4, seed++);
+    c.tile.cols = cols;
+    c.tile.col_begin = first;
+    c.tile.is_float = true;
+    Operands fast(rows, cols), reference(rows, cols);
+    const auto only_pairs = [&](Operands& operands, bool transposed) {
+      TileOutput out = operands.output(rows, cols, false);
+      out.values = out.transposed = nullptr;
+      out.clipped_entries = nullptr;
+      (transposed ? out.row_pairs : out.transposed_pairs) = nullptr;
+      return out;
+    };
+    for (const bool transposed : {false, true}) {
+      ASSERT_TRUE(only_copies_pairs(c.tile, only_pairs(fast, transposed)));
+      low_rank_tile(c.tile, c.scale_view, only_pairs(fast, transposed));
+      low_rank_tile_ref(c.tile, c.scale_view, only_pairs(reference, transposed));
+    }
+    EXPECT_EQ(fast, reference) << rows << "x" << cols;
+    EXPECT_NE(fast.row_pairs.front(), 0U);
+  }
 }
 
 TEST_P(OnEveryTarget, CodesEqualTheReference) {
