@@ -2,7 +2,7 @@
 // of all linears of a block are learned together, so that the block, fed with what the quantized blocks
 // before it give, comes near what the float model has behind it:
 //     L = mean (block(x̃) - y)²      v <- v - lr·sign(dL/dv)      m <- m - lr·sign(dL/dm)
-// lr falls linearly to zero. A batch of calibration text is a step (rounding_weight.h).
+// lr falls linearly to zero. A step looks at a few sequences of the calibration text (rounding_weight.h).
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -13,7 +13,7 @@
 
 #include "lrqat/base/random.h"
 #include "lrqat/quant/integer_weight.h"
-#include "lrqat/start/rounding_weight.h"
+#include "lrqat/quant/rounding_weight.h"
 #include "lrqat/start/rows.h"
 
 namespace lrqat::start {
@@ -21,32 +21,51 @@ namespace {
 
 constexpr double kFewestSteps = 50.0;  // fewer are no larger: they would leave a block worse than rounding
 
-using Weights = std::vector<std::shared_ptr<RoundingWeight>>;
+using Weights = std::vector<std::shared_ptr<quant::RoundingWeight>>;
 
-// Batches in random order, every one once before any comes again.
-class BatchOrder {
+// What a step looks at: sequences [begin, end) of a batch. Batches are larger than steps, because a forward
+// pass over many tokens decodes the weights once.
+struct StepText {
+  std::size_t batch;
+  std::int64_t begin, end;
+};
+
+std::vector<StepText> step_texts(const Block& block, std::int64_t sequences) {
+  std::vector<StepText> texts;
+  for (std::size_t batch = 0; batch < block.batches(); ++batch) {
+    const std::int64_t all = block.input(batch).size(0);
+    for (std::int64_t begin = 0; begin < all; begin += sequences)
+      texts.push_back({batch, begin, std::min(begin + sequences, all)});
+  }
+  return texts;
+}
+
+// Texts in random order, every one once before any comes again.
+class StepOrder {
  public:
-  BatchOrder(std::size_t batches, Random random) : batches_(batches), random_(random) {}
-  std::size_t next() {
+  StepOrder(std::vector<StepText> texts, Random random) : texts_(std::move(texts)), random_(random) {}
+  const StepText& next() {
     if (left_.empty()) {
-      for (std::size_t i = 0; i < batches_; ++i) left_.push_back(i);
+      for (std::size_t i = 0; i < texts_.size(); ++i) left_.push_back(i);
     }
     const auto at = static_cast<std::size_t>(random_.below(left_.size()));
     std::swap(left_[at], left_.back());
-    const std::size_t batch = left_.back();
+    const std::size_t text = left_.back();
     left_.pop_back();
-    return batch;
+    return texts_[text];
   }
 
  private:
-  std::size_t batches_;
+  std::vector<StepText> texts_;
   Random random_;
   std::vector<std::size_t> left_;
 };
 
-void backward(const Block& block, std::size_t batch) {
+void backward(const Block& block, const StepText& text) {
   const at::AutoGradMode with_gradients(true);
-  const at::Tensor loss = at::mse_loss(block.forward(block.input(batch)), block.target(batch));
+  const auto rows = [&](const at::Tensor& hidden) { return hidden.slice(0, text.begin, text.end); };
+  const at::Tensor loss =
+      at::mse_loss(block.forward(rows(block.input(text.batch))), rows(block.target(text.batch)));
   torch::autograd::backward({loss}, {});
 }
 
@@ -54,13 +73,13 @@ void backward(const Block& block, std::size_t batch) {
 std::vector<Given> optimise(BlockInput& input) {
   Weights weights;
   for (auto& [linear, start] : input.linears) {
-    weights.push_back(std::make_shared<RoundingWeight>(start.name, std::move(start.weight),
-                                                       start.options.spec, linear->compute()));
+    weights.push_back(std::make_shared<quant::RoundingWeight>(start.name, std::move(start.weight),
+                                                              start.options.spec, linear->compute()));
     linear->set_weight(weights.back());
   }
   const TextOptions& options = input.options;
-  BatchOrder order(input.block.batches(),
-                   Random(options.seed, static_cast<std::uint64_t>(input.block.index())));
+  StepOrder order(step_texts(input.block, options.block_batch_size),
+                  Random(options.seed, static_cast<std::uint64_t>(input.block.index())));
   for (std::int64_t step = 0; step < options.block_steps; ++step) {
     const auto steps = static_cast<double>(options.block_steps);
     const double rate = (1.0 - static_cast<double>(step) / steps) / std::max(steps, kFewestSteps);

@@ -45,9 +45,10 @@ using StartLinear = std::function<Given(const LinearInput& linear)>;
 struct TextOptions {
   double gptq_damping = 0.01;  // a share of the Hessian's mean diagonal
   bool gptq_act_order = true;
-  std::int64_t block_steps = 100;  // of block-wise optimisation, a batch each
-  double block_lr = 1.0;           // first step of rounding offsets, times 1 / block_steps
-  double block_range_lr = 1.0;     // of the factors of ranges, likewise
+  std::int64_t block_steps = 100;     // of block-wise optimisation
+  std::int64_t block_batch_size = 1;  // sequences a step
+  double block_lr = 1.0;              // first step of rounding offsets, times 1 / block_steps
+  double block_range_lr = 1.0;        // of the factors of ranges, likewise
   std::uint64_t seed = 0;
 };
 

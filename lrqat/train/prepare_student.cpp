@@ -23,9 +23,11 @@ bool starts_blocks(const Recipe& recipe) {
   return std::any_of(inits.begin(), inits.end(), start::starts_blocks);
 }
 
-// Sequences of a calibration batch: in block-wise optimisation it is a step.
+// Sequences of a calibration batch; in block-wise optimisation it holds whole steps.
 std::int64_t batch_rows(const Recipe& recipe, std::int64_t length) {
-  return starts_blocks(recipe) ? recipe.block_batch_size : std::max<std::int64_t>(1, kBatchTokens / length);
+  const std::int64_t rows = std::max<std::int64_t>(1, kBatchTokens / length);
+  if (!starts_blocks(recipe)) return rows;
+  return std::max<std::int64_t>(1, rows / recipe.block_batch_size) * recipe.block_batch_size;
 }
 
 // As many sequences as hold recipe.calibration_tokens, drawn without repetition, or all of them.
@@ -46,6 +48,7 @@ void prepare_weights(const Recipe& recipe, model::Decoder& student, const format
                          {.gptq_damping = recipe.gptq_damping,
                           .gptq_act_order = recipe.gptq_act_order,
                           .block_steps = recipe.block_steps,
+                          .block_batch_size = recipe.block_batch_size,
                           .block_lr = recipe.block_lr,
                           .block_range_lr = recipe.block_range_lr,
                           .seed = recipe.seed}};

@@ -51,7 +51,7 @@ struct Recipe {
   double gptq_damping = 0.01;               // a share of the Hessian's mean diagonal
   bool gptq_act_order = true;
   std::int64_t block_steps = 100;  // blockwise: steps of a block
-  std::int64_t block_batch_size = 2;
+  std::int64_t block_batch_size = 1;
   double block_lr = 1.0;                        // of roundings, times 1 / block_steps
   double block_range_lr = 1.0;                  // of ranges, likewise
   at::ScalarType weight_dtype = at::kBFloat16;  // l4q, lora: how the frozen weight is kept

@@ -6,9 +6,9 @@
 
 #include <algorithm>
 
+#include "lrqat/quant/rounding_weight.h"
 #include "lrqat/quant/tile_math.h"
 #include "lrqat/start/inits.h"
-#include "lrqat/start/rounding_weight.h"
 #include "lrqat/train/prepare_student.h"
 #include "tests/model/fixtures.h"
 #include "tests/model/random_model.h"
@@ -24,8 +24,8 @@ quant::QuantSpec spec_of(int bits, const std::string& granularity, bool symmetri
   return {quant::Grid::signed_symmetric(bits), quant::Granularity::parse(granularity), {}, symmetric};
 }
 
-std::shared_ptr<RoundingWeight> make(const at::Tensor& weight, const quant::QuantSpec& spec) {
-  return std::make_shared<RoundingWeight>("layer", weight, spec, ops::ComputeType::float32);
+std::shared_ptr<quant::RoundingWeight> make(const at::Tensor& weight, const quant::QuantSpec& spec) {
+  return std::make_shared<quant::RoundingWeight>("layer", weight, spec, ops::ComputeType::float32);
 }
 
 at::Tensor values_of(const quant::QuantizedWeight& weight) {

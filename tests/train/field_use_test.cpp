@@ -68,7 +68,7 @@ const std::map<std::string, std::vector<Trial>>& trials() {
       {"gptq-damping", {{"0.5", kGptq}, {"0.5"}}},
       {"gptq-act-order", {{"false", kGptq}, {"false"}}},
       {"block-steps", {{"3", kBlocks}, {"3"}}},
-      {"block-batch-size", {{"1", kBlocks}, {"1"}}},
+      {"block-batch-size", {{"2", kBlocks}, {"2"}}},
       {"block-lr", {{"0.5", kBlocks}, {"0.5"}}},
       {"block-range-lr", {{"0.5", kBlocks}, {"0.5"}}},
       {"faithful-downcast", {{"true"}, {"true", {{"init", "lp"}}}}},

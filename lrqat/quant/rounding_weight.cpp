@@ -1,4 +1,4 @@
-#include "lrqat/start/rounding_weight.h"
+#include "lrqat/quant/rounding_weight.h"
 
 #include <ATen/ATen.h>
 
@@ -8,7 +8,7 @@
 #include "lrqat/quant/scale_parameter.h"
 #include "lrqat/quant/tile_math.h"
 
-namespace lrqat::start {
+namespace lrqat::quant {
 namespace {
 
 constexpr double kLeastFactor = 0.1;
@@ -17,25 +17,25 @@ constexpr double kLeastFactor = 0.1;
 struct Extremes {
   at::Tensor low, high;
 };
-Extremes extremes_of(const at::Tensor& weight, const quant::Granularity& granularity) {
+Extremes extremes_of(const at::Tensor& weight, const Granularity& granularity) {
   const auto shape = granularity.scale_shape(weight.size(0), weight.size(1));
   const auto [low, high] = weight.reshape({shape[0], shape[1], -1}).aminmax(2);
   return {low.clamp_max(0.0), high.clamp_min(0.0)};
 }
 
 // s0: the larger side reaches -2^(b-1).
-at::Tensor signed_scale(const Extremes& extremes, const quant::Grid& grid) {
+at::Tensor signed_scale(const Extremes& extremes, const Grid& grid) {
   const at::Tensor up = extremes.high / grid.quant_min, down = extremes.low / grid.quant_min;
   return at::where(extremes.high.gt(extremes.low.neg()), up, down);
 }
 
 }  // namespace
 
-RoundingWeight::RoundingWeight(const std::string& name, at::Tensor weight, const quant::QuantSpec& spec,
+RoundingWeight::RoundingWeight(const std::string& name, at::Tensor weight, const QuantSpec& spec,
                                ops::ComputeType compute)
     : spec_(spec) {
   spec.granularity.check(name, weight.size(1));
-  quant::check_finite(name, weight);
+  check_finite(name, weight);
   const Extremes extremes = extremes_of(weight, spec.granularity);
   range_ = spec.symmetric ? std::vector{signed_scale(extremes, spec.grid)}
                           : std::vector{extremes.low, extremes.high};
@@ -56,10 +56,10 @@ void RoundingWeight::set_range() {
     const double steps = spec_.grid.quant_max - spec_.grid.quant_min;
     scale = (factors_[1].detach() * range_[1] - first) / steps;
   }
-  quant::ScaleOptions options = spec_.scale;
-  options.domain = quant::ScaleDomain::linear;
+  ScaleOptions options = spec_.scale;
+  options.domain = ScaleDomain::linear;
   options.learn = false;
-  scale = quant::ScaleParameter(scale, options).effective();
+  scale = ScaleParameter(scale, options).effective();
   const auto rows = [&](const at::Tensor& tensor) {
     return tensor.expand({out_features(), tensor.size(1)}).contiguous();
   };
@@ -72,15 +72,15 @@ void RoundingWeight::set_range() {
 
 void RoundingWeight::make_values() { ops::round_learned(state_, 0, out_features(), values_); }
 
-quant::WeightTile RoundingWeight::make_tile(std::int64_t row_begin, std::int64_t row_end,
-                                            ops::ComputeType compute) const {
+WeightTile RoundingWeight::make_tile(std::int64_t row_begin, std::int64_t row_end,
+                                     ops::ComputeType compute) const {
   return {values_.slice(0, row_begin, row_end).to(ops::scalar_type(compute)), {}};
 }
 
-std::vector<quant::Parameter> RoundingWeight::parameters() const {
-  std::vector<quant::Parameter> parameters;
+std::vector<Parameter> RoundingWeight::parameters() const {
+  std::vector<Parameter> parameters;
   for (const at::Tensor& factor : factors_)
-    parameters.push_back({"range_factor", factor, quant::ParameterKind::scale});
+    parameters.push_back({"range_factor", factor, ParameterKind::scale});
   return parameters;
 }
 
@@ -96,17 +96,17 @@ void RoundingWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_
   tile.scale = state_.scale.slice(0, row_begin, row_end);
   if (tile.zero_point.defined()) tile.zero_point = state_.zero_point.slice(0, row_begin, row_end);
   ops::step_rounding(tile, 0, grad_weight, rates_.rounding, grad_scale, grad_zero);
-  const auto range = [&](std::size_t i) { return quant::scale_rows(range_[i], row_begin, row_end); };
+  const auto range = [&](std::size_t i) { return scale_rows(range_[i], row_begin, row_end); };
   if (spec_.symmetric) {
-    quant::add_per_scale_gradient(grad_scale * range(0), row_begin, grads[0]);
+    add_per_scale_gradient(grad_scale * range(0), row_begin, grads[0]);
     return;
   }
   const double steps = spec_.grid.quant_max - spec_.grid.quant_min;
-  const at::Tensor low = quant::scale_rows(factors_[0].detach(), row_begin, row_end) * range(0);
+  const at::Tensor low = scale_rows(factors_[0].detach(), row_begin, row_end) * range(0);
   // z = quant_min - low / s
   const at::Tensor by_scale = grad_scale + grad_zero * low / tile.scale.square();
-  quant::add_per_scale_gradient((by_scale / -steps - grad_zero / tile.scale) * range(0), row_begin, grads[0]);
-  quant::add_per_scale_gradient(by_scale / steps * range(1), row_begin, grads[1]);
+  add_per_scale_gradient((by_scale / -steps - grad_zero / tile.scale) * range(0), row_begin, grads[0]);
+  add_per_scale_gradient(by_scale / steps * range(1), row_begin, grads[1]);
 }
 
 void RoundingWeight::step() {
@@ -119,19 +119,19 @@ void RoundingWeight::step() {
   make_values();
 }
 
-quant::RoundedWeight RoundingWeight::rounded() const {
+RoundedWeight RoundingWeight::rounded() const {
   const at::Tensor codes = at::empty(state_.weight.sizes(), state_.weight.options().dtype(at::kChar));
   ops::round_learned(state_, 0, out_features(), codes);
   const auto shape = spec_.granularity.scale_shape(out_features(), in_features());
-  quant::RoundedWeight result;
+  RoundedWeight result;
   result.rounded = {spec_.grid, spec_.granularity, codes, state_.scale.slice(0, 0, shape[0]).clone()};
   at::Tensor offset = state_.rounding.to(at::kFloat).mul_(0.5 / ops::kLargestRoundingCode);
-  result.unrounded = quant::divide_by_scale(state_.weight, state_.scale).add_(offset);
+  result.unrounded = divide_by_scale(state_.weight, state_.scale).add_(offset);
   if (!spec_.symmetric) {
     result.rounded.zero_point = state_.zero_point.slice(0, 0, shape[0]).to(at::kChar);
-    quant::grouped(result.unrounded, state_.scale).add_(quant::rows_of(state_.zero_point));
+    grouped(result.unrounded, state_.scale).add_(rows_of(state_.zero_point));
   }
-  result.rounded.clipped_fraction = quant::share_beyond(result.unrounded, spec_.grid);
+  result.rounded.clipped_fraction = share_beyond(result.unrounded, spec_.grid);
   return result;
 }
 
@@ -142,4 +142,4 @@ std::int64_t RoundingWeight::resident_bytes() const {
   return static_cast<std::int64_t>(bytes);
 }
 
-}  // namespace lrqat::start
+}  // namespace lrqat::quant

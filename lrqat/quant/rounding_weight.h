@@ -1,6 +1,6 @@
-// The weight of a linear while its rounding is learned (blockwise.cpp). As in SignRound (arXiv 2309.05516),
-// every weight has an offset v in [-1/2, 1/2] that decides where it rounds to, and every scale learned
-// factors of its range,
+// The weight of a linear while its rounding is learned (start/blockwise.cpp). As in SignRound (arXiv
+// 2309.05516), every weight has an offset v in [-1/2, 1/2] that decides where it rounds to, and every scale
+// learned factors of its range,
 //     q = clip(round(W/s + v) + z, quant_min, quant_max)      Ŵ = s·(q - z)
 //     symmetric: s = m·s0, z = 0      asymmetric: s = (m₂·hi - m₁·lo) / (2^b - 1), z = quant_min -
 //     round(m₁·lo / s)
@@ -21,7 +21,7 @@
 #include "lrqat/quant/range_estimator.h"
 #include "lrqat/quant/weight_parametrization.h"
 
-namespace lrqat::start {
+namespace lrqat::quant {
 
 // Sizes of one step of sign descent.
 struct RoundingRates {
@@ -29,19 +29,17 @@ struct RoundingRates {
   double range = 0.0;     // of m
 };
 
-class RoundingWeight final : public quant::WeightParametrization {
+class RoundingWeight final : public WeightParametrization {
  public:
   // weight float32 [N, K] is kept; Ŵ is kept in the type of `compute`.
-  RoundingWeight(const std::string& name, at::Tensor weight, const quant::QuantSpec& spec,
-                 ops::ComputeType compute);
+  RoundingWeight(const std::string& name, at::Tensor weight, const QuantSpec& spec, ops::ComputeType compute);
 
   std::int64_t out_features() const override { return state_.weight.size(0); }
   std::int64_t in_features() const override { return state_.weight.size(1); }
   at::Device device() const override { return state_.weight.device(); }
-  quant::WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end,
-                              ops::ComputeType compute) const override;
+  WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end, ops::ComputeType compute) const override;
   std::optional<ops::StoredWeight> stored_form() const override { return ops::stored_float(values_); }
-  std::vector<quant::Parameter> parameters() const override;  // m, so that the layer asks for gradients
+  std::vector<Parameter> parameters() const override;  // m, so that the layer asks for gradients
   void add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
                          at::TensorList grads) const override;
   std::int64_t resident_bytes() const override;
@@ -51,13 +49,13 @@ class RoundingWeight final : public quant::WeightParametrization {
   void step();
 
   // The integers, and W/s + v + z, which they were rounded from.
-  quant::RoundedWeight rounded() const;
+  RoundedWeight rounded() const;
 
  private:
   void set_range();  // s and z of m
   void make_values();
 
-  quant::QuantSpec spec_;
+  QuantSpec spec_;
   ops::LearnedRounding state_;
   std::vector<at::Tensor> range_;    // symmetric: s0; asymmetric: lo, hi, unsigned; [1, 1], [N, 1] or [N, G]
   std::vector<at::Tensor> factors_;  // m, shaped alike
@@ -65,4 +63,4 @@ class RoundingWeight final : public quant::WeightParametrization {
   RoundingRates rates_;
 };
 
-}  // namespace lrqat::start
+}  // namespace lrqat::quant
