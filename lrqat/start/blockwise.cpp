@@ -1,8 +1,10 @@
 // The start from block-wise optimisation, as SignRound (arXiv 2309.05516) does it: the roundings and ranges
 // of all linears of a block are learned together, so that the block, fed with what the quantized blocks
 // before it give, comes near what the float model has behind it:
-//     L = mean (block(x̃) - y)²      v <- v - lr·sign(dL/dv)      m <- m - lr·sign(dL/dm)
-// lr falls linearly to zero. A step looks at a few sequences of the calibration text (rounding_weight.h).
+//     L = mean ((block(x̃) - y) / rms y)²      v <- v - lr·sign(dL/dv)      m <- m - lr·sign(dL/dm)
+// rms y is that of each token: what follows a block normalises its tokens, and a few of them (the first of a
+// text above all) are hundreds of times as large as the others and would decide the sum alone. lr falls
+// linearly to zero. A step looks at a few sequences of the calibration text (rounding_weight.h).
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -19,7 +21,8 @@
 namespace lrqat::start {
 namespace {
 
-constexpr double kFewestSteps = 50.0;  // fewer are no larger: they would leave a block worse than rounding
+constexpr double kLeastSquare = 1e-12;  // of a token; one of zeros counts little
+constexpr double kFewestSteps = 50.0;   // fewer are no larger: they would leave a block worse than rounding
 
 using Weights = std::vector<std::shared_ptr<quant::RoundingWeight>>;
 
@@ -64,9 +67,10 @@ class StepOrder {
 void backward(const Block& block, const StepText& text) {
   const at::AutoGradMode with_gradients(true);
   const auto rows = [&](const at::Tensor& hidden) { return hidden.slice(0, text.begin, text.end); };
-  const at::Tensor loss =
-      at::mse_loss(block.forward(rows(block.input(text.batch))), rows(block.target(text.batch)));
-  torch::autograd::backward({loss}, {});
+  const at::Tensor target = rows(block.target(text.batch));
+  const at::Tensor scale = target.square().mean(-1, /*keepdim=*/true).clamp_min(kLeastSquare).rsqrt();
+  const at::Tensor difference = (block.forward(rows(block.input(text.batch))) - target) * scale;
+  torch::autograd::backward({difference.square().mean()}, {});
 }
 
 // In the order of the block's linears. The sizes of steps fall linearly to zero.
