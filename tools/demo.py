@@ -1,8 +1,9 @@
 """The main job on a real model, as `make demo` runs it: SmolLM2-135M-Instruct in, a trained 4-bit model out.
 
-Rounds the model to 4 bits, plainly with one scale a channel and with one for 32 weights (the baselines), trains GPTQ's
-integers further by LR-QAT (they are the third baseline: the run's first checkpoint), exports a GGUF file, compares it with the trained integers, measures all of them against
-the float model on a text of another kind than the training text, and prints one table. Everything is done by build/lrqat; this program only calls it and writes the report.
+Rounds the model to 4 bits, plainly with one scale a channel and with one for 32 weights (the baselines), learns roundings and
+ranges block by block (the third row: the run's first checkpoint), trains their scales end to end, exports a GGUF file, compares
+it with the trained integers and scales, measures all of them against the float model on a text of another kind than the training
+text, and prints one table. Everything is done by build/lrqat; this program only calls it and writes the report.
 
     python -m tools.demo [--steps N] [--windows N] [--out build/demo] [--fresh]
 
@@ -65,7 +66,7 @@ def keep_start(run: Path, kept: Path):
 
 
 def train(model: Path, out: Path, start: Path, options: argparse.Namespace) -> dict:
-    """LR-QAT: the recipe is recipes/demo.toml, chosen by measurement (docs/results.md). Leaves its start in `start`."""
+    """By recipes/demo.toml, chosen by measurement (docs/results.md). Leaves what training starts from in `start`."""
     run = out / "run"
     finished = out / "train.json"
     if run.exists() and not start.exists():  # stopped in the instant between the two, or of an older demo
@@ -90,8 +91,8 @@ def rounded(model: Path, out: Path, granularity: str) -> Path:
     run = out / f"rounded-{granularity.replace(':', '')}"
     if not run.exists():
         lrqat("train", "--config", ROOT / "recipes" / "demo.toml", "--model", model, "--data",
-              ROOT / "data" / "encyclopedia.txt", "--method", "rtn", "--init", "range", "--granularity", granularity,
-              "--steps", 0, "--out", run)
+              ROOT / "data" / "encyclopedia.txt", "--method", "rtn", "--init", "range", "--range", "lp:3.5",
+              "--granularity", granularity, "--steps", 0, "--out", run)
     return run
 
 
@@ -103,13 +104,13 @@ def measure(reference: Path, models: dict[str, Path], windows: int) -> dict[str,
 
 
 def export(converted: Path, out: Path) -> dict:
-    target = out / "SmolLM2-135M-Instruct-LR-QAT-Q4_0.gguf"
+    target = out / "SmolLM2-135M-Instruct-lrqat-Q4_0.gguf"
     target.unlink(missing_ok=True)  # --force replaces only files of versions that mark them
     return lrqat("export", "--model", converted, "--format", "gguf", "--out", target)
 
 
-LABELS = {"rtn_channel": "rounded, a scale a channel", "rtn": "rounded, groups of 32", "gptq": "GPTQ, groups of 32",
-          "lr_qat": "LR-QAT, groups of 32 (the GGUF file)"}
+LABELS = {"rtn_channel": "rounded, a scale a channel", "rtn": "rounded, groups of 32", "blockwise": "learned block by block",
+          "trained": "then scales trained (the GGUF file)"}
 
 
 def table(report: dict) -> str:
@@ -125,17 +126,17 @@ def table(report: dict) -> str:
 
 def summary(report: dict) -> str:
     p, kl = report["perplexity"], report["kl_to_float"]
-    closed = (p["rtn"] - p["lr_qat"]) / (p["rtn"] - p["float"])
+    closed = (p["rtn"] - p["trained"]) / (p["rtn"] - p["float"])
     e = report["exports"][0]
-    return f"""# {report['model']}: what LR-QAT gains over rounding and GPTQ
+    return f"""# {report['model']}: what learned integers gain over rounding
 
 Text: {report['text']} ({report['tokens']} tokens scored), a text of another kind than the training text.
 
 {table(report)}
 
-The quantized rows have 4 bits and the same size: a block of 32 weights stores a scale in any case. Of the perplexity that
-rounding in groups of 32 costs, LR-QAT takes back {closed:.0%}; its KL divergence to the float model is {kl['lr_qat'] / kl['rtn']:.2f} of
-rounding's in the same groups and {kl['lr_qat'] / kl['gptq']:.2f} of GPTQ's, whose integers it starts from.
+The quantized rows have 4 bits and the same size: a block of 32 weights stores a scale in any case; the last three have a scale for
+32 weights. Of the perplexity that rounding in these groups costs, the trained model takes back {closed:.0%}; its KL divergence to the
+float model is {kl['trained'] / kl['rtn']:.2f} of rounding's and {kl['trained'] / kl['blockwise']:.2f} of what the roundings learned block by block have.
 
 - trained in {report['seconds']['train']:.0f} s at {report['tokens_per_second']:.0f} tokens/s, peak memory {report['peak_memory_bytes'] / 2**20:.0f} MiB
 - {Path(e['path']).name}: {e['bit_exact_tensors']} of {e['tensors']} tensors bit-exact with the trained integers and scales
@@ -147,7 +148,7 @@ rounding's in the same groups and {kl['lr_qat'] / kl['gptq']:.2f} of GPTQ's, who
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, help="training steps (default: the recipe's)")
+    parser.add_argument("--steps", type=int, help="training steps after the blocks (default: the recipe's)")
     parser.add_argument("--windows", type=int, default=32, help="windows of 512 tokens to measure on")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "demo")
     parser.add_argument("--fresh", action="store_true", help="forget an earlier run")
@@ -169,12 +170,12 @@ def main() -> None:
 
     models = {"rtn_channel": timed("round to nearest, channels", rounded, model, out, "channel"),
               "rtn": timed("round to nearest, groups", rounded, model, out, "group:32"),
-              "gptq": out / "gptq"}
-    trained = timed("GPTQ and training", train, model, out, models["gptq"], options)
+              "blockwise": out / "blockwise"}
+    trained = timed("learn block by block, then train", train, model, out, models["blockwise"], options)
     converted = out / "converted"
     timed("convert", lambda: lrqat("convert", "--run", out / "run", "--out", converted, "--force"))
     exported = timed("export", export, converted, out)
-    models["lr_qat"] = Path(exported["path"])
+    models["trained"] = Path(exported["path"])
     measured = timed("measure", measure, model, models, options.windows)
     sample = timed("generate", lambda: lrqat("generate", "--model", converted, "--prompt", PROMPT, "--max-tokens", 48))
     seconds["train"] = trained["seconds"]
@@ -182,8 +183,8 @@ def main() -> None:
     report = {
         "model": "SmolLM2-135M-Instruct",
         "text": "data/novels.txt",
-        "tokens": measured["lr_qat"]["tokens"],
-        "perplexity": {"float": measured["lr_qat"]["perplexity"]["a"]}
+        "tokens": measured["trained"]["tokens"],
+        "perplexity": {"float": measured["trained"]["perplexity"]["a"]}
         | {name: result["perplexity"]["b"] for name, result in measured.items()},
         "kl_to_float": {name: result["kl"] for name, result in measured.items()},
         "bytes": {"float": 2 * PARAMETERS, "quantized": exported["bytes"]},
