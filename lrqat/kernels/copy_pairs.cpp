@@ -30,9 +30,7 @@ void copy_pairs(const LowRankTile& tile, const TileOutput& output) {
   }
   for (std::int64_t row = 0; row < tile.rows && output.row_pairs != nullptr; row += 2) {
     const auto* even = reinterpret_cast<const std::uint16_t*>(words + row * stride);
-    const std::uint16_t* odd = even + 2 * stride;
-    std::uint32_t* to = output.row_pairs + row / 2 * output.row_pairs_stride;
-    for (std::int64_t j = 0; j < tile.cols; ++j) to[j] = even[j] | static_cast<std::uint32_t>(odd[j]) << 16;
+    pair_row(even, even + 2 * stride, tile.cols, output.row_pairs + row / 2 * output.row_pairs_stride);
   }
 }
 

@@ -58,17 +58,6 @@ void scale_to_bfloat16(const float* grad, const float* scale, std::int64_t begin
   }
 }
 
-// out[j] = low[j] | high[j] << 16; high null: zeros.
-LRQAT_INLINE void pair_row(const std::uint16_t* low, const std::uint16_t* high, std::int64_t count,
-                           std::uint32_t* out) {
-  if (high != nullptr) {
-    for (std::int64_t j = 0; j < count; ++j)
-      out[j] = static_cast<std::uint32_t>(low[j]) | (static_cast<std::uint32_t>(high[j]) << 16);
-  } else {
-    for (std::int64_t j = 0; j < count; ++j) out[j] = low[j];
-  }
-}
-
 LRQAT_KERNEL
 void pair_rows(const std::uint16_t* in, std::int64_t rows, std::int64_t cols, std::int64_t begin,
                std::int64_t end, std::uint32_t* out) {

@@ -1,5 +1,5 @@
-// Transposition of 8x8 blocks of 32-bit words in registers, for the kernels of this folder. Inlined into each
-// of their targets.
+// Layouts of operands, for the kernels of this folder: transposition of 8x8 blocks of 32-bit words in
+// registers, and two rows of 16-bit words as one of pairs. Inlined into each of their targets.
 #pragma once
 
 #include <cstdint>
@@ -49,6 +49,17 @@ LRQAT_INLINE void transpose_words(const std::uint32_t* in, std::int64_t rows, st
     for (std::int64_t i = j < full_cols ? full_rows : 0; i < rows; ++i) {
       out[j * out_stride + i] = in[i * in_stride + j];
     }
+  }
+}
+
+// out[j] = low[j] | high[j] << 16; high null: zeros.
+LRQAT_INLINE void pair_row(const std::uint16_t* low, const std::uint16_t* high, std::int64_t count,
+                           std::uint32_t* out) {
+  if (high != nullptr) {
+    for (std::int64_t j = 0; j < count; ++j)
+      out[j] = static_cast<std::uint32_t>(low[j]) | (static_cast<std::uint32_t>(high[j]) << 16);
+  } else {
+    for (std::int64_t j = 0; j < count; ++j) out[j] = low[j];
   }
 }
 

@@ -10,6 +10,7 @@
 #include "lrqat/formats/ggml_integers.h"
 #include "lrqat/model/converted.h"
 #include "lrqat/model/packed_config.h"
+#include "lrqat/quant/packed_codes.h"
 
 namespace lrqat::model {
 namespace {
@@ -80,7 +81,7 @@ std::vector<std::int64_t> histogram_of(const at::Tensor& codes, const quant::Gri
 // Codes (int8) and scales (float32), whatever file they lie in.
 InspectedTensor integer_row(const std::string& name, const quant::QuantizedWeight& weight) {
   const at::Tensor codes = weight.weight_int.cpu().contiguous(), scale = weight.scale.cpu().contiguous();
-  const bool packed = weight.grid.num_bits <= 4;
+  const bool packed = quant::is_packed(weight.grid);
   const bool half = at::equal(scale.to(at::kHalf).to(at::kFloat), scale);
   const std::int64_t row_bytes = packed ? (codes.size(1) + 1) / 2 : codes.size(1);
   std::int64_t bytes = codes.size(0) * row_bytes + scale.numel() * (half ? 2 : 4);

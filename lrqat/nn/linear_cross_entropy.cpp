@@ -80,7 +80,7 @@ class Chunk {
 
   // logits = hidden · headᵀ; returns log Σ exp of each row.
   at::Tensor make_logits(const at::Tensor& hidden, const Linear& head, const at::Tensor& logits) const {
-    const at::Tensor operand = hidden.to(ops::scalar_type(head.compute()));
+    const at::Tensor operand = ops::in_compute_type(hidden, head.compute());
     const auto sums = backend_.row_log_sum_exp(rows_);
     for_each_tile(head, [&](std::int64_t begin, std::int64_t end, const ops::OperandRows& tile) {
       at::Tensor part = logits.slice(1, begin, end);

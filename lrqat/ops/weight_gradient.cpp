@@ -20,7 +20,8 @@ GradientRowsOf CpuBackend::gradient_rows(const LinearGradient& linear) const {
   if (!block_products(compute_of(linear.x))) return Backend::gradient_rows(linear);
   OperandForms own(linear.x), &forms = linear.forms != nullptr ? *linear.forms : own;
   const GradientRows products(
-      linear.scaled_operand ? linear.grad_output.to(linear.x.scalar_type()) : linear.operand, forms.rows());
+      linear.scaled_operand ? in_compute_type(linear.grad_output, compute_of(linear.x)) : linear.operand,
+      forms.rows());
   return [products](std::int64_t begin, std::int64_t end) { return products.rows(begin, end); };
 }
 
