@@ -37,6 +37,7 @@ const std::vector<Subcommand>& subcommands() {
       {"evaluate", "zero-shot and few-shot tasks, with lm-evaluation-harness' figures", declare_evaluate},
       {"compare", "two models on a text: KL divergence, same first token, perplexity ratio", declare_compare},
       {"generate", "text that follows a prompt", declare_generate},
+      {"sample-text", "text by the model itself, to calibrate and train with", declare_sample_text},
       {"convert", "a run's parameters to integers and scales", declare_convert},
       {"export", "integers and scales to a file that other programs read", declare_export},
       {"inspect", "what a file, folder or run holds", declare_inspect},

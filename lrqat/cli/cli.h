@@ -42,6 +42,7 @@ Action declare_perplexity(CLI::App& command);
 Action declare_evaluate(CLI::App& command);
 Action declare_compare(CLI::App& command);
 Action declare_generate(CLI::App& command);
+Action declare_sample_text(CLI::App& command);
 Action declare_train(CLI::App& command);
 Action declare_convert(CLI::App& command);
 Action declare_export(CLI::App& command);

@@ -13,7 +13,6 @@
 #include "lrqat/eval/generation.h"
 #include "lrqat/model/open.h"
 #include "lrqat/model/positions.h"
-#include "lrqat/model/tokenizer_files.h"
 
 namespace lrqat::cli {
 namespace {
@@ -90,11 +89,7 @@ void run_generate(const GenerateFlags& flags, Context& context) {
   const text::Tokenizer& tokenizer = model.tokenizer();
   eval::GenerationOptions options = flags.options;
   options.seed = context.options.seed;
-  options.stop_tokens = model.decoder->config().eos_token_id;
-  if (const auto end_of_text = tokenizer.eos_token_id()) options.stop_tokens.push_back(*end_of_text);
-  for (const std::int64_t token : model::generation_stop_tokens(model.tokenizer_path)) {
-    options.stop_tokens.push_back(token);
-  }
+  options.stop_tokens = eval::stop_tokens(model);
   note_raw_prompt(tokenizer, flags.prompt, context.progress);
   const auto prompt = tokenizer.encode(flags.prompt, !flags.no_special);
   fit_max_tokens(options, static_cast<std::int64_t>(prompt.size()), *model.decoder);

@@ -1,10 +1,12 @@
 #include "lrqat/model/output.h"
 
 #include <algorithm>
+#include <fstream>
 #include <string_view>
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
+#include "lrqat/base/json.h"
 #include "lrqat/base/sha256.h"
 #include "lrqat/formats/gguf.h"
 #include "lrqat/formats/safetensors.h"
@@ -59,8 +61,18 @@ void check_is_no_input(const fs::path& out, const std::vector<fs::path>& inputs)
   }
 }
 
+// Whether the file's first line is a row of sampled text.
+bool wrote_text(const fs::path& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  const auto row = try_parse_json(line);
+  return row && row->is_object() && row->contains(kSampledMark);
+}
+
 bool wrote_file(const fs::path& path) {
   if (!fs::is_regular_file(path)) return false;
+  if (wrote_text(path)) return true;
   try {
     const formats::GgufFile file(path);
     GgufMark mark;
@@ -154,7 +166,7 @@ void check_output(const fs::path& out, OutputKind kind, bool replace, const std:
   if (!replace) fail(out.string(), " exists: give another `out`, or `force` to replace it");
   if (kind == OutputKind::folder) return check_is_own_folder(out);
   if (wrote_file(out)) return;
-  fail(out.string(), ": is not a GGUF file that this version of lrqat wrote, so it is not replaced; give ",
+  fail(out.string(), ": is not a file that this version of lrqat wrote, so it is not replaced; give ",
        "another `out`, or remove it first");
 }
 

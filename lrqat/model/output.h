@@ -12,9 +12,11 @@
 namespace lrqat::model {
 
 // Marks of what lrqat wrote: a key in the metadata of safetensors files of exported folders, and one of GGUF
-// files, whose value is of the file's own tensors (other programs copy keys into files that they make).
+// files, whose value is of the file's own tensors (other programs copy keys into files that they make); a key
+// in the first row of sampled texts.
 inline constexpr const char* kExportMark = "lrqat_export";
 inline constexpr const char* kGgufMark = "lrqat.tensors";
+inline constexpr const char* kSampledMark = "lrqat_sample_text";
 
 class GgufMark {
  public:
