@@ -32,6 +32,7 @@ struct Subcommand {
 const std::vector<Subcommand>& subcommands() {
   static const std::vector<Subcommand> table = {
       {"tokenize", "lines of text to token ids, or back", declare_tokenize},
+      {"quantize", "a model in, a small model out, in one command", declare_quantize},
       {"train", "train a low-bit model from a float model", declare_train},
       {"perplexity", "perplexity of a model on a text, and its divergence from another", declare_perplexity},
       {"evaluate", "zero-shot and few-shot tasks, with lm-evaluation-harness' figures", declare_evaluate},

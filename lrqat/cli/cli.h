@@ -43,6 +43,7 @@ Action declare_evaluate(CLI::App& command);
 Action declare_compare(CLI::App& command);
 Action declare_generate(CLI::App& command);
 Action declare_sample_text(CLI::App& command);
+Action declare_quantize(CLI::App& command);
 Action declare_train(CLI::App& command);
 Action declare_convert(CLI::App& command);
 Action declare_export(CLI::App& command);

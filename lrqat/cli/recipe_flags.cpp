@@ -9,6 +9,7 @@
 #include "lrqat/model/integer_source.h"
 #include "lrqat/train/field_use.h"
 #include "lrqat/train/methods.h"
+#include "lrqat/train/preset.h"
 #include "lrqat/train/scale_recipe.h"
 
 namespace lrqat::cli {
@@ -74,6 +75,7 @@ void add_recipe_flags(CLI::App& command, RecipeFlags& flags) {
 
 train::Recipe resolve_recipe(const RecipeFlags& flags, const CommonOptions& options) {
   const auto read = [&](train::Recipe recipe) {
+    if (!flags.preset.empty()) train::apply_preset(train::find_preset(flags.preset), recipe);
     if (!flags.config.empty()) train::read_recipe(flags.config, recipe);
     if (!flags.scale_to.empty()) train::scale_recipe(recipe, flags.scale_to);
     for (const auto& [name, values] : flags.fields) {

@@ -1,4 +1,4 @@
-// The recipe on the command line: --config FILE, --scale-to, and one flag a field; the later win.
+// The recipe on the command line: a preset, --config FILE, --scale-to, and one flag a field; the later win.
 #pragma once
 
 #include <map>
@@ -14,6 +14,7 @@ struct RecipeFlags {
   std::map<std::string, std::vector<std::string>> fields;  // as given, by field name
   std::string config;
   std::string scale_to;  // empty: as it is
+  std::string preset;    // of train/preset.h; empty: none (only `lrqat quantize` has the flag)
 
   bool any() const;  // whether any was given
 };

@@ -5,10 +5,8 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <atomic>
 #include <cctype>
 #include <cmath>
-#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <iostream>
@@ -19,6 +17,7 @@
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/flags.h"
 #include "lrqat/cli/recipe_flags.h"
+#include "lrqat/cli/stop_signals.h"
 #include "lrqat/cli/text_output.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/quality.h"
@@ -30,31 +29,6 @@ namespace lrqat::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::atomic<bool> stop_requested{false};
-std::atomic<bool> prepared{false};  // from then on there is something to save
-
-// The first signal asks for a checkpoint; the second, or one before there is anything to save, ends the
-// program as usual.
-extern "C" void request_stop(int signal) {
-  std::signal(signal, SIG_DFL);
-  if (prepared) {
-    stop_requested = true;
-  } else {
-    std::raise(signal);
-  }
-}
-
-// A signal that is ignored stays so where `keep_ignored`: SIGHUP under nohup.
-void set_handler(int signal, void (*handler)(int), bool keep_ignored = false) {
-  if (std::signal(signal, handler) == SIG_IGN && keep_ignored) std::signal(signal, SIG_IGN);
-}
-
-void handle_signals(void (*handler)(int)) {
-  set_handler(SIGINT, handler);
-  set_handler(SIGTERM, handler);
-  set_handler(SIGHUP, handler, true);
-}
 
 struct TrainFlags {
   RecipeFlags recipe;
@@ -201,16 +175,16 @@ void run_train(const TrainFlags& flags, Context& context) {
   options.run = flags.out;
   options.resume = flags.resume;
   options.device = at::Device(context.options.device);
-  options.stop = &stop_requested;
-  options.on_prepared = [] { prepared = true; };
-  handle_signals(request_stop);
+  const StopSignals signals;
+  options.stop = signals.requested();
+  options.on_prepared = StopSignals::can_stop;
   const train::TrainResult result = train::train(asked, options, context.progress);
   const train::Recipe& recipe = result.run->recipe();  // as it was fitted to the model
   if (result.interrupted) {
     fail("stopped after step ", result.steps, " of ", recipe.steps,
          "; continue with `lrqat train --resume --out ", flags.out, "`");
   }
-  handle_signals(SIG_DFL);
+  signals.release();
   if (result.tokens > 0 && result.scored == 0 && result.loss == 0.0) {  // older runs did not count
     fail(flags.out, ": none of the ", result.tokens,
          " tokens that were trained on is scored (they are of prompts), so nothing was learned; start a new "

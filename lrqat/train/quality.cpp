@@ -16,22 +16,6 @@
 namespace lrqat::train {
 namespace {
 
-// The same with weights rounded to nearest, its activations quantized as those of `trained` are.
-std::unique_ptr<model::Decoder> rounded(const Recipe& recipe, const model::Decoder& trained,
-                                        const model::SharedSource& source, const model::LoadOptions& load) {
-  auto decoder = model::load_float_model(source, load);
-  const methods::Method rounding = methods::rtn_method();
-  const start::PlanOf plan = [&, of = plan_of(recipe)](const std::string& linear) {
-    auto own = of(linear);  // starts that rounding does not have are no part of the baseline
-    if (own && (start::needs_text(own->init) || !start::takes(rounding, own->init))) own->init = "range";
-    return own;
-  };
-  SilentProgress silent;
-  start::start_linears({rounding, plan}, *decoder, *source, silent);
-  decoder->share_activations(trained);
-  return decoder;
-}
-
 struct Figures {
   double perplexity, kl;
   std::int64_t tokens;
@@ -54,6 +38,21 @@ Figures figures_of(const std::string& name, const model::Decoder& model, const m
 
 }  // namespace
 
+std::unique_ptr<model::Decoder> rounded_model(const Run& run, const model::OpenedModel& trained,
+                                              const model::LoadOptions& load) {
+  auto decoder = model::load_float_model(trained.source, load);
+  const methods::Method rounding = methods::rtn_method();
+  const start::PlanOf plan = [&, of = plan_of(run.recipe())](const std::string& linear) {
+    auto own = of(linear);  // starts that rounding does not have are no part of the baseline
+    if (own && (start::needs_text(own->init) || !start::takes(rounding, own->init))) own->init = "range";
+    return own;
+  };
+  SilentProgress silent;
+  start::start_linears({rounding, plan}, *decoder, *trained.source, silent);
+  decoder->share_activations(*trained.decoder);
+  return decoder;
+}
+
 Quality measure_quality(const Run& run, const PackedDataset& text, at::Device device,
                         ProgressReporter& progress) {
   const Recipe& recipe = run.recipe();
@@ -62,7 +61,7 @@ Quality measure_quality(const Run& run, const PackedDataset& text, at::Device de
   const auto reference = model::load_float_model(open_teacher(recipe, trained.source), load);
   const Figures of_reference = figures_of("float", *reference, nullptr, text, progress);
   const Figures of_trained = figures_of("trained", *trained.decoder, reference.get(), text, progress);
-  const auto plain = rounded(recipe, *trained.decoder, trained.source, load);
+  const auto plain = rounded_model(run, trained, load);
   const Figures of_rounded = figures_of("rounded", *plain, reference.get(), text, progress);
   return {of_reference.perplexity, of_rounded.perplexity, of_rounded.kl,
           of_trained.perplexity,   of_trained.kl,         of_reference.tokens};
