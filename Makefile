@@ -5,9 +5,10 @@ TEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 STUDY_ARGS ?=
+RIVALS_ARGS ?=
 PYTHON := .venv/bin/python
 
-.PHONY: build demo study test bench format lint tidy asan setup clean
+.PHONY: build demo study rivals test bench format lint tidy asan setup clean
 
 build: build/build.ninja
 	cmake --build build -j $(JOBS)
@@ -27,6 +28,13 @@ study: build/build.ninja
 	@tools/setup.sh --demo --study
 	cmake --build build -j $(JOBS) --target lrqat
 	$(PYTHON) -m tools.study --report build/study/report $(STUDY_ARGS)
+
+# AutoRound, llama.cpp's quantizer, GPTQ, AWQ and lrqat on the same model, text and threads: some hours on two quiet cores, row by
+# row (RIVALS_ARGS="--rows w4-g32-*"); goes on where it was stopped.
+rivals: build/build.ninja
+	@tools/setup.sh --demo --tests --study --rivals
+	cmake --build build -j $(JOBS) --target lrqat
+	$(PYTHON) -m tools.rivals $(RIVALS_ARGS)
 
 test: build
 	@tools/setup.sh --tests --demo

@@ -5,6 +5,7 @@
 #   tools/setup.sh --tests   also requirements-test.txt: the outsiders that the tests compare with
 #   tools/setup.sh --demo    also requirements-demo.txt: the model of the demo
 #   tools/setup.sh --study   also requirements-study.txt: what draws the plots of the study
+#   tools/setup.sh --rivals  also requirements-rivals.txt, beside the others: what `make rivals` compares with
 #   tools/setup.sh --lint    also clang-format and clang-tidy
 # CPU_ONLY=1 leaves out NVIDIA's libraries, which only `--device cuda` and Python's `import torch` with torch's CUDA
 # wheel need. LRQAT_TORCH is what pip is given in place of requirements.txt: LRQAT_TORCH=torch===2.13.0 is the CUDA
@@ -23,8 +24,9 @@ for argument in "$@"; do
     --tests) tests=1; requirements+=(requirements-test.txt requirements-gptqmodel.txt) ;;
     --demo) requirements+=(requirements-demo.txt) ;;
     --study) requirements+=(requirements-study.txt) ;;
+    --rivals) requirements+=(requirements-rivals.txt) ;;
     --lint) packages+=(clang-format clang-tidy) ;;
-    *) say "unknown argument $argument (known: --tests, --demo, --study, --lint)"; exit 2 ;;
+    *) say "unknown argument $argument (known: --tests, --demo, --study, --rivals, --lint)"; exit 2 ;;
   esac
 done
 
@@ -80,6 +82,9 @@ install_file() {
           "tests/outsiders/gptqmodel_test.py is skipped; to try again: rm $stamp"
       rm -rf .venv/gptqmodel
     fi
+  elif [ "$file" = requirements-rivals.txt ]; then
+    rm -rf .venv/rivals
+    "${install[@]}" --target .venv/rivals -r "$file" || { say "pip could not install $file (see above)"; exit 1; }
   else
     local what=(-r "$file")
     # shellcheck disable=SC2206  # may hold options of pip beside the requirement

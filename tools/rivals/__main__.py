@@ -1,0 +1,247 @@
+"""What others reach with the same model, text and threads, beside lrqat, as `make rivals` runs it.
+
+Every row quantizes the model in a program of its own and is then measured by `lrqat compare` against the float model on texts that
+nothing was calibrated or trained on. Rows are run one after the other, AutoRound and lrqat next to each other at every setting, so
+that they meet the same machine. Leaves build/rivals/report.json, report.md, kl-time.png and kl-bits.png.
+
+    python -m tools.rivals [--out build/rivals] [--rows "w4-*"] [--all] [--seeds 1] [--threads 2] [--list]
+
+RIVALS_TEXTS=path:path names further texts to measure on, RIVALS_DATA another text to calibrate and train on. A row that is in
+results.jsonl is never run again.
+"""
+
+import argparse
+import dataclasses
+import fnmatch
+import json
+import os
+import platform
+import random
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tools.demo import ROOT, model_file
+from tools.rivals import methods, report
+from tools.rivals.methods import LLAMA_TYPES, METHODS, SETTINGS, Method, Setting
+from tools.study import append_result, read_results, relative
+
+PACKAGES = ROOT / ".venv" / "rivals"  # tools/setup.sh --rivals
+TEXTS = ("data/novels.txt", "data/c4.txt")  # neither is calibrated or trained on
+LENGTH = 512  # tokens of a sequence (lrqat's default) and of a window
+WINDOWS = 32
+EMBEDDING_BITS = 8.5  # Q8_0, as GGUF files of small models keep it; counted alike for all
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    setting: Setting | None  # none: llama.cpp's types
+    method: Method
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        return (f"{self.setting.name}-" if self.setting else "") + self.method.name + (f"-seed{self.seed}" if self.seed else "")
+
+
+def all_rows(seeds: int) -> list[Row]:
+    rows = [Row(setting, method) for setting in SETTINGS for method in METHODS]
+    rows += [Row(None, Method(f"llama.cpp-{kind.lower()}", f"llama.cpp {kind}", "llama.cpp", (kind,))) for kind in LLAMA_TYPES]
+    return rows + [Row(setting, method, seed) for seed in range(1, seeds) for setting in SETTINGS for method in METHODS if method.seeds]
+
+
+class Rivals:
+    """The model, the texts and what is made of them once."""
+
+    def __init__(self, options):
+        self.out, self.threads, self.lrqat = options.out, options.threads, options.lrqat
+        self.model = options.model or model_file()
+        self.data = Path(os.environ.get("RIVALS_DATA", ROOT / "data" / "mixture.txt")).resolve()
+        named = [Path(text).resolve() for text in os.environ.get("RIVALS_TEXTS", "").split(":") if text]
+        self.texts = {path.stem: path for path in [*(ROOT / text for text in TEXTS), *named]}
+        self.shape = None
+
+    def run(self, arguments: list, log: Path | None = None) -> tuple[dict, dict]:
+        """The program's JSON document and its costs. log: what it says besides."""
+        words = [str(argument) for argument in arguments]
+        said = log.open("w") if log else None
+        begin = time.monotonic()
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=said, text=True, cwd=ROOT,
+                                   env=os.environ | {"PYTHONPATH": f"{PACKAGES}:{ROOT}"})
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            sys.exit(f"rivals: `{shlex.join(map(relative, words))}` ended with {process.returncode}; "
+                     + (f"{log} says why; " if log else "") + "`make rivals` goes on from here")
+        costs = {"seconds": round(time.monotonic() - begin, 1), "processor_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+                 "peak_memory_bytes": usage.ru_maxrss * 1024}
+        return json.loads(output[output.index("{\""):] if output[:1] != "{" else output), costs
+
+    def program(self, *arguments) -> tuple[dict, dict]:
+        return self.run([self.lrqat, *arguments, "--threads", self.threads, "--json"])
+
+    def float_folder(self) -> Path:
+        """The float model as a Hugging Face folder, which AutoRound reads."""
+        folder = self.out / "float"
+        if not folder.exists():
+            self.program("export", "--model", self.model, "--format", "hf", "--dtype", "float32", "--out", folder)
+        return folder
+
+    def tokens(self, samples: int, seed: int) -> Path:
+        """Calibration text for AutoRound: sequences of the same text, drawn at random, cut by lrqat's tokenizer."""
+        path = self.out / f"tokens-{samples}-{seed}.json"
+        if path.exists():
+            return path
+        lines = [json.dumps(document) for document in self.data.read_text().split("<|endoftext|>\n") if document.strip()]
+        found = subprocess.run([self.lrqat, "tokenize", "--model", self.model, "--json"], input="\n".join(lines) + "\n",
+                               capture_output=True, text=True, check=True).stdout
+        ids = [token for line in found.splitlines() for token in ids_of(json.loads(line))]
+        starts = random.Random(seed).sample(range(len(ids) // LENGTH), samples)
+        path.write_text(json.dumps([ids[i * LENGTH:(i + 1) * LENGTH] for i in starts]))
+        return path
+
+    def linear_shapes(self) -> tuple[list[tuple[int, int]], int]:
+        """(rows, columns) of the linears, and the bytes of everything else: matrices with 8.5 bits, vectors with 32."""
+        if self.shape is None:
+            shapes, rest = [], 0.0
+            for name, shape in tensor_shapes(self.float_folder() / "model.safetensors").items():
+                if len(shape) == 2 and ".layers." in name:
+                    shapes.append(tuple(shape))
+                elif len(shape) == 2:
+                    rest += shape[0] * shape[1] * EMBEDDING_BITS / 8
+                else:
+                    rest += 4 * shape[0]
+            self.shape = shapes, round(rest)
+        return self.shape
+
+
+def ids_of(document) -> list[int]:
+    return document["ids"] if isinstance(document, dict) else document
+
+
+def tensor_shapes(path: Path) -> dict[str, list[int]]:
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return {name: tensor["shape"] for name, tensor in header.items() if name != "__metadata__"}
+
+
+def size_of(rivals: Rivals, setting: Setting) -> dict:
+    """Of codes, float16 scales and zero points packed without gaps: what the grid itself needs, whoever fills it."""
+    shapes, rest = rivals.linear_shapes()
+    bits = weights = 0
+    for rows, columns in shapes:
+        scales = rows * columns // setting.group_size(columns)
+        bits += rows * columns * setting.bits + scales * (16 + (0 if setting.symmetric else setting.bits))
+        weights += rows * columns
+    return {"bits_per_weight": round(bits / weights, 4), "bytes": round(bits / 8) + rest}
+
+
+def quantize(rivals: Rivals, row: Row, folder: Path) -> tuple[Path, dict]:
+    """Makes the row's model; gives what `lrqat compare` reads, and costs, size and command."""
+    flags, setting = list(row.method.flags), row.setting
+    seed = ["--seed", str(row.seed)] if row.seed else []
+    if row.method.program == "llama.cpp":
+        words = [sys.executable, "-m", "tools.rivals.llama_cpp", rivals.model, *flags, folder / "model.gguf", folder / "values.gguf"]
+        found, costs = rivals.run(words)
+        return folder / "values.gguf", costs | {name: found[name] for name in ("bits_per_weight", "bytes", "types")} | command(words)
+    if row.method.program == "autoround":
+        iterations, samples = flags[1], int(flags[3])
+        size = setting.group_size(-1)  # -1 is AutoRound's word for a channel
+        words = [sys.executable, ROOT / "tools" / "rivals" / "autoround.py", rivals.float_folder(), rivals.tokens(samples, row.seed),
+                 folder / "model", "--bits", setting.bits, "--group-size", size, "--iterations", iterations, "--threads",
+                 rivals.threads, *([] if setting.symmetric else ["--asymmetric"]), *(["--seed", 42 + row.seed] if row.seed else [])]
+        found, costs = rivals.run(words, rivals.out / f"{row.name}.log")
+        costs |= {name: round(found[name], 1) for name in ("seconds", "processor_seconds")}  # without loading and saving
+        return folder / "model", costs | size_of(rivals, setting) | command(words)
+    if row.method.program == "quantize":
+        words = ["quantize", "--model", rivals.model, "--data", rivals.data, *setting.flags(), *flags, *seed,
+                 "--format", "lrqat", "--out", folder / "model", "--no-measure"]
+        made = folder / "model"
+    else:
+        words = ["train", "--model", rivals.model, "--data", rivals.data, "--for", "compressed-tensors", *flags, *setting.flags(),
+                 *seed, "--out", folder / "model"]
+        made = folder / "model"
+    _, costs = rivals.program(*words)
+    return made, costs | size_of(rivals, setting) | command(["build/lrqat", *words, "--threads", rivals.threads])
+
+
+def command(words: list) -> dict:
+    return {"command": shlex.join(relative(str(word)) for word in words)}
+
+
+def measure(rivals: Rivals, model: Path) -> dict:
+    figures = {"kl": {}, "perplexity": {}, "same_first_token": {}}
+    for name, text in rivals.texts.items():
+        found, _ = rivals.program("compare", rivals.model, model, "--data", text, "--context", LENGTH, "--max-windows", WINDOWS)
+        figures["kl"][name] = [found["kl"], found["kl_stderr"]]
+        figures["perplexity"][name] = found["perplexity"]["b"]
+        figures["same_first_token"][name] = found["top1_agreement"]
+    return figures
+
+
+def run_row(rivals: Rivals, row: Row) -> dict:
+    folder = rivals.out / "rows" / row.name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    model, figures = quantize(rivals, row, folder)
+    entry = {"row": row.name, "method": row.method.name, "label": row.method.label,
+             "setting": row.setting.name if row.setting else row.method.name, "seed": row.seed, "threads": rivals.threads,
+             **figures, **measure(rivals, model)}
+    shutil.rmtree(folder)
+    return entry
+
+
+def machine() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            return f"{line.split(':', 1)[1].strip()}, {os.cpu_count()} cores"
+    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+
+
+def commit() -> str:
+    found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    return found.stdout.strip() or "unknown"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.rivals", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "rivals")
+    parser.add_argument("--rows", default="*", help="names of the rows to run, with * and ?, several with commas")
+    parser.add_argument("--all", action="store_true", help="also the rows that take hours (AutoRound's default and best)")
+    parser.add_argument("--seeds", type=int, default=int(os.environ.get("RIVALS_SEEDS", "1")), help="of the rows that carry the claim")
+    parser.add_argument("--list", action="store_true", help="say which rows there are and which are done")
+    parser.add_argument("--lrqat", type=Path, default=ROOT / "build" / "lrqat", help="the program to run")
+    parser.add_argument("--model", type=Path, help="another model than the demo's (llama.cpp's rows: a GGUF file)")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--document", type=Path, help="docs/results.md, to put the table into")
+    options = parser.parse_args()
+    options.out = options.out.resolve()
+    options.out.mkdir(parents=True, exist_ok=True)
+    results = options.out / "results.jsonl"
+    patterns = options.rows.split(",")
+    rows = [row for row in all_rows(options.seeds)
+            if any(fnmatch.fnmatch(row.name, pattern) for pattern in patterns) and (row.method.usual or options.all or options.rows != "*")]
+    if not rows:
+        sys.exit(f"rivals: no row is called {options.rows}; --list names them")
+    if options.list:
+        done = read_results(results)
+        print("\n".join(f"{'done   ' if row.name in done else 'missing'} {row.name}" for row in rows))
+        return
+    rivals = Rivals(options)
+    for index, row in enumerate(rows):
+        if row.name in read_results(results):
+            continue
+        print(f"rivals: {row.name} ({index + 1} of {len(rows)})", file=sys.stderr, flush=True)
+        append_result(results, run_row(rivals, row))
+        report.write(list(read_results(results).values()), rivals, machine(), commit(), options.document)
+    report.write(list(read_results(results).values()), rivals, machine(), commit(), options.document)
+    print((options.out / "report.md").read_text())
+
+
+if __name__ == "__main__":
+    main()
