@@ -1,9 +1,9 @@
-"""The main job on a real model, as `make demo` runs it: SmolLM2-135M-Instruct in, a trained 4-bit model out.
+"""The main job on a real model, as `make demo` runs it: SmolLM2-135M-Instruct in, a 4-bit GGUF file out, by `lrqat quantize`.
 
-Rounds the model to 4 bits, plainly with one scale a channel and with one for 32 weights (the baselines), learns roundings and
-ranges block by block (the third row: the run's first checkpoint), trains their scales end to end, exports a GGUF file, compares
-it with the trained integers and scales, measures all of them against the float model on a text of another kind than the training
-text, and prints one table. Everything is done by build/lrqat; this program only calls it and writes the report.
+Rounds the model to 4 bits, plainly with one scale a channel and with one for 32 weights (the baselines), quantizes it (the third row
+is the run's first checkpoint: roundings and ranges learned block by block; then their scales are trained end to end), measures all
+of them against the float model on a text of another kind than the training text, and prints one table. Everything is done by
+build/lrqat; this program only calls it and writes the report.
 
     python -m tools.demo [--steps N] [--windows N] [--out build/demo] [--fresh]
 
@@ -22,6 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 LRQAT = ROOT / "build" / "lrqat"
 PARAMETERS = 134_515_008  # of SmolLM2-135M, tied head counted once
+DATA = ROOT / "data" / "mixture.txt"
+GGUF = "SmolLM2-135M-Instruct-lrqat-Q4_0.gguf"
 PROMPT = "The old lighthouse keeper climbed the stairs, and"
 
 
@@ -57,7 +59,7 @@ def keep_start(run: Path, kept: Path):
     def watch(process: subprocess.Popen) -> None:
         while not run.exists() and process.poll() is None:
             time.sleep(0.2)
-        if run.exists():
+        if run.exists() and not kept.exists():
             part = kept.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
             shutil.copytree(run, part)
@@ -65,23 +67,20 @@ def keep_start(run: Path, kept: Path):
     return watch
 
 
-def train(model: Path, out: Path, start: Path, options: argparse.Namespace) -> dict:
-    """By recipes/demo.toml, chosen by measurement (docs/results.md). Leaves what training starts from in `start`."""
-    run = out / "run"
-    finished = out / "train.json"
-    if run.exists() and not start.exists():  # stopped in the instant between the two, or of an older demo
-        shutil.rmtree(run)
+def quantize(model: Path, out: Path, start: Path, options: argparse.Namespace) -> dict:
+    """`lrqat quantize`, whose work folder is kept, so that it goes on where it was stopped. Leaves what the end-to-end stage starts
+    from in `start`."""
+    work, finished = out / "work", out / "quantize.json"
+    if (work / "run").exists() and not start.exists():  # stopped in the instant between the two
+        shutil.rmtree(work)
         finished.unlink(missing_ok=True)
-    if finished.exists() and run.exists():
+    if finished.exists() and work.exists():
         return json.loads(finished.read_text())
-    if run.exists():
-        result = lrqat("train", "--out", run, "--resume", allow_interrupt=True)
-    else:
-        arguments = ["--config", ROOT / "recipes" / "demo.toml", "--model", model,
-                     "--data", ROOT / "data" / "encyclopedia.txt", "--out", run]
-        if options.steps is not None:
-            arguments += ["--steps", options.steps]
-        result = lrqat("train", *arguments, allow_interrupt=True, meanwhile=keep_start(run, start))
+    arguments = ["--model", model, "--data", DATA, "--out", out / GGUF, "--work", work, "--keep-work", "--held-out", 0, "--no-measure",
+                 "--force"]
+    if options.steps is not None:
+        arguments += ["--steps", options.steps]
+    result = lrqat("quantize", *arguments, allow_interrupt=True, meanwhile=keep_start(work / "run", start))
     finished.write_text(json.dumps(result))
     return result
 
@@ -90,9 +89,7 @@ def rounded(model: Path, out: Path, granularity: str) -> Path:
     """A baseline on the same range, rounded to nearest."""
     run = out / f"rounded-{granularity.replace(':', '')}"
     if not run.exists():
-        lrqat("train", "--config", ROOT / "recipes" / "demo.toml", "--model", model, "--data",
-              ROOT / "data" / "encyclopedia.txt", "--method", "rtn", "--init", "range", "--range", "lp:3.5",
-              "--granularity", granularity, "--steps", 0, "--out", run)
+        lrqat("train", "--model", model, "--method", "rtn", "--granularity", granularity, "--out", run)
     return run
 
 
@@ -101,12 +98,6 @@ def measure(reference: Path, models: dict[str, Path], windows: int) -> dict[str,
     found = lrqat("compare", reference, *models.values(), "--data", ROOT / "data" / "novels.txt", "--context", 512,
                   "--max-windows", windows)
     return dict(zip(models, found["models"]))
-
-
-def export(converted: Path, out: Path) -> dict:
-    target = out / "SmolLM2-135M-Instruct-lrqat-Q4_0.gguf"
-    target.unlink(missing_ok=True)  # --force replaces only files of versions that mark them
-    return lrqat("export", "--model", converted, "--format", "gguf", "--out", target)
 
 
 LABELS = {"rtn_channel": "rounded, a scale a channel", "rtn": "rounded, groups of 32", "blockwise": "learned block by block",
@@ -138,7 +129,7 @@ The quantized rows have 4 bits and the same size: a block of 32 weights stores a
 32 weights. Of the perplexity that rounding in these groups costs, the trained model takes back {closed:.0%}; its KL divergence to the
 float model is {kl['trained'] / kl['rtn']:.2f} of rounding's and {kl['trained'] / kl['blockwise']:.2f} of what the roundings learned block by block have.
 
-- trained in {report['seconds']['train']:.0f} s at {report['tokens_per_second']:.0f} tokens/s, peak memory {report['peak_memory_bytes'] / 2**20:.0f} MiB
+- quantized in {report['seconds']['train']:.0f} s, peak memory {report['peak_memory_bytes'] / 2**20:.0f} MiB
 - {Path(e['path']).name}: {e['bit_exact_tensors']} of {e['tensors']} tensors bit-exact with the trained integers and scales
 - greedy continuation of "{PROMPT}":
 
@@ -171,14 +162,11 @@ def main() -> None:
     models = {"rtn_channel": timed("round to nearest, channels", rounded, model, out, "channel"),
               "rtn": timed("round to nearest, groups", rounded, model, out, "group:32"),
               "blockwise": out / "blockwise"}
-    trained = timed("learn block by block, then train", train, model, out, models["blockwise"], options)
-    converted = out / "converted"
-    timed("convert", lambda: lrqat("convert", "--run", out / "run", "--out", converted, "--force"))
-    exported = timed("export", export, converted, out)
-    models["trained"] = Path(exported["path"])
+    quantized = timed("quantize", quantize, model, out, models["blockwise"], options)
+    models["trained"] = out / GGUF
     measured = timed("measure", measure, model, models, options.windows)
-    sample = timed("generate", lambda: lrqat("generate", "--model", converted, "--prompt", PROMPT, "--max-tokens", 48))
-    seconds["train"] = trained["seconds"]
+    sample = timed("generate", lambda: lrqat("generate", "--model", models["trained"], "--prompt", PROMPT, "--max-tokens", 48))
+    seconds["train"] = round(quantized["seconds"]["train"], 1)
     seconds["total"] = round(time.monotonic() - started, 1)
     report = {
         "model": "SmolLM2-135M-Instruct",
@@ -187,10 +175,9 @@ def main() -> None:
         "perplexity": {"float": measured["trained"]["perplexity"]["a"]}
         | {name: result["perplexity"]["b"] for name, result in measured.items()},
         "kl_to_float": {name: result["kl"] for name, result in measured.items()},
-        "bytes": {"float": 2 * PARAMETERS, "quantized": exported["bytes"]},
-        "exports": [exported],
-        "tokens_per_second": trained["tokens_per_second"],
-        "peak_memory_bytes": trained["peak_memory_bytes"],
+        "bytes": {"float": 2 * PARAMETERS, "quantized": quantized["bytes"]},
+        "exports": [{"path": str(models["trained"])} | {name: quantized[name] for name in ("tensors", "bit_exact_tensors", "bytes")}],
+        "peak_memory_bytes": quantized["peak_memory_bytes"],
         "seconds": seconds,
         "sample": " ".join(sample["text"].split()),
     }
