@@ -11,6 +11,8 @@
 #include <optional>
 
 #include "lrqat/nn/linear.h"
+#include "lrqat/nn/logit_tiles.h"
+#include "lrqat/nn/teacher_logits.h"
 
 namespace lrqat::nn {
 
@@ -18,23 +20,25 @@ namespace lrqat::nn {
 // the number of scored tokens of the whole optimiser step.
 struct LossOptions {
   double divisor = 1.0;
-  std::int64_t chunk_bytes = std::int64_t{32}
-                             << 20;  // of float logits at a time, each of student and teacher
-  double softcap = 0;                // logits z become softcap · tanh(z / softcap); 0: they stay
-  bool use_kernels = true;           // plain loops on the CPU; false (and any other device): ATen operations
+  std::int64_t chunk_bytes = kLogitBytes;  // of float logits at a time, each of student and teacher
+  double softcap = 0;                      // logits z become softcap · tanh(z / softcap); 0: they stay
+  bool use_kernels = true;  // plain loops on the CPU; false (and any other device): ATen operations
 };
 
-// loss = weight · KL(teacher ‖ student) + (1 - weight) · cross-entropy.
+// loss = weight · KL(teacher ‖ student) + (1 - weight) · cross-entropy. At a temperature τ both softmaxes of
+// the divergence are of logits / τ, and it is multiplied by τ² (distilled_rows.h).
 struct Distillation {
   at::Tensor hidden;             // [T, H] of the teacher, after its final norm
   const Linear* head = nullptr;  // the teacher's
   double weight = 1.0;
+  double temperature = 1.0;
+  KnownLogits known = {};  // instead of hidden and head, made for the same temperature
 };
 
 // Sums over the scored tokens, not divided.
 struct LossSums {
   double cross_entropy = 0.0;
-  double divergence = 0.0;  // 0 without distillation
+  double divergence = 0.0;  // times τ²; 0 without distillation
   std::int64_t tokens = 0;
 };
 

@@ -4,6 +4,11 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+#include <utility>
+
 #include "lrqat/base/ignore_index.h"
 #include "lrqat/quant/float_weight.h"
 
@@ -48,8 +53,26 @@ struct Reference {
   at::Tensor grad_hidden, grad_weight;
 };
 
+// KL(q ‖ p) of each row, or that of k + 1 classes: the k tokens that q has most of, and all others together.
+at::Tensor divergence_of_rows(const at::Tensor& log_q, const at::Tensor& log_p, std::int64_t top_k) {
+  const std::int64_t vocabulary = log_q.size(1);
+  if (top_k == vocabulary) return (log_q.exp() * (log_q - log_p)).sum(1);
+  const at::Tensor ids = std::get<1>(log_q.topk(top_k, 1));
+  const at::Tensor known = at::zeros_like(log_q).scatter(1, ids, 1.0) > 0;
+  const auto rest = [&](const at::Tensor& x) { return x.masked_fill(known, -INFINITY).logsumexp(1); };
+  const auto picked = [&](const at::Tensor& x) { return x.gather(1, ids); };
+  return (picked(log_q).exp() * (picked(log_q) - picked(log_p))).sum(1) +
+         rest(log_q).exp() * (rest(log_q) - rest(log_p));
+}
+
+struct Softness {
+  double temperature = 1;
+  std::int64_t top_k = 0;  // 0: all
+};
+
 // The definition in float64, by ATen's own operations and autograd.
-Reference reference(const Case& c, double divisor, double weight, double cap = 0) {
+Reference reference(const Case& c, double divisor, double weight, double cap = 0,
+                    const Softness& softness = {}) {
   const auto wide = [](const at::Tensor& t) { return t.detach().to(at::kDouble); };
   at::Tensor hidden = wide(c.hidden).set_requires_grad(true);
   at::Tensor weight_matrix = wide(c.weight).set_requires_grad(true);
@@ -60,11 +83,15 @@ Reference reference(const Case& c, double divisor, double weight, double cap = 0
     logits = (logits / cap).tanh() * cap;
     teacher = (teacher / cap).tanh() * cap;
   }
-  const at::Tensor log_p = at::log_softmax(logits, 1), log_teacher = at::log_softmax(teacher, 1);
+  const at::Tensor log_p = at::log_softmax(logits, 1);
+  const double t = softness.temperature;
+  const std::int64_t top_k = softness.top_k == 0 ? logits.size(1) : softness.top_k;
+  const at::Tensor rows =
+      divergence_of_rows(at::log_softmax(teacher / t, 1), at::log_softmax(logits / t, 1), top_k) * (t * t);
   const at::Tensor scored = (c.targets != kIgnoreIndex).to(at::kDouble);
   const at::Tensor picked = log_p.gather(1, c.targets.clamp_min(0).unsqueeze(1)).squeeze(1);
   const at::Tensor cross_entropy = -(picked * scored).sum();
-  const at::Tensor divergence = ((log_teacher.exp() * (log_teacher - log_p)).sum(1) * scored).sum();
+  const at::Tensor divergence = (rows * scored).sum();
   const at::Tensor loss = (divergence * weight + cross_entropy * (1.0 - weight)) / divisor;
   torch::autograd::backward({loss});
   return {loss.item<double>(), cross_entropy.item<double>(), divergence.item<double>(), hidden.grad(),
@@ -84,21 +111,37 @@ void expect_head_gradient(const Case& c, const Reference& expected, const at::Te
   EXPECT_LT(error(hidden.grad(), expected.grad_hidden * 3.0), kTolerance);
 }
 
-void expect_equals_reference(Case c, double divisor, std::optional<double> weight, LossOptions options) {
+// All of it, where the loss asks for a part.
+KnownLogits parts_of(const TeacherLogits& whole) {
+  return [whole](std::int64_t begin, std::int64_t end) {
+    const auto part = [&](const at::Tensor& x) { return x.defined() ? x.slice(0, begin, end).clone() : x; };
+    return TeacherLogits{part(whole.ids), part(whole.values), part(whole.rest)};
+  };
+}
+
+void expect_equals_reference(Case c, double divisor, std::optional<double> weight, LossOptions options,
+                             const Softness& softness = {}) {
   options.divisor = divisor;
   const Linear head = make_head(c.weight, c.bias), teacher_head = make_head(c.teacher_weight);
   std::optional<Distillation> distillation;
-  if (weight) distillation = Distillation{c.teacher_hidden, &teacher_head, *weight};
+  if (weight) distillation = Distillation{c.teacher_hidden, &teacher_head, *weight, softness.temperature};
+  if (softness.top_k > 0) {
+    distillation->known = parts_of(
+        keep_logits(c.teacher_hidden, teacher_head, options.softcap, softness.top_k, softness.temperature));
+  }
   LossSums sums;
   const at::Tensor loss = linear_cross_entropy(c.hidden, head, c.targets, options, distillation, &sums);
   torch::autograd::backward({loss * 3.0});
-  const Reference expected = reference(c, divisor, weight.value_or(0.0), options.softcap);
+  const Reference expected = reference(c, divisor, weight.value_or(0.0), options.softcap, softness);
   expect_head_gradient(c, expected, loss, distillation, options);
-  EXPECT_NEAR(loss.item<double>() / expected.loss, 1.0, kTolerance);
-  EXPECT_NEAR(sums.cross_entropy / expected.cross_entropy, 1.0, kTolerance);
-  if (weight) {
-    EXPECT_NEAR(sums.divergence / expected.divergence, 1.0, kTolerance);
-  }
+  // Of few classes the divergence may be far below the logarithms that it is the difference of.
+  const double least = softness.temperature * softness.temperature * static_cast<double>(c.targets.size(0));
+  const auto expect_near = [](double found, double value, double scale) {
+    EXPECT_NEAR(found, value, kTolerance * std::max(std::abs(value), scale));
+  };
+  expect_near(loss.item<double>(), expected.loss, softness.top_k > 0 ? least / divisor : 0.0);
+  expect_near(sums.cross_entropy, expected.cross_entropy, 0.0);
+  if (weight) expect_near(sums.divergence, expected.divergence, softness.top_k > 0 ? least : 0.0);
   EXPECT_EQ(sums.tokens, c.targets.size(0) - 2);
   EXPECT_LT(error(c.hidden.grad(), expected.grad_hidden * 3.0), kTolerance);
   EXPECT_EQ(c.hidden.grad().slice(0, 2, 4).abs().max().item<float>(), 0.0F);  // tokens not scored
@@ -132,6 +175,69 @@ TEST(LinearCrossEntropy, CapsLogits) {
     options.softcap = 4.0;  // logits of size 10 are bent
     expect_equals_reference(Case(37, 2500, true), 17.0, std::nullopt, options);
     expect_equals_reference(Case(37, 2500, false), 35.0, 0.3, options);
+  }
+}
+
+// Against autograd on the definition, value and gradient.
+TEST(LinearCrossEntropy, Temperature) {
+  for (const bool kernels : {true, false}) {
+    for (const double temperature : {0.5, 3.0}) {
+      LossOptions options;
+      options.use_kernels = kernels;
+      options.chunk_bytes = std::int64_t{16} * 4 * 2500;
+      expect_equals_reference(Case(37, 2500, false), 17.0, 1.0, options, {.temperature = temperature});
+      expect_equals_reference(Case(37, 2500, true), 35.0, 0.3, options, {.temperature = temperature});
+      options.softcap = 4.0;
+      expect_equals_reference(Case(37, 2500, false), 35.0, 0.7, options, {.temperature = temperature});
+    }
+  }
+}
+
+// Of the tokens that the teacher finds likely and of all others together.
+TEST(LinearCrossEntropy, LargestLogitsOfTheTeacher) {
+  for (const bool kernels : {true, false}) {
+    for (const double temperature : {1.0, 2.0}) {
+      for (const std::int64_t top_k : {1, 32, 1099}) {
+        const Softness softness{temperature, top_k};
+        LossOptions options;
+        options.use_kernels = kernels;
+        options.chunk_bytes = std::int64_t{16} * 4 * 1100;
+        expect_equals_reference(Case(37, 1100, false), 17.0, 1.0, options, softness);
+        expect_equals_reference(Case(37, 1100, true), 35.0, 0.3, options, softness);
+        options.softcap = 4.0;
+        expect_equals_reference(Case(37, 1100, false), 35.0, 0.7, options, softness);
+      }
+    }
+  }
+}
+
+// Loss and gradient bit for bit those beside the teacher itself; fewer logits never make the divergence
+// larger.
+TEST(LinearCrossEntropy, AllLogitsAreTheTeacher) {
+  const Case c(37, 2500, false);
+  const Linear head = make_head(c.weight), teacher_head = make_head(c.teacher_weight);
+  LossOptions options;
+  options.chunk_bytes = std::int64_t{16} * 4 * 2500;
+  const auto run = [&](const Distillation& distillation, LossSums* sums) {
+    c.hidden.mutable_grad().reset();
+    const at::Tensor loss = linear_cross_entropy(c.hidden, head, c.targets, options, distillation, sums);
+    torch::autograd::backward({loss});
+    return std::pair(loss, c.hidden.grad().clone());
+  };
+  for (const double temperature : {1.0, 2.0}) {
+    LossSums with_teacher;
+    const auto beside = run({c.teacher_hidden, &teacher_head, 0.5, temperature}, &with_teacher);
+    double last = 0.0;
+    for (const std::int64_t top_k : {1, 8, 64, 512, 2500}) {
+      LossSums sums;
+      const TeacherLogits kept = keep_logits(c.teacher_hidden, teacher_head, 0, top_k, temperature);
+      const auto found = run({{}, nullptr, 0.5, temperature, parts_of(kept)}, &sums);
+      EXPECT_GE(sums.divergence, last * (1 - kTolerance)) << top_k;
+      last = sums.divergence;
+      EXPECT_EQ(at::equal(found.first, beside.first), top_k == 2500) << top_k;
+      EXPECT_EQ(at::equal(found.second, beside.second), top_k == 2500) << top_k;
+    }
+    EXPECT_EQ(last, with_teacher.divergence);
   }
 }
 
