@@ -15,6 +15,7 @@
 #include "lrqat/cli/recipe_flags.h"
 #include "lrqat/cli/text_output.h"
 #include "lrqat/model/load.h"
+#include "lrqat/train/cached_teacher.h"
 #include "lrqat/train/memory_estimate.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/open_inputs.h"
@@ -53,6 +54,22 @@ void print_text(const Json& json, const train::Recipe& recipe) {
   line("a step", rounded(json["seconds_per_step"], 2), " s, ", rounded(json["tokens_per_second"], 0),
        " tokens/s (estimated)");
   line("all steps", rounded(json["seconds"].get<double>() / 60, 1), " min");
+  if (const Json& cache = json["teacher_cache"]; !cache.is_null()) {
+    line("teacher cache", cache["sequences"], " sequences, ", cache["bytes"].get<std::int64_t>() / (1 << 20),
+         " MiB of disk, ", rounded(cache["seconds"].get<double>() / 60, 1), " min once (estimated)");
+  }
+}
+
+// Of a cache that holds nothing yet. Without the text, sequences are taken to be seen once each.
+Json cache_estimate(const train::TrainInputs& inputs, const train::StepEstimate& step) {
+  const train::Recipe& recipe = inputs.recipe;
+  if (!train::uses_teacher_cache(recipe)) return nullptr;
+  const std::int64_t sequences = inputs.text
+                                     ? train::needed_sequences(recipe, *inputs.text).size()
+                                     : recipe.steps * recipe.gradient_accumulation * recipe.batch_size;
+  return {{"sequences", sequences},
+          {"bytes", sequences * train::cached_bytes_per_sequence(recipe, inputs.teacher->config())},
+          {"seconds", static_cast<double>(sequences) * step.cached_sequence}};
 }
 
 void add_time(Json& json, const train::TrainInputs& inputs, const train::KeptActivations& kept) {
@@ -60,6 +77,7 @@ void add_time(Json& json, const train::TrainInputs& inputs, const train::KeptAct
   model::Decoder& decoder = *inputs.decoder;
   const auto prepare = train::measure_prepare(recipe, decoder, *inputs.source);
   json["prepare_seconds"] = prepare ? Json(*prepare) : Json();
+  json["teacher_cache"] = nullptr;
   if (!train::method_of(recipe).trains) {
     json["seconds_per_step"] = json["tokens_per_second"] = json["seconds"] = 0.0;
     return;
@@ -73,6 +91,7 @@ void add_time(Json& json, const train::TrainInputs& inputs, const train::KeptAct
   json["seconds_per_step"] = step.seconds();
   json["seconds"] = step.seconds() * static_cast<double>(recipe.steps);
   json["tokens_per_second"] = tokens / step.seconds();
+  json["teacher_cache"] = cache_estimate(inputs, step);
 }
 
 void run_plan(const RecipeFlags& flags, Context& context) {

@@ -93,6 +93,7 @@ train::Recipe resolve_recipe(const RecipeFlags& flags, const CommonOptions& opti
   }
   recipe.eval_data = absolute(recipe.eval_data);
   recipe.teacher = absolute(recipe.teacher);
+  recipe.teacher_cache = absolute(recipe.teacher_cache);
   for (std::string& file : recipe.data) file = absolute(file);
   return recipe;
 }

@@ -70,6 +70,8 @@ bool trains_weight_scales(const Recipe& recipe) {
 bool trains_scales(const Recipe& recipe) {
   return trains_weight_scales(recipe) || recipe.activations.learn_range;
 }
+bool distills(const Recipe& recipe) { return recipe.distill_weight.value_or(1.0) > 0.0; }
+bool keeps_teacher(const Recipe& recipe) { return distills(recipe) && !recipe.teacher_cache.empty(); }
 bool clips(const Recipe& recipe) { return recipe.clip_norm > 0.0; }
 bool decomposes(const Recipe& recipe) { return any_init(recipe, start::fills_adapters); }
 // Whether the recipe, or one of its overrides, starts a linear so.
@@ -96,6 +98,7 @@ std::string text_to_read() {
 }
 constexpr const char* kBits = "`activation-bits` or `kv-bits` below 16";
 constexpr const char* kEval = "`eval-data`";
+constexpr const char* kDistilled = "`distill-weight` above 0";
 
 std::vector<FieldUse> model_and_method_rows() {
   return {
@@ -103,6 +106,8 @@ std::vector<FieldUse> model_and_method_rows() {
       {"data"},  // where nothing reads it, the run says so
       {"eval-data"},
       {"teacher", nullptr, measures, "text to train or to measure on"},
+      {"teacher-cache", is_trained, distills, kDistilled},
+      {"teacher-top-k", is_trained, keeps_teacher, "`teacher-cache`"},
       {"held-out", nullptr, reads_text, text_to_read(), {"0"}},
       {"method"},
       {"bits", has_grid},
@@ -160,6 +165,7 @@ std::vector<FieldUse> activation_and_training_rows() {
       {"clip-norm", is_trained, nullptr, {}, {"0"}},
       {"clip-together", is_trained, clips, "`clip-norm` above 0", {"false"}},
       {"distill-weight", is_trained, nullptr, {}, {"0", "auto"}},
+      {"distill-temperature", is_trained, distills, kDistilled, {"1"}},
       {"checkpointing", is_trained},
       {"map-frozen", keeps_frozen, nullptr, {}, {"false"}},
       {"memory-budget", is_trained, keeps_by_memory, "`checkpointing` auto", {"0"}},

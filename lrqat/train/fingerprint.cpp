@@ -95,10 +95,16 @@ std::string model_fingerprint_1(const formats::WeightSource& source) {
   return hash.hex_digest();
 }
 
-std::string file_fingerprint(const std::filesystem::path& path) {
+std::string bytes_fingerprint(std::span<const std::span<const std::byte>> pieces) {
   Sha256 hash;
-  add_content(hash, MappedFile(path).bytes());
+  for (const Bytes piece : pieces) add_content(hash, piece);
   return hash.hex_digest();
+}
+
+std::string file_fingerprint(const std::filesystem::path& path) {
+  const MappedFile file(path);
+  const Bytes bytes = file.bytes();
+  return bytes_fingerprint(std::span(&bytes, 1));
 }
 
 }  // namespace lrqat::train

@@ -2,7 +2,9 @@
 // as fast as memory: they notice changes and mistakes, not a forger.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
+#include <span>
 #include <string>
 
 #include "lrqat/formats/weight_source.h"
@@ -15,6 +17,9 @@ std::string model_fingerprint(const formats::WeightSource& source);
 // Of config, names, types, shapes and the first 4096 bytes of every tensor: what runs of version 1 began
 // with.
 std::string model_fingerprint_1(const formats::WeightSource& source);
+
+// Of pieces of memory, each of its size and bytes: 64 hexadecimal digits.
+std::string bytes_fingerprint(std::span<const std::span<const std::byte>> pieces);
 
 std::string file_fingerprint(const std::filesystem::path& path);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lrqat/train/cached_teacher.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/prepare_student.h"
@@ -74,6 +75,7 @@ Json memory_parts(const TrainInputs& inputs, const KeptActivations& kept) {
                                          (recipe.learn_scale ? shapes.scales : 0.0)
                                    : 0.0;
   const auto bytes = [](double value) { return static_cast<std::int64_t>(value); };
+  const double teacher = teacher_bytes(recipe, shapes, *inputs.teacher);
   constexpr double kLossChunks = 2 * 32.0 * (1 << 20);  // logits of student and teacher (nn::LossOptions)
   constexpr double kProgram = 300e6;                    // LibTorch itself and its threads
   Json parts{{"phi_0", bytes(shapes.frozen)},
@@ -84,13 +86,15 @@ Json memory_parts(const TrainInputs& inputs, const KeptActivations& kept) {
              {"gradients", bytes(4 * trainables)},
              {"optimizer", bytes(8 * trainables)},
              {"activations", bytes(trains ? activation_bytes(recipe, decoder, kept) : 0.0)},
-             {"teacher", bytes(teacher_bytes(recipe, shapes, *inputs.teacher))},
+             {"teacher", bytes(uses_teacher_cache(recipe) ? 0.0 : teacher)},
              {"transient", bytes(std::max(kLossChunks, 4 * shapes.largest) + 4 * shapes.second_gradient)}};
-  // Calibration is over before there are gradients: what it takes above training counts.
+  // Calibration is over before there are gradients, and so is a teacher that fills a cache: what they take
+  // above training counts.
   std::int64_t training = 0;
   for (const char* part : {"gradients", "optimizer", "activations", "teacher", "transient"})
     training += parts[part].get<std::int64_t>();
   parts["calibration"] = std::max<std::int64_t>(calibration_bytes(recipe, decoder) - training, 0);
+  if (uses_teacher_cache(recipe)) parts["teacher"] = std::max<std::int64_t>(bytes(teacher) - training, 0);
   parts["embedding_and_head"] = bytes(shapes.head_stored);  // pages of the file, as the teacher's
   parts["program"] = bytes(kProgram);
   return parts;

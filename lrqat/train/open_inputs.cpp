@@ -9,6 +9,7 @@
 #include "lrqat/model/integer_source.h"
 #include "lrqat/model/load.h"
 #include "lrqat/model/tokenizer_files.h"
+#include "lrqat/train/cached_teacher.h"
 #include "lrqat/train/fit_to_model.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/prepare_student.h"
@@ -63,6 +64,7 @@ TrainInputs open_inputs(const Recipe& given, bool decided, ProgressReporter& pro
   }
   const bool trains = method_of(recipe).trains;
   inputs.teacher = open_teacher(recipe, inputs.source);
+  check_teacher_cache(recipe, decoder.config());
   if (trains) check_teacher(recipe, decoder, *inputs.source, *inputs.teacher);
   const bool reads_text = !recipe.data.empty() && (trains || needs_calibration(recipe));
   if (!recipe.data.empty() && !reads_text)

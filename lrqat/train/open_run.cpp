@@ -62,7 +62,7 @@ model::OpenedModel open_run(const std::filesystem::path& path, const model::Load
   model::OpenedModel opened{"run", path, std::move(decoder), std::move(source), base};
   opened.unfinished = unfinished(run);
   opened.other_inputs = {run.recipe().data.begin(), run.recipe().data.end()};
-  for (const std::string& file : {run.recipe().eval_data, run.recipe().teacher})
+  for (const std::string& file : {run.recipe().eval_data, run.recipe().teacher, run.recipe().teacher_cache})
     if (!file.empty()) opened.other_inputs.emplace_back(file);
   return opened;
 }

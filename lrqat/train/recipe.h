@@ -28,9 +28,12 @@ enum class Checkpointing { none, block, automatic };
 struct Recipe {
   std::string model;
   std::vector<std::string> data;
-  std::string eval_data;   // is only reported on
-  std::string teacher;     // distilled from and compared with; empty: the model itself, before training
-  double held_out = 0.02;  // share of the data that is not trained on (held_out.h)
+  std::string eval_data;  // is only reported on
+  std::string teacher;    // distilled from and compared with; empty: the model itself, before training
+  std::string
+      teacher_cache;  // folder of its logits (teacher_cache.h); empty: the teacher runs beside the student
+  std::int64_t teacher_top_k = 128;  // logits of a token that are kept there; 0: all
+  double held_out = 0.02;            // share of the data that is not trained on (held_out.h)
 
   std::string method = "lr-qat";
   int bits = 4;
@@ -81,6 +84,7 @@ struct Recipe {
   double clip_norm = 1.0;
   bool clip_together = false;  // one norm over adapters, scales and floats, as the papers' code has it
   std::optional<double> distill_weight;  // w of w·KL + (1 - w)·cross-entropy; none: by method and start
+  double distill_temperature = 1.0;      // of the KL's softmaxes
 
   Checkpointing checkpointing = Checkpointing::automatic;
   bool map_frozen = false;             // Φ0 and other frozen weights are pages of the run's file

@@ -58,6 +58,13 @@ std::vector<RecipeField> input_fields() {
           "teacher", &Recipe::teacher,
           "the model to distill from and to compare with: a Hugging Face folder or a GGUF file of the same "
           "vocabulary (none: the model itself, before training)"),
+      text_field("teacher-cache", &Recipe::teacher_cache,
+                 "a folder for the teacher's logits of what is trained on: made where they are missing, used "
+                 "by every run that has the same teacher; the teacher is then not in memory while training"),
+      integer_field(
+          "teacher-top-k", &Recipe::teacher_top_k, 0,
+          "logits of each token that `teacher-cache` keeps, the largest; of all others their sum (0: "
+          "all logits, exact)"),
       real_field("held-out", &Recipe::held_out, 0.0, 0.5,
                  "share of the data that is not trained on, at most 8192 tokens: one half chooses the best "
                  "checkpoint, the other is reported on where there is no `eval-data` (0: none)"),
@@ -199,6 +206,8 @@ std::vector<RecipeField> training_fields() {
           "distill-weight", &Recipe::distill_weight, 0.0, 1.0,
           "w of the loss w·KL(float model) + (1-w)·cross-entropy; auto: 1, or 0 where the model "
           "is no teacher (lora, qlora, integers that training starts from)"),
+      real_field("distill-temperature", &Recipe::distill_temperature, 1e-3, 1e3,
+                 "T of softmax(logits / T) in the KL, which is multiplied by T²"),
   };
 }
 

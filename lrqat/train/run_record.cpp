@@ -24,8 +24,8 @@ constexpr std::int64_t kVersion = 2;  // of run.json
 // Of everything in a recipe file that decides what a run computes. Files are known by their contents (they
 // may be moved), and when a run is saved changes nothing.
 std::string recipe_fingerprint(const fs::path& path) {
-  constexpr std::array kFree{"model",      "data",         "eval-data",    "teacher",
-                             "save-every", "save-minutes", "memory-budget"};
+  constexpr std::array kFree{"model",         "data",       "eval-data",    "teacher",
+                             "teacher-cache", "save-every", "save-minutes", "memory-budget"};
   Sha256 hash;
   for (const TomlEntry& entry : parse_toml(read_text_file(path), path.string())) {
     if (std::find(kFree.begin(), kFree.end(), entry.key) != kFree.end()) continue;

@@ -11,6 +11,7 @@
 #include "lrqat/base/file.h"
 #include "lrqat/base/memory.h"
 #include "lrqat/model/load.h"
+#include "lrqat/train/cached_teacher.h"
 #include "lrqat/train/fingerprint.h"
 #include "lrqat/train/layer_report.h"
 #include "lrqat/train/methods.h"
@@ -33,7 +34,7 @@ std::unique_ptr<model::Decoder> take_student(TrainInputs& inputs, at::Device dev
 }
 
 std::unique_ptr<model::Decoder> load_teacher(const TrainInputs& inputs, at::Device device) {
-  if (!(inputs.recipe.distill_weight > 0.0)) return nullptr;
+  if (!(inputs.recipe.distill_weight > 0.0) || uses_teacher_cache(inputs.recipe)) return nullptr;
   return model::load_float_model(inputs.teacher, {inputs.recipe.compute(), device});
 }
 
@@ -54,9 +55,11 @@ class RunTraining {
         inputs_(inputs),
         progress_(progress),
         run_(std::move(run)),
+        cache_(open_teacher_cache(inputs, options.device, progress)),
         student_(take_student(inputs, options.device)),
         teacher_(load_teacher(inputs, options.device)),
-        trainer_(recipe_, *student_, teacher_.get(), *inputs.text, alone_) {}
+        trainer_(recipe_, *student_, cache_ ? Teacher(cache_.get()) : Teacher(teacher_.get()), *inputs.text,
+                 alone_) {}
 
   TrainResult train() {
     try {
@@ -91,7 +94,8 @@ class RunTraining {
   const TrainInputs& inputs_;
   ProgressReporter& progress_;
   std::optional<Run> run_;
-  std::unique_ptr<model::Decoder> student_, teacher_;
+  std::unique_ptr<TeacherCache> cache_;
+  std::unique_ptr<model::Decoder> student_, teacher_;  // no teacher where a cache has its logits
   SingleProcess alone_;
   Trainer trainer_;
   std::optional<ScaleWatch> scales_;
@@ -169,7 +173,7 @@ void RunTraining::report_step(const StepResult& result, double begin) {
                 {"train/epochs", result.epochs},
                 {"train/cross_entropy", result.sums.cross_entropy / scored},
                 {"memory/resident_bytes", static_cast<double>(current_resident_bytes())}};
-  if (teacher_) values["train/divergence"] = result.sums.divergence / scored;
+  if (recipe_.distill_weight > 0.0) values["train/divergence"] = result.sums.divergence / scored;
   log(values);
   char detail[96];
   std::snprintf(detail, sizeof(detail), "%s %.4f, %.0f tokens/s", objective_name(recipe_).c_str(),
@@ -180,7 +184,7 @@ void RunTraining::report_step(const StepResult& result, double begin) {
 // The evaluation text decides nothing.
 void RunTraining::report_evaluation_text() {
   if (!inputs_.evaluation) return;
-  const double nll = trainer_.evaluate(*inputs_.evaluation).cross_entropy;
+  const double nll = trainer_.cross_entropy(*inputs_.evaluation);
   trainer_.check_finite("cross-entropy of the evaluation text", nll);
   log({{"eval/nll", nll}, {"eval/perplexity", std::exp(nll)}});
   progress_.message(concat("step ", step(), ": perplexity ", std::exp(nll), " on ", recipe_.eval_data));
@@ -193,7 +197,7 @@ Values RunTraining::evaluate_held_out() {
   progress_.message(
       concat("step ", step(), ": ", objective_name(recipe_), " ", found->objective, " on held-out text"));
   Values values{{"held_out/objective", found->objective}, {"held_out/cross_entropy", found->cross_entropy}};
-  if (teacher_) values["held_out/divergence"] = found->divergence;
+  if (recipe_.distill_weight > 0.0) values["held_out/divergence"] = found->divergence;
   return values;
 }
 

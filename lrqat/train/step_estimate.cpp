@@ -12,6 +12,7 @@
 #include "lrqat/nn/optimizer.h"
 #include "lrqat/start/prepare.h"
 #include "lrqat/train/activation_ranges.h"
+#include "lrqat/train/cached_teacher.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/prepare_student.h"
@@ -95,17 +96,39 @@ double time_forward_backward(const model::Decoder& decoder, const at::Tensor& hi
   return quickest([&] { torch::autograd::backward({decoder.layer_forward(0, in)}, {gradient}); });
 }
 
+// What a cache would keep of these hidden states of the teacher.
+nn::TeacherLogits kept_logits(const Recipe& recipe, const model::Decoder& teacher, const at::Tensor& hidden) {
+  const at::NoGradGuard no_grad;
+  const std::int64_t vocabulary = teacher.config().vocab_size;
+  return nn::keep_logits(
+      hidden.reshape({-1, hidden.size(2)}), teacher.lm_head(), teacher.config().final_logit_softcapping,
+      recipe.teacher_top_k == 0 ? vocabulary : recipe.teacher_top_k, recipe.distill_temperature);
+}
+
+std::optional<nn::Distillation> distillation_of(const Recipe& recipe, const model::Decoder& teacher,
+                                                const at::Tensor& of_teacher) {
+  if (!(recipe.distill_weight > 0.0)) return std::nullopt;
+  nn::Distillation distillation{.weight = *recipe.distill_weight, .temperature = recipe.distill_temperature};
+  if (uses_teacher_cache(recipe)) {
+    distillation.known = [all = kept_logits(recipe, teacher, of_teacher)](std::int64_t begin,
+                                                                          std::int64_t end) {
+      const auto part = [&](const at::Tensor& x) { return x.defined() ? x.slice(0, begin, end).clone() : x; };
+      return nn::TeacherLogits{part(all.ids), part(all.values), part(all.rest)};
+    };
+  } else {
+    distillation.hidden = of_teacher.reshape({-1, of_teacher.size(2)});
+    distillation.head = &teacher.lm_head();
+  }
+  return distillation;
+}
+
 // Loss of these hidden states, its gradient included.
 double time_head(const Recipe& recipe, const model::Decoder& decoder, const at::Tensor& hidden,
                  const model::Decoder& teacher, const at::Tensor& of_teacher) {
   const at::Tensor rows = hidden.reshape({-1, hidden.size(2)});
   const at::Tensor in = rows.detach().clone().requires_grad_();
   const at::Tensor targets = at::randint(0, decoder.config().vocab_size, {rows.size(0)}, at::kLong);
-  std::optional<nn::Distillation> distillation;
-  if (recipe.distill_weight > 0) {
-    distillation = nn::Distillation{of_teacher.reshape({-1, of_teacher.size(2)}), &teacher.lm_head(),
-                                    *recipe.distill_weight};
-  }
+  const auto distillation = distillation_of(recipe, teacher, of_teacher);
   return quickest([&] {
     torch::autograd::backward({nn::linear_cross_entropy(
         in, decoder.lm_head(), targets, {.divisor = 1.0, .softcap = decoder.config().final_logit_softcapping},
@@ -147,8 +170,13 @@ StepEstimate measure_step(const Recipe& recipe, model::Decoder& decoder, const f
   decoder.set_activations({});  // it may be the teacher too
   const at::Tensor of_teacher = drawn_hidden(recipe, teacher);
   if (recipe.distill_weight > 0) {
-    out.teacher =
-        micro_batches * static_cast<double>(teacher.num_layers()) * time_forward(teacher, of_teacher);
+    const double forward = static_cast<double>(teacher.num_layers()) * time_forward(teacher, of_teacher);
+    if (uses_teacher_cache(recipe)) {
+      const double logits = quickest([&] { kept_logits(recipe, teacher, of_teacher); });
+      out.cached_sequence = (forward + logits) / static_cast<double>(measured_sequences(recipe));
+    } else {
+      out.teacher = micro_batches * forward;
+    }
   }
   out.head = micro_batches * time_head(recipe, decoder, hidden, teacher, of_teacher);
   decoder.set_activations(recipe.activations);

@@ -16,9 +16,10 @@ namespace lrqat::train {
 struct StepEstimate {
   double forward_backward = 0;  // of all blocks
   double recompute = 0;         // forward passes again, of blocks whose activations are not kept
-  double teacher = 0;           // forward of the float model, where it is distilled
-  double head = 0;              // logits and loss, of teacher and student
+  double teacher = 0;  // forward of the float model, where it is distilled and no cache has its logits
+  double head = 0;     // logits and loss, of teacher and student
   double optimizer = 0;
+  double cached_sequence = 0;  // no part of a step: one sequence of a teacher cache, which is made once
   double product_speed =
       0;  // floating-point operations a second of a block's products, everything else included
 

@@ -23,6 +23,15 @@ at::Tensor predicted(const at::Tensor& targets) {
   return targets.narrow(1, 1, targets.size(1) - 1).reshape({-1});
 }
 
+nn::KnownLogits on_device(const nn::KnownLogits& known, at::Device device) {
+  if (device.is_cpu()) return known;
+  return [known, device](std::int64_t begin, std::int64_t end) {
+    const nn::TeacherLogits logits = known(begin, end);
+    const auto moved = [&](const at::Tensor& x) { return x.defined() ? x.to(device) : x; };
+    return nn::TeacherLogits{moved(logits.ids), moved(logits.values), moved(logits.rest)};
+  };
+}
+
 at::Tensor checkpointed_layer(const model::Decoder& decoder, std::int64_t index, const at::Tensor& hidden,
                               bool keeps_product) {
   std::vector<at::Tensor> parameters;
@@ -37,9 +46,9 @@ at::Tensor checkpointed_layer(const model::Decoder& decoder, std::int64_t index,
 
 }  // namespace
 
-TrainStep::TrainStep(const model::Decoder& student, const model::Decoder* teacher, const StepOptions& options)
+TrainStep::TrainStep(const model::Decoder& student, const Teacher& teacher, const StepOptions& options)
     : student_(student), teacher_(teacher), options_(options) {
-  LRQAT_CHECK(options.distill_weight == 0.0 || teacher != nullptr);
+  LRQAT_CHECK(options.distill_weight == 0.0 || teacher.exists());
 }
 
 at::Tensor TrainStep::student_hidden(const at::Tensor& tokens) const {
@@ -56,8 +65,14 @@ at::Tensor TrainStep::student_hidden(const at::Tensor& tokens) const {
 std::optional<nn::Distillation> TrainStep::distillation(const at::Tensor& tokens) const {
   if (options_.distill_weight == 0.0) return std::nullopt;
   const at::NoGradGuard no_grad;
-  return nn::Distillation{predicting(teacher_->forward(tokens)), &teacher_->lm_head(),
-                          options_.distill_weight};
+  nn::Distillation distillation{.weight = options_.distill_weight, .temperature = options_.temperature};
+  if (teacher_.cache != nullptr) {
+    distillation.known = on_device(teacher_.cache->logits(tokens.cpu()), tokens.device());
+  } else {
+    distillation.hidden = predicting(teacher_.model->forward(tokens));
+    distillation.head = &teacher_.model->lm_head();
+  }
+  return distillation;
 }
 
 nn::LossSums TrainStep::accumulate(const at::Tensor& tokens, const at::Tensor& targets,

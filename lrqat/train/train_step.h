@@ -1,9 +1,10 @@
 // One micro-batch forward and backward: student through its blocks (checkpointed or kept), loss in the head,
-// the teacher beside it. B sequences, L sequence length, T = B·(L-1) scored tokens, H hidden size.
+// the teacher's logits beside it. B sequences, L sequence length, T = B·(L-1) scored tokens, H hidden size.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -13,6 +14,7 @@
 #include "lrqat/nn/linear_cross_entropy.h"
 #include "lrqat/train/packed_dataset.h"
 #include "lrqat/train/recipe.h"
+#include "lrqat/train/teacher_cache.h"
 
 namespace lrqat::train {
 
@@ -25,12 +27,28 @@ struct KeptActivations {
 struct StepOptions {
   double distill_weight = 0.0;  // w of w·KL + (1 - w)·cross-entropy; above 0 a teacher is needed
   KeptActivations kept;
+  double temperature = 1.0;  // of the KL (nn/linear_cross_entropy.h)
+};
+
+// What is learned from: a model that runs beside the student, or what a cache has kept of one; or nothing.
+// Either stays the caller's.
+struct Teacher {
+  Teacher() = default;
+  Teacher(const model::Decoder* running) : model(running) {}
+  Teacher(const TeacherCache* kept) : cache(kept) {}
+  Teacher(std::nullptr_t) {}
+
+  bool exists() const { return model != nullptr || cache != nullptr; }
+
+  const model::Decoder* model = nullptr;
+  const TeacherCache* cache = nullptr;
 };
 
 class TrainStep {
  public:
-  // `teacher` may be null where distill_weight is 0.
-  TrainStep(const model::Decoder& student, const model::Decoder* teacher, const StepOptions& options);
+  // `teacher` may be none where distill_weight is 0. A cache needs the temperature that it was made for, and
+  // every sequence that is learned or measured.
+  TrainStep(const model::Decoder& student, const Teacher& teacher, const StepOptions& options);
 
   // Adds the gradients of the loss on tokens [B, L] to the parameters' grad() and returns the sums over its
   // scored tokens. divisor: scored tokens of the whole optimiser step.
@@ -53,7 +71,7 @@ class TrainStep {
   std::optional<nn::Distillation> distillation(const at::Tensor& tokens) const;
 
   const model::Decoder& student_;
-  const model::Decoder* teacher_;
+  Teacher teacher_;
   StepOptions options_;
 };
 

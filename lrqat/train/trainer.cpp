@@ -19,11 +19,11 @@ std::int64_t tokens_of_step(const Recipe& recipe) {
   return recipe.gradient_accumulation * recipe.batch_size * recipe.sequence_length;
 }
 
-void check_inputs(const Recipe& recipe, const model::Decoder* teacher, const DataSplit& text,
+void check_inputs(const Recipe& recipe, const Teacher& teacher, const DataSplit& text,
                   const Communicator& communicator) {
   if (!recipe.distill_weight)
     fail("the recipe leaves `distill-weight` open: fit it to the model first (fit_to_model)");
-  if (*recipe.distill_weight > 0.0 && teacher == nullptr)
+  if (*recipe.distill_weight > 0.0 && !teacher.exists())
     fail("`distill-weight` ", *recipe.distill_weight, " needs a teacher");
   if (text.training.sequence_length() != recipe.sequence_length) {
     fail("the training text has sequences of ", text.training.sequence_length(),
@@ -37,8 +37,8 @@ void check_inputs(const Recipe& recipe, const model::Decoder* teacher, const Dat
 
 }  // namespace
 
-Trainer::Trainer(const Recipe& recipe, model::Decoder& student, const model::Decoder* teacher,
-                 const DataSplit& text, Communicator& communicator)
+Trainer::Trainer(const Recipe& recipe, model::Decoder& student, const Teacher& teacher, const DataSplit& text,
+                 Communicator& communicator)
     : recipe_(recipe),
       student_(student),
       teacher_(teacher),
@@ -81,7 +81,8 @@ void Trainer::make_optimizer() {
   options.clip_together = recipe_.clip_together;
   optimizer_.emplace(trained_parameters(recipe_, student_), options);
   const KeptActivations kept = kept_activations(recipe_, student_);
-  train_step_.emplace(student_, teacher_, StepOptions{*recipe_.distill_weight, kept});
+  train_step_.emplace(student_, teacher_,
+                      StepOptions{*recipe_.distill_weight, kept, recipe_.distill_temperature});
 }
 
 StepResult Trainer::step() {
@@ -162,12 +163,22 @@ void Trainer::check_step(const StepResult& result) {
 
 Schedule Trainer::schedule() const { return {recipe_.schedule, recipe_.steps, recipe_.warmup_steps()}; }
 
-Evaluation Trainer::evaluate(const PackedDataset& text) const {
-  LRQAT_CHECK(train_step_.has_value(), "a measurement before training has started");
+nn::LossSums Trainer::measure(const TrainStep& step, const PackedDataset& text) const {
   std::vector<std::int64_t> own;  // of the text's sequences
   for (std::int64_t i = communicator_.rank(); i < text.size(); i += communicator_.size()) own.push_back(i);
   SilentProgress silent;
-  const nn::LossSums sums = reduce(train_step_->measure(text, own, silent));
+  return reduce(step.measure(text, own, silent));
+}
+
+double Trainer::cross_entropy(const PackedDataset& text) const {
+  LRQAT_CHECK(train_step_.has_value(), "a measurement before training has started");
+  const nn::LossSums sums = measure(TrainStep(student_, nullptr, {}), text);
+  return sums.cross_entropy / static_cast<double>(sums.tokens);
+}
+
+Evaluation Trainer::evaluate(const PackedDataset& text) const {
+  LRQAT_CHECK(train_step_.has_value(), "a measurement before training has started");
+  const nn::LossSums sums = measure(*train_step_, text);
   const auto tokens = static_cast<double>(sums.tokens);
   return {train_step_->loss(sums), sums.cross_entropy / tokens, sums.divergence / tokens};
 }
@@ -208,8 +219,9 @@ TrainState Trainer::state() const {
 std::string objective_name(const Recipe& recipe) {
   const double weight = recipe.distill_weight.value_or(0.0);
   if (weight == 0.0) return "cross-entropy";
-  if (weight == 1.0) return "KL";
-  return concat(weight, " KL + ", 1.0 - weight, " cross-entropy");
+  const double temperature = recipe.distill_temperature;
+  const std::string kl = temperature == 1.0 ? "KL" : concat("KL at temperature ", temperature);
+  return weight == 1.0 ? kl : concat(weight, " ", kl, " + ", 1.0 - weight, " cross-entropy");
 }
 
 }  // namespace lrqat::train

@@ -56,9 +56,10 @@ struct Evaluation {
 // stage.
 class Trainer {
  public:
-  // recipe: fitted to the model (fit_to_model.h). teacher: null where distill_weight is 0. All of these stay
-  // the caller's and have to outlive the trainer. Error where they do not fit together.
-  Trainer(const Recipe& recipe, model::Decoder& student, const model::Decoder* teacher, const DataSplit& text,
+  // recipe: fitted to the model (fit_to_model.h). teacher: none where distill_weight is 0; a cache has to
+  // hold all of the text that is trained on, the first sequence in any case, and of the text to choose by.
+  // All of these stay the caller's and have to outlive the trainer. Error where they do not fit together.
+  Trainer(const Recipe& recipe, model::Decoder& student, const Teacher& teacher, const DataSplit& text,
           Communicator& communicator);
 
   // Gives the student the weights that the recipe starts from. source: the model's own.
@@ -74,6 +75,8 @@ class Trainer {
 
   // Without gradients, over a whole text.
   Evaluation evaluate(const PackedDataset& text) const;
+  // The cross-entropy alone, which asks no teacher, nats a scored token.
+  double cross_entropy(const PackedDataset& text) const;
   // On the held-out text to choose by; the state then knows whether it is the best so far. Nothing: no text
   // is held out. NotFinite where the objective is not.
   std::optional<Evaluation> evaluate_held_out();
@@ -100,6 +103,7 @@ class Trainer {
   void make_optimizer();
   Drawn draw();
   nn::LossSums accumulate(const Drawn& drawn) const;
+  nn::LossSums measure(const TrainStep& step, const PackedDataset& text) const;
   void reduce_gradients() const;
   nn::LossSums reduce(const nn::LossSums& sums) const;
   void check_step(const StepResult& result);
@@ -107,7 +111,7 @@ class Trainer {
 
   const Recipe& recipe_;
   model::Decoder& student_;
-  const model::Decoder* teacher_;
+  Teacher teacher_;
   const DataSplit& text_;
   Communicator& communicator_;
   Sampler sampler_;

@@ -27,10 +27,10 @@ const std::vector<std::string> kMethods{"lr-qat", "l4q", "lsq", "peqa", "qlora",
 
 // Fields that decide what is read, how a run goes about it, or what is measured: not what it computes. (Each
 // of these is tested where that is: tests/cli.)
-const std::set<std::string> kNotInTheResult{"model",         "data",       "eval-data",     "teacher",
-                                            "method",        "eval-every", "eval-context",  "eval-windows",
-                                            "checkpointing", "map-frozen", "memory-budget", "save-every",
-                                            "save-minutes",  "seed"};
+const std::set<std::string> kNotInTheResult{"model",         "data",          "eval-data",     "teacher",
+                                            "teacher-cache", "teacher-top-k", "method",        "eval-every",
+                                            "eval-context",  "eval-windows",  "checkpointing", "map-frozen",
+                                            "memory-budget", "save-every",    "save-minutes",  "seed"};
 
 // Accepted though this model and these values show nothing of it.
 bool shows_elsewhere(const std::string& method, const std::string& field) {
@@ -100,6 +100,7 @@ const std::map<std::string, std::vector<Trial>>& trials() {
       {"clip-together",
        {{"true", {{"clip-norm", "0.001"}, {"train-norms", "true"}}}, {"true", {{"clip-norm", "0"}}}}},
       {"distill-weight", {{"1"}}},
+      {"distill-temperature", {{"2", {{"distill-weight", "1"}}}, {"2", {{"distill-weight", "0"}}}}},
       {"compute-dtype", {{"bfloat16"}}}};
   return table;
 }
