@@ -93,6 +93,9 @@ class Backend {
 
   // --- the optimiser
   virtual bool has_fused_adamw() const;  // whether at::_fused_adamw_ takes the device
+
+  // --- rotations
+  virtual at::Tensor hadamard_rows(const at::Tensor& x, bool transposed) const;
 };
 
 // Of the device's type; the plain one where there is no row for it.

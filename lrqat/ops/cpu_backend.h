@@ -56,6 +56,8 @@ class CpuBackend final : public Backend {
   TargetScores score_targets(const at::Tensor& logits, const at::Tensor& targets) const override;
 
   bool has_fused_adamw() const override { return true; }
+
+  at::Tensor hadamard_rows(const at::Tensor& x, bool transposed) const override;
 };
 
 const Backend& cpu_backend();
