@@ -95,7 +95,8 @@ std::vector<std::string> next_commands(const train::Recipe& recipe, const std::s
   const std::string converted = run + "-converted";
   const std::string convert =
       concat(program, " convert --run ", shell_word(run), " --out ", shell_word(converted));
-  if (recipe.activations.any()) return {convert};  // no export format holds our grids of activations
+  const bool rotates = recipe.rotations.r3 || recipe.rotations.r4;
+  if (recipe.activations.any() || rotates) return {convert};  // no export format holds our grids or rotations
   const std::string file = run + (recipe.target == "gguf" ? ".gguf" : "-" + recipe.target);
   return {convert, concat(program, " export --model ", shell_word(converted), " --format ", recipe.target,
                           " --out ", shell_word(file))};

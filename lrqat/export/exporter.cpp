@@ -11,6 +11,7 @@
 #include "lrqat/model/converted.h"
 #include "lrqat/model/output.h"
 #include "lrqat/model/packed_layout.h"
+#include "lrqat/model/rotations.h"
 #include "lrqat/quant/integer_weight.h"
 
 namespace lrqat::exporting {
@@ -127,6 +128,16 @@ void check_activations(const std::string& format, const model::Decoder& decoder,
        "trained");
 }
 
+void check_rotations(const std::string& format, const model::Decoder& decoder) {
+  const model::Rotations online = model::online_rotations(decoder.config());
+  if (!online.any()) return;
+  fail("this model rotates in its forward pass (`rotations` ", model::rotations_name(online),
+       "), which `format` ", format,
+       " cannot say: programs would run its weights without and give nonsense. Only the converted folder "
+       "(lrqat "
+       "convert) holds such models; `rotations` absorbed trains one that every format holds");
+}
+
 }  // namespace
 
 Json to_json(const ExportReport& report) {
@@ -179,6 +190,7 @@ ExportReport export_model(const Exporter& exporter, const model::OpenedModel& mo
                           const std::filesystem::path& out, const ExportOptions& options,
                           ProgressReporter& progress) {
   const at::NoGradGuard no_grad;
+  check_rotations(exporter.name, *model.decoder);
   check_activations(exporter.name, *model.decoder, options);
   model::check_output(out, exporter.output, options.replace, model::inputs_of(model));
   if (model.kind == "converted") model::check_converted(model.path, *model.decoder);

@@ -61,6 +61,7 @@ Json config_of(const model::OpenedModel& model, const FolderPlan& plan) {
   const fs::path folder = folder_of(model);
   Json json = folder.empty() ? formats::config_to_json(model.decoder->config())
                              : formats::read_folder_config(folder).json;
+  if (!model.decoder->config().tie_word_embeddings) json["tie_word_embeddings"] = false;  // by rotations
   json.erase("quantization_config");
   if (!plan.quantization.is_null()) json["quantization_config"] = plan.quantization;
   json["dtype"] = json["torch_dtype"] = plan.dtype;

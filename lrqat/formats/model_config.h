@@ -32,6 +32,9 @@ struct ModelConfig {
   bool attention_bias = false;  // on q, k, v, and o where the family has it there
   bool mlp_bias = false;        // on gate, up and down
   bool tie_word_embeddings = false;
+  // Hadamard transforms that no file of other programs holds (model/rotations.h): of each head of queries and
+  // keys after the rotary embedding, and of down_proj's input, whose weight has the inverse.
+  bool rotated_heads = false, rotated_product = false;
   std::string hidden_act = "silu";
   std::optional<std::int64_t> bos_token_id;
   std::vector<std::int64_t> eos_token_id;  // empty: none; config.json may give one number or a list

@@ -62,6 +62,7 @@ Json to_json(const StoredActivations& stored) {
             {"score_bits",
              stored.options.activation_bits < quant::kFloatBits ? quant::kScoreBits : quant::kFloatBits},
             {"range", quant::activation_range_name(stored.options.range)}};
+  if (stored.options.down_bits != 0) json["down_bits"] = stored.options.down();
   if (stored.ranges.empty()) return json;
   json["points"] = Json::object();
   for (const StaticRange& range : stored.ranges) {
@@ -74,10 +75,12 @@ StoredActivations activations_from_json(const Json& json, const std::string& whe
   StoredActivations stored;
   stored.options.activation_bits = json_get<int>(json, "activation_bits", where);
   stored.options.kv_bits = json_get<int>(json, "kv_bits", where);
-  for (const int bits : {stored.options.activation_bits, stored.options.kv_bits}) {
+  const int down_bits = json_get_or<int>(json, "down_bits", stored.options.activation_bits, where);
+  for (const int bits : {stored.options.activation_bits, stored.options.kv_bits, down_bits}) {
     if (bits != 4 && bits != 8 && bits != quant::kFloatBits)
       fail(where, ": ", bits, " bits; expected 4, 8 or 16");
   }
+  if (json.contains("down_bits")) stored.options.down_bits = static_cast<std::int8_t>(down_bits);
   const auto range = json_get<std::string>(json, "range", where);
   if (range != "dynamic" && range != "static") {
     fail(where, ": range is \"", range, "\", expected dynamic or static");

@@ -28,7 +28,7 @@ StoredActivations stored_activations(const Decoder& decoder);
 // Error where a range is missing or belongs to no point of the decoder.
 void set_activations(Decoder& decoder, const StoredActivations& stored);
 
-// activation_bits, kv_bits, range, score_bits; with static ranges: points
+// activation_bits, kv_bits, range, score_bits; down_bits where they are its own; with static ranges: points
 Json to_json(const StoredActivations& stored);
 StoredActivations activations_from_json(const Json& json, const std::string& where);
 

@@ -60,6 +60,7 @@ class Builder {
             linear(prefix + "o_proj"),
             window,
             has_rotary,
+            config_.rotated_heads,
             head_norm(prefix + "q_norm"),
             head_norm(prefix + "k_norm"),
             formats::query_scale(config_),
@@ -68,7 +69,7 @@ class Builder {
 
   nn::Mlp mlp(const std::string& prefix) const {
     return {linear(prefix + "gate_proj"), linear(prefix + "up_proj"), linear(prefix + "down_proj"),
-            config_.hidden_act == "gelu_pytorch_tanh"};
+            config_.hidden_act == "gelu_pytorch_tanh", config_.rotated_product};
   }
 
   const formats::ModelConfig& config_;

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/user_text.h"
 #include "lrqat/quant/packed_codes.h"
 
 namespace lrqat::model {
@@ -50,6 +51,20 @@ std::vector<ConvertedLayer> list_from_json(const Json& json, const char* key, co
     layers.push_back(layer_from_json(entry, where));
   }
   return layers;
+}
+
+int version_of(const QuantizationConfig& config) {
+  if (config.rotations.any() || config.activations.options.down_bits != 0) return kRotationsVersion;
+  return config.activations.options.any() ? kActivationsVersion : kConvertedVersion;
+}
+
+Rotations rotations_from_json(const Json& json, const std::string& where) {
+  const auto text = json_get<std::string>(json, "rotations", where);
+  for (const Rotations& known :
+       {Rotations{.r3 = true}, Rotations{.r4 = true}, Rotations{.r3 = true, .r4 = true}}) {
+    if (text == rotations_name(known)) return known;
+  }
+  fail(where, ": rotations is ", quote(text), ", expected r3, r4 or r3,r4");
 }
 
 }  // namespace
@@ -108,7 +123,7 @@ quant::QuantizedWeight from_stored(const StoredIntegers& stored, const Converted
 
 Json to_json(const QuantizationConfig& config) {
   Json json{{"quant_method", kQuantMethod},
-            {"version", config.activations.options.any() ? kActivationsVersion : kConvertedVersion},
+            {"version", version_of(config)},
             {"layers", list_to_json(config.converted.layers)},
             {"blocks", list_to_json(config.blocks)},
             {"sha256", config.converted.sha256}};
@@ -116,6 +131,7 @@ Json to_json(const QuantizationConfig& config) {
   add_if_uniform(json, "num_bits", layers, [](const ConvertedLayer& layer) { return layer.grid.num_bits; });
   add_if_uniform(json, "granularity", layers, [](const auto& layer) { return layer.granularity.name(); });
   if (config.activations.options.any()) json["activations"] = to_json(config.activations);
+  if (config.rotations.any()) json["rotations"] = rotations_name(config.rotations);
   return json;
 }
 
@@ -123,18 +139,19 @@ QuantizationConfig quantization_config_from_json(const Json& json, const std::st
   const auto method = json_get<std::string>(json, "quant_method", where);
   if (method != kQuantMethod) fail(where, ": quant_method is \"", method, "\", expected \"lrqat\"");
   const int version = json_get<int>(json, "version", where);
-  if (version != kConvertedVersion && version != kActivationsVersion) {
+  if (version < kConvertedVersion || version > kRotationsVersion) {
     fail(where, ": version ", version, " of the converted format; this program reads versions ",
-         kConvertedVersion, " and ", kActivationsVersion);
+         kConvertedVersion, " to ", kRotationsVersion);
   }
   QuantizationConfig config;
   config.converted.layers = list_from_json(json, "layers", where);
   config.converted.sha256 = json_get<std::string>(json, "sha256", where);
   config.blocks = list_from_json(json, "blocks", where);
-  if (version == kActivationsVersion) {
+  if (version == kActivationsVersion || json.contains("activations")) {
     config.activations =
         activations_from_json(json_get<Json>(json, "activations", where), where + ": activations");
   }
+  if (json.contains("rotations")) config.rotations = rotations_from_json(json, where);
   return config;
 }
 

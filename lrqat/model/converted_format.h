@@ -10,6 +10,7 @@
 #include "lrqat/formats/dtype.h"
 #include "lrqat/model/activations.h"
 #include "lrqat/model/converted.h"
+#include "lrqat/model/rotations.h"
 
 namespace lrqat::model {
 
@@ -18,6 +19,8 @@ inline constexpr int kConvertedVersion = 1;
 // Of folders whose activations are quantized too: a program that does not know of it must not run the model
 // without.
 inline constexpr int kActivationsVersion = 2;
+// Likewise of those that rotate in the forward pass, or give down_proj's input bits of its own.
+inline constexpr int kRotationsVersion = 3;
 
 // The integers of one tensor as they are stored.
 struct StoredIntegers {
@@ -41,6 +44,7 @@ struct QuantizationConfig {
   ConvertedSummary converted;
   std::vector<ConvertedLayer> blocks;
   StoredActivations activations{};
+  Rotations rotations{};  // of the forward pass
 };
 Json to_json(const QuantizationConfig& config);
 QuantizationConfig quantization_config_from_json(const Json& json, const std::string& where);

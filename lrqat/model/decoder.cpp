@@ -12,8 +12,12 @@ namespace lrqat::model {
 namespace {
 
 // The bits of a point, by its name.
-int bits_of(const std::string& point, const quant::ActivationOptions& options) {
+int bits_of(const std::string& point, const quant::ActivationOptions& options, bool rotated_heads) {
   if (point == "self_attn.cached_keys" || point == "self_attn.cached_values") return options.kv_bits;
+  if (point == "mlp.product") return options.down();
+  // The scores then read the keys as the cache holds them.
+  if (point == "self_attn.rotated_keys" && rotated_heads && options.kv_bits < quant::kFloatBits)
+    return quant::kFloatBits;
   const bool score = point == "self_attn.queries" || point == "self_attn.rotated_keys";
   return score && options.activation_bits < quant::kFloatBits ? quant::kScoreBits : options.activation_bits;
 }
@@ -131,7 +135,7 @@ void Decoder::set_activations(const quant::ActivationOptions& options) {
   activations_ = options;
   for (std::int64_t i = 0; i < num_layers(); ++i) {
     for (const auto& [name, point] : layer(i).activation_points()) {
-      const int bits = bits_of(name, options);
+      const int bits = bits_of(name, options, config_.rotated_heads);
       point->quantizer = bits >= quant::kFloatBits
                              ? nullptr
                              : std::make_shared<quant::ActivationQuantizer>(

@@ -91,7 +91,7 @@ std::vector<LinearGroupOf<Linear>> DecoderLayer::groups_of(Layer& layer) {
   values.width = attention.head_dim;
   mlp_norm.norm = &layer.feed_forward_norm();
   mlp_norm.norm_name = concat(layer.prefix_, norm, ".weight");
-  up.linear = &mlp.up_proj;
+  if (!mlp.hadamard) up.linear = &mlp.up_proj;  // behind the transform, each channel comes from all of them
   return {{"self_attn.input",
            LayerHalf::attention,
            input_norm,

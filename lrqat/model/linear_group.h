@@ -16,7 +16,8 @@ namespace lrqat::model {
 enum class LayerHalf { attention, feed_forward };
 
 // Makes the input, channel by channel: what multiplies one of its channels multiplies that channel of the
-// input. Either a norm, which reads what goes into the half, or a linear before.
+// input. A norm, which reads what goes into the half, or a linear before; neither where a Hadamard transform
+// stands between.
 template <typename Linear>
 struct ProducerOf {
   const nn::RmsNorm* norm = nullptr;

@@ -120,9 +120,10 @@ QuantizationConfig read_quantization_config(const fs::path& folder) {
 }
 
 std::unique_ptr<Decoder> load_converted(const fs::path& folder, const LoadOptions& options) {
-  const formats::ModelConfig config =
+  formats::ModelConfig config =
       formats::config_from_json(read_json_file(folder / "config.json"), (folder / "config.json").string());
   const QuantizationConfig quantization = read_quantization_config(folder);
+  set_online_rotations(config, quantization.rotations);
   const ConvertedReader reader(folder, config, quantization, options.device);
   auto decoder = build_decoder(config,
                                {[&](const std::string& module) { return reader.weight(module); },

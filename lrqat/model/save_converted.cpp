@@ -223,8 +223,10 @@ class ConvertedWriter {
 // The source's own config.json where there is one: it may hold keys that ModelConfig does not.
 Json base_config(const formats::WeightSource& source) {
   const fs::path folder = source.path();
-  return fs::is_regular_file(folder / "config.json") ? formats::read_folder_config(folder).json
-                                                     : formats::config_to_json(source.config());
+  if (!fs::is_regular_file(folder / "config.json")) return formats::config_to_json(source.config());
+  Json json = formats::read_folder_config(folder).json;
+  if (!source.config().tie_word_embeddings) json["tie_word_embeddings"] = false;  // as rotations leave it
+  return json;
 }
 
 }  // namespace
@@ -277,6 +279,7 @@ ConvertedSummary save_converted(const Decoder& decoder, const formats::WeightSou
   ConvertedWriter writer(decoder, source);
   QuantizationConfig config = writer.write(folder.path());
   config.activations = stored_activations(decoder);
+  config.rotations = online_rotations(decoder.config());
   Json json = base_config(source);
   json["quantization_config"] = to_json(config);
   write_text_file(folder.path() / "config.json", json_text(json, 2) + "\n");

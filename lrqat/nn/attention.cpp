@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lrqat/base/error.h"
+#include "lrqat/nn/hadamard.h"
 #include "lrqat/ops/attention.h"
 
 namespace lrqat::nn {
@@ -40,12 +41,17 @@ Attention::Heads Attention::project(const at::Tensor& hidden,
   };
   const auto rotated = [&](const at::Tensor& projected, const std::optional<RmsNorm>& norm) {
     const at::Tensor normed = norm ? norm->forward(heads(projected)) : heads(projected);
-    return rotates ? rotate(normed) : normed;
+    const at::Tensor turned = rotates ? rotate(normed) : normed;
+    return hadamard ? nn::hadamard(turned) : turned;
+  };
+  const auto keys = [&](const at::Tensor& projected) {
+    if (!hadamard) return rotated(points.cached_keys(projected), k_norm);
+    return heads(points.cached_keys(rotated(projected, k_norm).flatten(2)));
   };
   const std::vector<at::Tensor> projected = Linear::forward_all({&q_proj, &k_proj, &v_proj}, x);
   at::Tensor q = points.queries(rotated(projected[0], q_norm));
   if (query_scale != 1.0) q = q * query_scale;
-  const at::Tensor k = points.rotated_keys(rotated(points.cached_keys(projected[1]), k_norm));
+  const at::Tensor k = points.rotated_keys(keys(projected[1]));
   const at::Tensor v = heads(points.cached_values(projected[2]));
   return {q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)};
 }

@@ -20,8 +20,10 @@ namespace lrqat::nn {
 // Where attention quantizes activations, in the order of the forward pass. Last dimensions are tokens'
 // vectors.
 struct AttentionPoints {
-  ActivationPoint input;          // of q_proj, k_proj and v_proj [B, T, H]
-  ActivationPoint cached_keys;    // of k_proj, all heads together, before k_norm and the rotary embedding
+  ActivationPoint input;  // of q_proj, k_proj and v_proj [B, T, H]
+  // Of k_proj, all heads together, before k_norm and the rotary embedding; behind both and the Hadamard
+  // transform, where there is one.
+  ActivationPoint cached_keys;
   ActivationPoint cached_values;  // of v_proj, all heads together
   ActivationPoint queries;        // each head, rotated
   ActivationPoint rotated_keys;   // each head
@@ -38,6 +40,7 @@ struct Attention {
   Linear o_proj;
   std::int64_t sliding_window = 0;        // 0: none
   bool rotates = true;                    // q and k by the rotary embedding
+  bool hadamard = false;                  // then the Hadamard transform of each of their heads
   std::optional<RmsNorm> q_norm, k_norm;  // of each head, before the rotary embedding
   double query_scale = 1.0;               // scores are multiplied by it besides 1 / sqrt(D)
   double softcap = 0;                     // scores s become softcap · tanh(s / softcap); 0: they stay

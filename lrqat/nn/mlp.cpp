@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "lrqat/base/error.h"
+#include "lrqat/nn/hadamard.h"
 #include "lrqat/ops/gate.h"
 
 namespace lrqat::nn {
@@ -51,7 +52,8 @@ at::Tensor geglu(const at::Tensor& gate, const at::Tensor& up) {
 at::Tensor Mlp::forward(const at::Tensor& x, at::Tensor* down_product) const {
   const at::Tensor in = points.input(x);
   const auto inner = Linear::forward_all({&gate_proj, &up_proj}, in);
-  return down_proj.forward(points.product((gelu ? geglu : swiglu)(inner[0], inner[1])), down_product);
+  const at::Tensor product = (gelu ? geglu : swiglu)(inner[0], inner[1]);
+  return down_proj.forward(points.product(hadamard ? nn::hadamard(product) : product), down_product);
 }
 
 }  // namespace lrqat::nn

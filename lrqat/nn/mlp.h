@@ -15,14 +15,15 @@ at::Tensor geglu(const at::Tensor& gate, const at::Tensor& up);
 
 struct MlpPoints {
   ActivationPoint input;    // of gate_proj and up_proj
-  ActivationPoint product;  // f(gate) ⊙ up, into down_proj
+  ActivationPoint product;  // f(gate) ⊙ up, or its Hadamard transform, into down_proj
 };
 
 struct Mlp {
   Linear gate_proj;
   Linear up_proj;
   Linear down_proj;
-  bool gelu = false;  // f: gelu, else silu
+  bool gelu = false;      // f: gelu, else silu
+  bool hadamard = false;  // down_proj reads the Hadamard transform of the product
   MlpPoints points{};
 
   // down_product: as Linear::forward's, of the last linear.

@@ -22,7 +22,9 @@ int check_activation_bits(const std::string& flag, int bits) {
 }
 
 std::string activation_setting_name(const ActivationOptions& options) {
-  return concat("A", options.activation_bits, "KV", options.kv_bits);
+  const std::string down =
+      options.down() == options.activation_bits ? "" : concat(", down_proj A", options.down());
+  return concat("A", options.activation_bits, "KV", options.kv_bits, down);
 }
 
 }  // namespace lrqat::quant

@@ -2,6 +2,7 @@
 // bits of the weights, is set elsewhere). docs/method.md section 9.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace lrqat::quant {
@@ -17,9 +18,11 @@ struct ActivationOptions {
   int activation_bits = kFloatBits;  // inputs of linears; with them queries and rotated keys, at kScoreBits
   int kv_bits = kFloatBits;          // keys and values as a cache holds them
   ActivationRange range = ActivationRange::dynamic;
-  bool learn_range = false;  // static ranges are trained, with LSQ's gradients
+  bool learn_range = false;   // static ranges are trained, with LSQ's gradients
+  std::int8_t down_bits = 0;  // down_proj's input; 0: activation_bits
 
-  bool any() const { return activation_bits < kFloatBits || kv_bits < kFloatBits; }
+  int down() const { return down_bits == 0 ? activation_bits : down_bits; }
+  bool any() const { return activation_bits < kFloatBits || kv_bits < kFloatBits || down() < kFloatBits; }
   bool operator==(const ActivationOptions&) const = default;
 };
 
@@ -28,6 +31,6 @@ struct ActivationOptions {
 inline constexpr int kScoreBits = 8;
 
 int check_activation_bits(const std::string& flag, int bits);           // UsageError unless 4, 8 or 16
-std::string activation_setting_name(const ActivationOptions& options);  // "A8KV4"
+std::string activation_setting_name(const ActivationOptions& options);  // "A8KV4", "A4KV4, down_proj A8"
 
 }  // namespace lrqat::quant

@@ -17,6 +17,7 @@ namespace {
 // feeds them, where that is a linear: its bias would have to be divided too.
 bool can_rescale(const model::LinearGroup& group, const SpecOf& spec_of) {
   const nn::Linear* producer = group.producer.linear;
+  if (producer == nullptr && group.producer.norm == nullptr) return false;
   if (producer != nullptr && (producer->bias().defined() || !spec_of(*producer))) return false;
   return std::all_of(group.linears.begin(), group.linears.end(),
                      [&](const nn::Linear* linear) { return spec_of(*linear).has_value(); });

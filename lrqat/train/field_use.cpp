@@ -96,7 +96,7 @@ std::string of_inits(bool (*which)(const std::string& init)) { return "`init` " 
 std::string text_to_read() {
   return concat("text that is trained on or calibrated on (", of_inits(start::needs_text), ")");
 }
-constexpr const char* kBits = "`activation-bits` or `kv-bits` below 16";
+constexpr const char* kBits = "`activation-bits`, `down-activation-bits` or `kv-bits` below 16";
 constexpr const char* kEval = "`eval-data`";
 constexpr const char* kDistilled = "`distill-weight` above 0";
 
@@ -135,6 +135,7 @@ std::vector<FieldUse> model_and_method_rows() {
       {"weight-dtype", reads_weight_dtype},
       {"learn-offset", reads_offset, nullptr, {}, {"false"}},
       {"gradient-scaling", reads_gradient_scaling, trains_weight_scales, "`learn-scale` true"},
+      {"rotations"},
       {"overrides"},
   };
 }
@@ -142,6 +143,7 @@ std::vector<FieldUse> model_and_method_rows() {
 std::vector<FieldUse> activation_and_training_rows() {
   return {
       {"activation-bits"},
+      {"down-activation-bits"},
       {"kv-bits"},
       {"activation-range", nullptr, has_activations, kBits},
       {"learn-activation-range", is_trained, has_activations, kBits, {"false"}},

@@ -69,7 +69,7 @@ double teacher_bytes(const Recipe& recipe, const Shapes& shapes, const formats::
 Json memory_parts(const TrainInputs& inputs, const KeptActivations& kept) {
   const Recipe& recipe = inputs.recipe;
   model::Decoder& decoder = *inputs.decoder;
-  const Shapes shapes = shapes_of(decoder, *inputs.source, recipe);
+  const Shapes shapes = shapes_of(decoder, *model::unrotated(inputs.source), recipe);
   const bool trains = method_of(recipe).trains;
   const double trainables = trains ? shapes.adapters + shapes.trained_weights + shapes.floats +
                                          (recipe.learn_scale ? shapes.scales : 0.0)

@@ -50,7 +50,7 @@ std::optional<PackedDataset> open_evaluation(const Recipe& recipe, const text::T
 TrainInputs open_inputs(const Recipe& given, bool decided, ProgressReporter& progress) {
   TrainInputs inputs;
   inputs.recipe = given;
-  inputs.source = model::SharedSource(model::open_source(given.model));
+  inputs.source = model::rotate(model::open_source(given.model), given.rotations, given.seed);
   Recipe& recipe = inputs.recipe;
   inputs.decoder = model::load_float_model(inputs.source);
   const model::Decoder& decoder = *inputs.decoder;
@@ -65,7 +65,7 @@ TrainInputs open_inputs(const Recipe& given, bool decided, ProgressReporter& pro
   const bool trains = method_of(recipe).trains;
   inputs.teacher = open_teacher(recipe, inputs.source);
   check_teacher_cache(recipe, decoder.config());
-  if (trains) check_teacher(recipe, decoder, *inputs.source, *inputs.teacher);
+  if (trains) check_teacher(recipe, decoder, *model::unrotated(inputs.source), *inputs.teacher);
   const bool reads_text = !recipe.data.empty() && (trains || needs_calibration(recipe));
   if (!recipe.data.empty() && !reads_text)
     progress.message(concat("`method` ", recipe.method, " trains nothing: `data` is not read"));

@@ -54,7 +54,8 @@ bool is_best_chosen(const Run& run) {
 model::OpenedModel open_run(const std::filesystem::path& path, const model::LoadOptions& options) {
   const Run run = Run::open(path);
   const std::filesystem::path base = base_model(path);
-  model::SharedSource source(model::open_source(run.recipe().model));
+  model::SharedSource source =
+      model::rotate(model::open_source(run.recipe().model), run.recipe().rotations, run.recipe().seed);
   auto decoder = model::load_float_model(source, options);
   SilentProgress silent;
   const bool trains = method_of(run.recipe()).trains;
@@ -81,7 +82,7 @@ model::SharedSource open_run_source(const std::filesystem::path& path) {
 
 void restore_student(const Run& run, model::Decoder& decoder, const model::SharedSource& source, bool best,
                      ProgressReporter& progress) {
-  check_model(run.path(), run.record(), *source);
+  check_model(run.path(), run.record(), model::unrotated(*source));
   const methods::Method& method = method_of(run.recipe());
   decoder.set_activations(run.recipe().activations);
   // Runs of version 1 kept no integers where the model alone gives them.

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "lrqat/model/rotations.h"
 #include "lrqat/nn/linear.h"
 #include "lrqat/quant/activation_options.h"
 #include "lrqat/quant/downcast.h"
@@ -60,6 +61,7 @@ struct Recipe {
   at::ScalarType weight_dtype = at::kBFloat16;  // l4q, lora: how the frozen weight is kept
   bool learn_offset = false;                    // l4q: b is trained, which no integer format holds
   bool gradient_scaling = true;                 // l4q, lsq: LSQ's factor on the gradients of scales
+  model::Rotations rotations;                   // of the model, before everything else
   std::vector<std::string> overrides;           // of single linears (layer_recipe.h)
 
   quant::ActivationOptions activations;

@@ -113,6 +113,11 @@ std::vector<RecipeField> special_fields() {
       word_field(
           "init", &Recipe::init, start::parse_init, [](const std::string& text) { return text; },
           "where training starts: " + start::init_help()),
+      word_field(
+          "rotations", &Recipe::rotations, model::parse_rotations, model::rotations_name,
+          "Hadamard rotations of the model, before everything else: none, absorbed (r1,r2: into the weights, "
+          "for every export), all, or some of r1,r2,r3,r4 (r3,r4: in the forward pass, for low bits of "
+          "activations and KV cache)"),
       integer_field("svd-steps", &Recipe::svd_steps, 1, "lr-qat, qlora: LoftQ iterations of `init` svd",
                     100'000),
       integer_field("calibration-tokens", &Recipe::calibration_tokens, 1,
@@ -159,10 +164,28 @@ RecipeField bits_field(const std::string& name, int quant::ActivationOptions::*m
           }};
 }
 
+RecipeField down_bits_field() {
+  return {"down-activation-bits",
+          "down_proj's input, the one that suffers most: 4, 8, 16 or auto (as `activation-bits`)",
+          false,
+          true,
+          [](const Recipe& r) {
+            const int bits = r.activations.down_bits;
+            return Values{bits == 0 ? "auto" : std::to_string(bits)};
+          },
+          [](Recipe& r, const Values& v) {
+            const std::string name = "down-activation-bits";
+            const std::int64_t bits = v.at(0) == "auto" ? 0 : parse_integer(name, v.at(0), 4, 16);
+            if (bits != 0) quant::check_activation_bits(name, static_cast<int>(bits));
+            r.activations.down_bits = static_cast<std::int8_t>(bits);
+          }};
+}
+
 std::vector<RecipeField> activation_fields() {
   return {
       bits_field("activation-bits", &quant::ActivationOptions::activation_bits,
                  "inputs of linears: 4, 8 or 16 (not quantized)"),
+      down_bits_field(),
       bits_field("kv-bits", &quant::ActivationOptions::kv_bits,
                  "keys and values as a cache holds them: 4, 8 or 16 (not quantized)"),
       {"activation-range",

@@ -40,7 +40,7 @@ std::unique_ptr<model::Decoder> load_teacher(const TrainInputs& inputs, at::Devi
 
 RunRecord record_of(const TrainInputs& inputs) {
   const Recipe& recipe = inputs.recipe;
-  return make_record(*inputs.source, inputs.text_fingerprint, recipe,
+  return make_record(*model::unrotated(inputs.source), inputs.text_fingerprint, recipe,
                      recipe.teacher.empty() ? nullptr : inputs.teacher.get());
 }
 
@@ -245,7 +245,8 @@ TrainResult RunTraining::result() {
 TrainResult make_untrained_run(const TrainOptions& options, TrainInputs& inputs, ProgressReporter& progress) {
   const PackedDataset* text = inputs.text ? &inputs.text->training : nullptr;
   const auto student = take_student(inputs, options.device);
-  const RunRecord record = make_record(*inputs.source, inputs.text_fingerprint, inputs.recipe);
+  const RunRecord record =
+      make_record(*model::unrotated(inputs.source), inputs.text_fingerprint, inputs.recipe);
   prepare_student(inputs.recipe, *student, *inputs.source, text, progress);
   if (options.on_prepared) options.on_prepared();
   TrainResult result;

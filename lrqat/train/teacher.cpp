@@ -6,6 +6,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/model/integer_source.h"
+#include "lrqat/model/rotations.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 
@@ -34,7 +35,7 @@ bool same_values(const formats::WeightSource& own, const formats::WeightSource& 
 }  // namespace
 
 model::SharedSource open_teacher(const Recipe& recipe, const model::SharedSource& own) {
-  if (recipe.teacher.empty()) return own;
+  if (recipe.teacher.empty()) return model::unrotated(own);  // which computes the same
   model::SharedSource teacher(model::open_source(recipe.teacher));
   const formats::ModelConfig &theirs = teacher->config(), &ours = own->config();
   if (theirs.vocab_size != ours.vocab_size) {

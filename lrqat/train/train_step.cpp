@@ -129,8 +129,9 @@ std::int64_t activation_bytes_per_token(const model::Decoder& decoder) {
   std::int64_t elements = 0;
   if (options.kv_bits < quant::kFloatBits) elements += 2 * kv_heads;
   if (options.activation_bits < quant::kFloatBits) {
-    elements += 2 * config.hidden_size + 2 * heads + kv_heads + config.intermediate_size;
+    elements += 2 * config.hidden_size + 2 * heads + kv_heads;
   }
+  if (options.down() < quant::kFloatBits) elements += config.intermediate_size;
   return element * elements;
 }
 

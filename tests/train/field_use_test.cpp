@@ -34,7 +34,8 @@ const std::set<std::string> kNotInTheResult{"model",         "data",          "e
 
 // Accepted though this model and these values show nothing of it.
 bool shows_elsewhere(const std::string& method, const std::string& field) {
-  return (method == "rtn" && (field == "activation-bits" || field == "kv-bits")) ||  // where it is run
+  return (method == "rtn" && (field == "activation-bits" || field == "down-activation-bits" ||
+                              field == "kv-bits")) ||      // where it is run
          (method == "lora" && field == "init") ||          // it has one start, whatever it is called
          (method == "rtn" && field == "compute-dtype") ||  // of measuring and calibrating
          ((method == "rtn" || method == "qlora") && field == "scale-domain");  // of scales below 1e-8
@@ -75,8 +76,10 @@ const std::map<std::string, std::vector<Trial>>& trials() {
       {"weight-dtype", {{"float32"}}},
       {"learn-offset", {{"true"}}},
       {"gradient-scaling", {{"false", {{"scale-lr", "0.01"}, {"clip-norm", "0"}}}}},
+      {"rotations", {{"r4"}}},
       {"overrides", {{"*.q_proj skip"}}},
       {"activation-bits", {{"8"}}},
+      {"down-activation-bits", {{"8"}}},
       {"kv-bits", {{"8"}}},
       {"activation-range", {{"static", {{"activation-bits", "8"}}}, {"static"}}},
       {"learn-activation-range", {{"true", kStatic}}},
