@@ -44,11 +44,7 @@ void print_text(const Json& json, const train::Recipe& recipe) {
   line("setting", json["setting"].get<std::string>());
   line("granularity", json["granularity"].get<std::string>());
   line("KV cache", rounded(json["kv_cache_bytes_per_token"], 0), " bytes a token at inference");
-  if (json["prepare_seconds"].is_null()) {
-    line("preparing", "not estimated: it starts from calibration text");
-  } else {
-    line("preparing", rounded(json["prepare_seconds"], 1), " s (estimated)");
-  }
+  line("preparing", rounded(json["prepare_seconds"], 1), " s (estimated)");
   if (!train::method_of(recipe).trains)
     return line("training", "none: --method ", recipe.method, " only rounds");
   line("a step", rounded(json["seconds_per_step"], 2), " s, ", rounded(json["tokens_per_second"], 0),
@@ -75,8 +71,8 @@ Json cache_estimate(const train::TrainInputs& inputs, const train::StepEstimate&
 void add_time(Json& json, const train::TrainInputs& inputs, const train::KeptActivations& kept) {
   const train::Recipe& recipe = inputs.recipe;
   model::Decoder& decoder = *inputs.decoder;
-  const auto prepare = train::measure_prepare(recipe, decoder, *inputs.source);
-  json["prepare_seconds"] = prepare ? Json(*prepare) : Json();
+  json["prepare_seconds"] =
+      train::measure_prepare(recipe, decoder, *inputs.source, inputs.text ? &inputs.text->training : nullptr);
   json["teacher_cache"] = nullptr;
   if (!train::method_of(recipe).trains) {
     json["seconds_per_step"] = json["tokens_per_second"] = json["seconds"] = 0.0;

@@ -36,7 +36,7 @@ struct StepText {
 std::vector<StepText> step_texts(const Block& block, std::int64_t sequences) {
   std::vector<StepText> texts;
   for (std::size_t batch = 0; batch < block.batches(); ++batch) {
-    const std::int64_t all = block.input(batch).size(0);
+    const std::int64_t all = block.sequences(batch);
     for (std::int64_t begin = 0; begin < all; begin += sequences)
       texts.push_back({batch, begin, std::min(begin + sequences, all)});
   }
@@ -91,6 +91,7 @@ std::vector<Given> optimise(BlockInput& input) {
       weight->set_rates({rate * options.block_lr, rate * options.block_range_lr});
     backward(input.block, order.next());
     for (const auto& weight : weights) weight->step();
+    input.block.report(step + 1);
   }
   std::vector<Given> given;
   for (std::size_t i = 0; i < weights.size(); ++i) {

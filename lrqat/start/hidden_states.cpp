@@ -18,9 +18,10 @@ fs::path file_of(const fs::path& folder, std::size_t batch) { return folder / co
 
 }  // namespace
 
-HiddenStates::HiddenStates(std::size_t batches, fs::path folder, std::string name, at::Device device)
-    : batches_(batches), folder_(std::move(folder)), name_(std::move(name)), device_(device) {
-  if (folder_.empty()) memory_.resize(batches);
+HiddenStates::HiddenStates(std::vector<std::int64_t> sequences, fs::path folder, std::string name,
+                           at::Device device)
+    : sequences_(std::move(sequences)), folder_(std::move(folder)), name_(std::move(name)), device_(device) {
+  if (folder_.empty()) memory_.resize(size());
 }
 
 fs::path HiddenStates::folder_of(std::int64_t version) const { return folder_ / concat(name_, "-", version); }
@@ -28,7 +29,7 @@ fs::path HiddenStates::folder_of(std::int64_t version) const { return folder_ / 
 at::Tensor HiddenStates::get(std::size_t batch) const {
   if (folder_.empty()) return memory_.at(batch);
   const fs::path path = file_of(folder_of(version_), batch);
-  auto tensors = model::load_tensors(path);
+  auto tensors = model::map_tensors(path);
   const auto found = tensors.find(kTensor);
   if (found == tensors.end()) fail(path.string(), ": holds no tensor \"", kTensor, "\"");
   return found->second.to(device_);
@@ -43,12 +44,12 @@ void HiddenStates::write(std::int64_t version, std::size_t batch, const at::Tens
 }
 
 void HiddenStates::fill(const std::function<at::Tensor(std::size_t batch)>& make) {
-  for (std::size_t i = 0; i < batches_; ++i) write(version_, i, make(i));
+  for (std::size_t i = 0; i < size(); ++i) write(version_, i, make(i));
   keep();
 }
 
 void HiddenStates::update(const std::function<at::Tensor(const at::Tensor& hidden)>& step) {
-  for (std::size_t i = 0; i < batches_; ++i) write(version_ + 1, i, step(get(i)));
+  for (std::size_t i = 0; i < size(); ++i) write(version_ + 1, i, step(get(i)));
   ++version_;
   if (version_ - 1 != kept_) remove_other_versions();
 }

@@ -14,11 +14,16 @@ namespace lrqat::start {
 
 class HiddenStates {
  public:
-  // folder: of the files, which has to be there; empty: in memory. name: of these states among others in the
-  // folder. device: of what get() gives.
-  HiddenStates(std::size_t batches, std::filesystem::path folder, std::string name, at::Device device);
+  // sequences: B of every batch. folder: of the files, which has to be there; empty: in memory. name: of
+  // these states among others in the folder. device: of what get() gives.
+  HiddenStates(std::vector<std::int64_t> sequences, std::filesystem::path folder, std::string name,
+               at::Device device);
 
-  std::size_t size() const { return batches_; }
+  std::size_t size() const { return sequences_.size(); }
+  std::int64_t sequences(std::size_t batch) const {
+    return sequences_.at(batch);
+  }  // without reading the file
+  // On disk: pages of the file, which come when they are read.
   at::Tensor get(std::size_t batch) const;
 
   // The states that the pass begins with.
@@ -36,7 +41,7 @@ class HiddenStates {
   void write(std::int64_t version, std::size_t batch, const at::Tensor& hidden);
   void remove_other_versions() const;
 
-  std::size_t batches_;
+  std::vector<std::int64_t> sequences_;
   std::filesystem::path folder_;
   std::string name_;
   at::Device device_;

@@ -109,8 +109,10 @@ LayerPass::LayerPass(model::Decoder& decoder, std::span<const at::Tensor> batche
     identity_ = identity_of(decoder, batches, options_);
     if (temporary_) folder = temporary_->path();
   }
-  student_.emplace(batches.size(), folder, "student", decoder.device());
-  if (options_.targets) float_.emplace(batches.size(), folder, "float", decoder.device());
+  std::vector<std::int64_t> sequences;
+  for (const at::Tensor& batch : batches) sequences.push_back(batch.size(0));
+  student_.emplace(sequences, folder, "student", decoder.device());
+  if (options_.targets) float_.emplace(sequences, folder, "float", decoder.device());
   if (!go_on()) begin(batches);
 }
 
@@ -162,21 +164,38 @@ void LayerPass::save_state() const {
 
 void LayerPass::run(const std::function<void(Block& block)>& visit, ProgressReporter& progress) {
   const at::NoGradGuard no_grad;
-  progress.start("calibrate", decoder_.num_layers());
-  while (next_ < decoder_.num_layers()) {
-    visit_block(visit);
-    release_free_memory();
-    progress.update(next_, concat("layer ", next_ - 1));
-  }
+  progress.start("calibrate", (decoder_.num_layers() - next_) * options_.steps);
+  walk(decoder_.num_layers(), options_.steps, visit, progress);
   finish();
   progress.finish();
 }
 
-void LayerPass::visit_block(const std::function<void(Block& block)>& visit) {
+void LayerPass::repeat(std::int64_t end, const std::function<void(Block& block)>& visit,
+                       ProgressReporter& progress) {
+  const at::NoGradGuard no_grad;
+  progress.start("go on", end - next_);
+  walk(end, /*steps=*/1, visit, progress);
+  progress.finish();
+}
+
+void LayerPass::walk(std::int64_t end, std::int64_t steps, const std::function<void(Block& block)>& visit,
+                     ProgressReporter& progress) {
+  const std::int64_t first = next_;
+  while (next_ < end) {
+    const std::int64_t done = (next_ - first) * steps;
+    visit_block(visit, [&](std::int64_t step) {
+      progress.update(done + step, concat("layer ", next_, ", step ", step));
+    });
+    release_free_memory();
+    progress.update((next_ - first) * steps, concat("layer ", next_ - 1));
+  }
+}
+
+void LayerPass::visit_block(const std::function<void(Block& block)>& visit, const Block::Report& report) {
   const bool last = next_ + 1 == decoder_.num_layers();
   const auto forward = [&](const at::Tensor& hidden) { return decoder_.layer_forward(next_, hidden); };
   if (float_) float_->update(forward);  // the block is still float
-  Block block(decoder_, next_, *student_, float_ ? &*float_ : nullptr);
+  Block block(decoder_, next_, *student_, float_ ? &*float_ : nullptr, report);
   visit(block);
   if (!block.has_moved() && !last) student_->update(forward);  // nobody reads what the last one gives
   ++next_;

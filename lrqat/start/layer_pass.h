@@ -14,6 +14,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "lrqat/base/file_lock.h"
 #include "lrqat/base/progress.h"
@@ -27,6 +28,8 @@ struct LayerPassOptions {
   // Also runs the float model: Block::target(). One more forward pass, and as much memory again for hidden
   // states.
   bool targets = false;
+  // Of a block, as progress counts them: what Block::report() is told.
+  std::int64_t steps = 1;
   // Hidden states lie in files: in a temporary folder beside this name, or, `resumable`, in this folder
   // itself, from which a killed pass goes on. Removed when the pass has finished. Empty: memory.
   std::filesystem::path folder = {};
@@ -42,13 +45,16 @@ using ForEachInput = std::function<void(const SeeInput& see)>;
 // The block that a pass stands at. Valid while it is visited.
 class Block {
  public:
-  Block(model::Decoder& decoder, std::int64_t index, HiddenStates& student, const HiddenStates* target)
-      : decoder_(decoder), index_(index), student_(student), target_(target) {}
+  using Report = std::function<void(std::int64_t step)>;
+  Block(model::Decoder& decoder, std::int64_t index, HiddenStates& student, const HiddenStates* target,
+        Report report = {})
+      : decoder_(decoder), index_(index), student_(student), target_(target), report_(std::move(report)) {}
 
   std::int64_t index() const { return index_; }
   model::DecoderLayer& layer() const { return decoder_.layer(index_); }
   at::Device device() const { return decoder_.device(); }
   std::size_t batches() const { return student_.size(); }
+  std::int64_t sequences(std::size_t batch) const { return student_.sequences(batch); }  // B
   // What goes into the block behind the prepared ones, [B, L, H]. Not after prepare_in_order().
   at::Tensor input(std::size_t batch) const;
   // What the float model has behind this block, [B, L, H]. With LayerPassOptions::targets.
@@ -67,6 +73,11 @@ class Block {
 
   bool has_moved() const { return moved_; }
 
+  // Progress: so many of LayerPassOptions::steps are done.
+  void report(std::int64_t step) const {
+    if (report_) report_(step);
+  }
+
  private:
   at::Tensor run(model::LayerHalf half, const at::Tensor& hidden) const;
   void for_each_input(const model::LinearGroup& group, const SeeInput& see) const;
@@ -75,6 +86,7 @@ class Block {
   std::int64_t index_;
   HiddenStates& student_;
   const HiddenStates* target_;
+  Report report_;
   bool moved_ = false;  // the hidden states are behind the block already
 };
 
@@ -91,13 +103,17 @@ class LayerPass {
   // Without gradients. Visits every block from next() on, still float; the pass goes on behind it with what
   // it has become.
   void run(const std::function<void(Block& block)>& visit, ProgressReporter& progress);
+  // The same up to block `end`, for blocks whose `visit` only brings back what they have become before.
+  void repeat(std::int64_t end, const std::function<void(Block& block)>& visit, ProgressReporter& progress);
 
  private:
+  void walk(std::int64_t end, std::int64_t steps, const std::function<void(Block& block)>& visit,
+            ProgressReporter& progress);
   void open_folder();
   void begin(std::span<const at::Tensor> batches);
   bool go_on();
   void save_state() const;
-  void visit_block(const std::function<void(Block& block)>& visit);
+  void visit_block(const std::function<void(Block& block)>& visit, const Block::Report& report);
   void finish();
 
   model::Decoder& decoder_;

@@ -11,6 +11,7 @@
 #include "lrqat/model/prepare.h"
 #include "lrqat/quant/on_grid.h"
 #include "lrqat/start/inits.h"
+#include "lrqat/start/kept_blocks.h"
 #include "lrqat/start/scale_range.h"
 #include "lrqat/start/transform.h"
 
@@ -88,6 +89,7 @@ class TextPreparation {
 
   // Whether a start asks for what the float blocks give.
   bool has_block_starts() const { return has_block_starts_; }
+  std::int64_t steps() const { return has_block_starts_ ? plan_.text.block_steps : 1; }  // of a block
 
   void prepare(Block& block) const {
     if (!transforms_.empty()) {
@@ -248,10 +250,20 @@ void start_linears(const Plan& plan, model::Decoder& decoder, const formats::Wei
 }
 
 void start_linears(const Plan& plan, model::Decoder& decoder, const formats::WeightSource& source,
-                   std::span<const at::Tensor> batches, ProgressReporter& progress) {
+                   std::span<const at::Tensor> batches, ProgressReporter& progress, const Workspace& space) {
   const TextPreparation preparation(plan, decoder, source);
-  LayerPass(decoder, batches, {.targets = preparation.has_block_starts()})
-      .run([&](Block& block) { preparation.prepare(block); }, progress);
+  const LayerPassOptions options{.targets = preparation.has_block_starts(), .steps = preparation.steps()};
+  const auto prepare = [&](Block& block) { preparation.prepare(block); };
+  if (space.folder) {
+    KeptBlocks(plan, decoder, source).prepare(batches, options, prepare, space, progress);
+  } else {
+    LayerPass(decoder, batches, options).run(prepare, progress);
+  }
+}
+
+void prepare_block(const Plan& plan, model::Decoder& decoder, const formats::WeightSource& source,
+                   Block& block) {
+  TextPreparation(plan, decoder, source).prepare(block);
 }
 
 }  // namespace lrqat::start

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <span>
@@ -46,8 +47,24 @@ bool starts_from_stored(const methods::Method& method, const LinearPlan& plan, c
 // how many start from integers.
 void start_linears(const Plan& plan, model::Decoder& decoder, const formats::WeightSource& source,
                    ProgressReporter& progress);
+
+// Where a start from calibration text keeps what does not have to be in memory.
+struct Workspace {
+  // Of an earlier program, which was killed: it goes on from there. Empty: there was none.
+  std::filesystem::path begun = {};
+  // Gives the folder, which it makes as soon as something has to be kept: from then on a killed program can
+  // go on with the block that it was at. Blocks that are done become pages of files there, in the decoder
+  // too, and stay so. Null: everything stays in memory.
+  std::function<std::filesystem::path()> folder = {};
+  bool hidden_on_disk = false;  // hidden states lie there too, instead of in memory
+};
+
 // The same with starts and transforms that look at calibration text. batches: tokens [B, L] int64.
 void start_linears(const Plan& plan, model::Decoder& decoder, const formats::WeightSource& source,
-                   std::span<const at::Tensor> batches, ProgressReporter& progress);
+                   std::span<const at::Tensor> batches, ProgressReporter& progress,
+                   const Workspace& space = {});
+// One block of it. The other blocks stay as they are.
+void prepare_block(const Plan& plan, model::Decoder& decoder, const formats::WeightSource& source,
+                   Block& block);
 
 }  // namespace lrqat::start

@@ -60,7 +60,9 @@ bool trains_or_observes(const Recipe& recipe) { return trains(recipe) || has_sta
 bool reads_text(const Recipe& recipe) { return trains(recipe) || needs_calibration(recipe); }
 bool measures(const Recipe& recipe) { return reads_text(recipe) || !recipe.eval_data.empty(); }
 bool has_eval_data(const Recipe& recipe) { return !recipe.eval_data.empty(); }
-bool keeps_by_memory(const Recipe& recipe) { return recipe.checkpointing == Checkpointing::automatic; }
+bool goes_by_memory(const Recipe& recipe) {
+  return (trains(recipe) && recipe.checkpointing == Checkpointing::automatic) || may_calibrate(recipe);
+}
 bool trains_floats(const Recipe& recipe) {
   return recipe.train_norms || recipe.train_head || recipe.train_embeddings;
 }
@@ -170,7 +172,11 @@ std::vector<FieldUse> activation_and_training_rows() {
       {"distill-temperature", is_trained, distills, kDistilled, {"1"}},
       {"checkpointing", is_trained},
       {"map-frozen", keeps_frozen, nullptr, {}, {"false"}},
-      {"memory-budget", is_trained, keeps_by_memory, "`checkpointing` auto", {"0"}},
+      {"memory-budget",
+       nullptr,
+       goes_by_memory,
+       "`checkpointing` auto or " + of_inits(start::needs_text),
+       {"0"}},
       {"compute-dtype"},
       {"eval-every", is_trained, nullptr, {}, {"0"}},
       {"eval-context", nullptr, has_eval_data, kEval, {"0"}},

@@ -11,16 +11,17 @@ namespace lrqat::train {
 namespace {
 
 struct Shapes {
-  double weights = 0;                          // of the linears
-  double frozen = 0;                           // bytes that training never changes (Φ0, W0, integers)
-  double trained_weights = 0;                  // elements of linears that are trained themselves
-  double adapters = 0;                         // elements
-  double scales = 0;                           // elements
-  double floats = 0;                           // elements of norms, head and embedding that are trained
-  double second_gradient = 0;                  // elements of a trained table that is both head and embedding
-  double largest = 0;                          // elements of the largest linear
-  double head = 0;                             // elements
-  double head_stored = 0, linears_stored = 0;  // bytes in the model's file: embedding and head; linears
+  double weights = 0;          // of the linears
+  double frozen = 0;           // bytes that training never changes (Φ0, W0, integers)
+  double trained_weights = 0;  // elements of linears that are trained themselves
+  double adapters = 0;         // elements
+  double scales = 0;           // elements
+  double floats = 0;           // elements of norms, head and embedding that are trained
+  double second_gradient = 0;  // elements of a trained table that is both head and embedding
+  double largest = 0;          // elements of the largest linear
+  double head = 0;             // elements
+  // Bytes in the model's file: embedding and head; of them a head of its own; linears.
+  double head_stored = 0, untied_head_stored = 0, linears_stored = 0;
 };
 
 Shapes shapes_of(model::Decoder& decoder, const formats::WeightSource& source, const Recipe& recipe) {
@@ -51,7 +52,8 @@ Shapes shapes_of(model::Decoder& decoder, const formats::WeightSource& source, c
     if (table && decoder.config().tie_word_embeddings) out.second_gradient = out.head;
     out.floats += table ? out.head : static_cast<double>(decoder.float_tensor(name).numel());
   }
-  out.head_stored = stored("model.embed_tokens") + stored("lm_head");
+  out.untied_head_stored = stored("lm_head");
+  out.head_stored = stored("model.embed_tokens") + out.untied_head_stored;
   return out;
 }
 
@@ -88,12 +90,19 @@ Json memory_parts(const TrainInputs& inputs, const KeptActivations& kept) {
              {"activations", bytes(trains ? activation_bytes(recipe, decoder, kept) : 0.0)},
              {"teacher", bytes(uses_teacher_cache(recipe) ? 0.0 : teacher)},
              {"transient", bytes(std::max(kLossChunks, 4 * shapes.largest) + 4 * shapes.second_gradient)}};
-  // Calibration is over before there are gradients, and so is a teacher that fills a cache: what they take
-  // above training counts.
-  std::int64_t training = 0;
+  // What calibration takes above training counts: while it runs there are no gradients, no head is read, and
+  // of the student there is one layer, the others being on disk.
+  std::int64_t training = 0, student = 0;
   for (const char* part : {"gradients", "optimizer", "activations", "teacher", "transient"})
     training += parts[part].get<std::int64_t>();
-  parts["calibration"] = std::max<std::int64_t>(calibration_bytes(recipe, decoder) - training, 0);
+  for (const char* part : {"phi_0", "weights", "adapters", "scales"})
+    student += parts[part].get<std::int64_t>();
+  const std::int64_t calibration =
+      calibration_bytes(recipe, decoder, inputs.text ? &inputs.text->training : nullptr) +
+      student / decoder.num_layers();
+  parts["calibration"] =
+      std::max<std::int64_t>(calibration - student - training - bytes(shapes.untied_head_stored), 0);
+  // A teacher that fills a cache is gone then, too.
   if (uses_teacher_cache(recipe)) parts["teacher"] = std::max<std::int64_t>(bytes(teacher) - training, 0);
   parts["embedding_and_head"] = bytes(shapes.head_stored);  // pages of the file, as the teacher's
   parts["program"] = bytes(kProgram);

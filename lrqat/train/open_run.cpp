@@ -9,6 +9,7 @@
 #include "lrqat/model/open.h"
 #include "lrqat/model/tensor_file.h"
 #include "lrqat/quant/integer_weight.h"
+#include "lrqat/start/kept_blocks.h"
 #include "lrqat/start/prepare.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
@@ -17,17 +18,7 @@
 namespace lrqat::train {
 namespace {
 
-// The tensors "<layer>.<name>" of one layer by <name>, moved out of `all`.
-methods::NamedTensors take_layer(std::map<std::string, at::Tensor>& all, const std::string& layer,
-                                 at::Device device) {
-  methods::NamedTensors out;
-  const std::string prefix = layer + ".";
-  for (auto it = all.lower_bound(prefix); it != all.end() && it->first.starts_with(prefix);) {
-    out.emplace(it->first.substr(prefix.size()), it->second.to(device));
-    it = all.erase(it);
-  }
-  return out;
-}
+using start::take_layer;
 
 void restore_tensors(const Run& run, const methods::Method& method, model::Decoder& decoder,
                      std::map<std::string, at::Tensor>& tensors) {
@@ -84,6 +75,11 @@ void restore_student(const Run& run, model::Decoder& decoder, const model::Share
                      ProgressReporter& progress) {
   check_model(run.path(), run.record(), model::unrotated(*source));
   const methods::Method& method = method_of(run.recipe());
+  if (run.is_starting()) {
+    fail(run.path().string(),
+         ": the run is still being prepared; continue it with `lrqat train --resume --out ",
+         run.path().string(), "`");
+  }
   decoder.set_activations(run.recipe().activations);
   // Runs of version 1 kept no integers where the model alone gives them.
   if (!method.trains && !std::filesystem::exists(run.path() / "prepared.safetensors")) {
@@ -110,15 +106,14 @@ void restore_student(const Run& run, model::Decoder& decoder, const model::Share
   }
 }
 
-void map_frozen(const Run& run, model::Decoder& decoder) {
+void take_frozen(const Run& run, model::Decoder& decoder) {
   const methods::Method& method = method_of(run.recipe());
   auto tensors = run.load_prepared();
   for (nn::Linear* linear : decoder.linears()) {
     methods::SavedLayer saved{linear->name(), linear->in_features(),
                               take_layer(tensors, linear->name(), decoder.device())};
-    if (saved.tensors.empty()) continue;  // nothing of it is frozen, or it stays as it is
     for (const quant::Parameter& parameter : linear->weight()->parameters())
-      saved.tensors.emplace(parameter.name, parameter.value.detach());
+      saved.tensors.emplace(parameter.name, parameter.value.detach().clone());
     if (auto weight = restore_layer(method, run.recipe(), saved)) linear->set_weight(std::move(weight));
   }
   release_free_memory();

@@ -242,8 +242,9 @@ std::vector<RecipeField> running_fields() {
       switch_field("map-frozen", &Recipe::map_frozen,
                    "true: frozen weights are pages of the run's folder, shared by processes, not copied"),
       {"memory-budget",
-       "memory for kept activations with `checkpointing` auto, as 4GB (0: half of what is free)", false, true,
-       [](const Recipe& r) { return Values{std::to_string(r.memory_budget)}; },
+       "memory for activations that `checkpointing` auto keeps, and for hidden states of calibration text, "
+       "which go to disk beyond it, as 4GB (0: half of what is free)",
+       false, true, [](const Recipe& r) { return Values{std::to_string(r.memory_budget)}; },
        [](Recipe& r, const Values& v) { r.memory_budget = parse_bytes("memory-budget", v.at(0)); }},
       word_field(
           "compute-dtype", &Recipe::compute_dtype,

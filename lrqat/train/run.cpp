@@ -86,6 +86,12 @@ Run Run::open(const fs::path& path) {
   return {path, std::move(recipe), read_record(path)};
 }
 
+bool Run::is_starting() const {
+  const bool prepared =
+      method_of(recipe_).trains ? checkpoints().any() : fs::exists(path_ / "prepared.safetensors");
+  return !prepared && fs::is_directory(start_folder());
+}
+
 Run Run::open_to_train(const fs::path& path) {
   if (!is_run(path)) return open(path);
   auto lock = FileLock::try_lock(path / "lock");
@@ -95,12 +101,14 @@ Run Run::open_to_train(const fs::path& path) {
          "it saves first)");
   }
   Run run = open(path);
-  // Only older programs made the folder before its first checkpoint.
-  if (method_of(run.recipe()).trains && !run.checkpoints().any() && run.record().version > 1) {
+  // Only older programs made the folder before its first checkpoint without a start that goes on.
+  if (method_of(run.recipe()).trains && !run.checkpoints().any() && !run.is_starting() &&
+      run.record().version > 1) {
     fail((path / "checkpoints" / "index.json").string(), ": is missing or no file", kDamaged);
   }
   run.lock_ = std::move(lock);
   for (const fs::path& folder : {path, path / "checkpoints"}) recover_targets(folder);
+  if (!run.is_starting()) fs::remove_all(run.start_folder());
   return run;
 }
 

@@ -2,6 +2,7 @@
 //   recipe.toml             the resolved recipe
 //   run.json                what else the run began with (run_record.h)
 //   lock                    locked by the program that trains
+//   start/                  layers that are prepared, until all of them are (run_start.h)
 //   prepared.safetensors    what training never changes (phi_0, …), written once
 //   checkpoints/            where training stands (checkpoints.h)
 //   metrics.jsonl, layers.jsonl, events.out.tfevents.*
@@ -47,6 +48,8 @@ class Run {
   int threads() const { return record_.threads; }
   std::string other_machine() const { return train::other_machine(record_); }
   Checkpoints checkpoints() const { return {path_ / "checkpoints", recipe_}; }
+  std::filesystem::path start_folder() const { return path_ / "start"; }
+  bool is_starting() const;  // its student is not prepared yet
 
   void save_prepared(const model::Decoder& decoder) const;
   std::map<std::string, at::Tensor> load_prepared() const;  // mapped where the recipe says map-frozen
@@ -72,9 +75,9 @@ class Run {
 void restore_student(const Run& run, model::Decoder& decoder, const model::SharedSource& source, bool best,
                      ProgressReporter& progress);
 
-// The frozen tensors of a prepared student become pages of the run's file (recipe: map-frozen); trainables
-// stay.
-void map_frozen(const Run& run, model::Decoder& decoder);
+// The frozen tensors of a prepared student become those of prepared.safetensors: in memory, or pages of the
+// file (recipe: map-frozen). Trainables become copies in memory.
+void take_frozen(const Run& run, model::Decoder& decoder);
 
 // How far a run has come that has not taken all its steps, a sentence; else empty.
 std::string unfinished(const Run& run);

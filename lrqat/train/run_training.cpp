@@ -18,6 +18,7 @@
 #include "lrqat/train/metrics.h"
 #include "lrqat/train/open_inputs.h"
 #include "lrqat/train/prepare_student.h"
+#include "lrqat/train/run_start.h"
 #include "lrqat/train/scale_range.h"
 #include "lrqat/train/trainer.h"
 
@@ -103,20 +104,24 @@ class RunTraining {
   double saved_at_ = seconds_now();
 };
 
-// Nothing is on disk, or a folder that an older program left before its first checkpoint.
+// Nothing is on disk, or a run that was killed while it was prepared, or a folder that an older program left
+// before its first checkpoint.
 void RunTraining::begin() {
   std::optional<RunRecord> record;
   if (!run_) record = record_of(inputs_);
-  trainer_.prepare(*inputs_.source, progress_);
+  const auto create = [&] { return Run::create(options_.run, recipe_, *record); };
+  prepare_run(run_, create,
+              [&](const start::Workspace& space) { trainer_.prepare(*inputs_.source, progress_, space); });
   if (options_.on_prepared) options_.on_prepared();
-  if (!run_) run_ = Run::create(options_.run, recipe_, *record);
+  if (!run_) run_ = create();
   run_->save_prepared(*student_);
-  if (recipe_.map_frozen) map_frozen(*run_, *student_);
+  if (recipe_.map_frozen || run_->is_starting()) take_frozen(*run_, *student_);
   trainer_.start();
   scales_.emplace(recipe_, *student_);
   const Values held_out = evaluate_held_out();
   save();
   run_->publish();
+  remove_start(*run_);
   metrics_.emplace(run_->path(), /*resumed_step=*/-1);
   log(held_out);
 }
@@ -241,18 +246,39 @@ TrainResult RunTraining::result() {
   return out;
 }
 
-// A method that learns nothing: the folder is the whole run.
-TrainResult make_untrained_run(const TrainOptions& options, TrainInputs& inputs, ProgressReporter& progress) {
+void check_same_inputs(const Run& run, const TrainInputs& inputs) {
+  const auto check = [&](const std::string& then, const std::string& now, const char* what) {
+    check_fingerprint(run.path(), then, now, what);
+  };
+  const RunRecord& record = run.record();
+  const Recipe& recipe = run.recipe();
+  if (run.is_starting())  // else restore_student() does it
+    check_model(run.path(), record, *model::unrotated(inputs.source));
+  check(record.data, inputs.text_fingerprint, "the training data (after tokenizing)");
+  if (!recipe.eval_data.empty() && record.eval_data)
+    check(*record.eval_data, file_fingerprint(recipe.eval_data), "the evaluation text");
+  if (!recipe.teacher.empty()) check(record.teacher, model_fingerprint(*inputs.teacher), "the teacher");
+}
+
+// A method that learns nothing: the folder is the whole run. run: one that was killed while it was prepared.
+TrainResult make_untrained_run(const TrainOptions& options, TrainInputs& inputs, std::optional<Run> run,
+                               ProgressReporter& progress) {
   const PackedDataset* text = inputs.text ? &inputs.text->training : nullptr;
+  if (run) check_same_inputs(*run, inputs);
   const auto student = take_student(inputs, options.device);
-  const RunRecord record =
-      make_record(*model::unrotated(inputs.source), inputs.text_fingerprint, inputs.recipe);
-  prepare_student(inputs.recipe, *student, *inputs.source, text, progress);
+  std::optional<RunRecord> record;
+  if (!run) record = make_record(*model::unrotated(inputs.source), inputs.text_fingerprint, inputs.recipe);
+  const auto create = [&] { return Run::create(options.run, inputs.recipe, *record); };
+  prepare_run(run, create, [&](const start::Workspace& space) {
+    prepare_student(inputs.recipe, *student, *inputs.source, text, progress, space);
+  });
   if (options.on_prepared) options.on_prepared();
+  if (!run) run = create();
+  run->save_prepared(*student);
+  run->publish();
+  remove_start(*run);
   TrainResult result;
-  result.run = Run::create(options.run, inputs.recipe, record);
-  result.run->save_prepared(*student);
-  result.run->publish();
+  result.run = std::move(run);
   result.peak_memory_bytes = peak_resident_bytes();
   return result;
 }
@@ -265,18 +291,6 @@ std::optional<Run> open_or_check(const TrainOptions& options) {
     fail(options.run.string(), " exists: give another `out`, or continue a run there with `resume`");
   check_creatable(options.run);
   return std::nullopt;
-}
-
-void check_same_inputs(const Run& run, const TrainInputs& inputs) {
-  const auto check = [&](const std::string& then, const std::string& now, const char* what) {
-    check_fingerprint(run.path(), then, now, what);
-  };
-  const RunRecord& record = run.record();
-  const Recipe& recipe = run.recipe();
-  check(record.data, inputs.text_fingerprint, "the training data (after tokenizing)");
-  if (!recipe.eval_data.empty() && record.eval_data)
-    check(*record.eval_data, file_fingerprint(recipe.eval_data), "the evaluation text");
-  if (!recipe.teacher.empty()) check(record.teacher, model_fingerprint(*inputs.teacher), "the teacher");
 }
 
 TrainResult train_or_resume(const TrainOptions& options, TrainInputs& inputs, std::optional<Run> run,
@@ -295,14 +309,14 @@ TrainResult train(const Recipe& given, const TrainOptions& options, ProgressRepo
   validate(recipe);
   const bool trains = method_of(recipe).trains;
   TrainResult result;
-  if (run && !trains) {  // the folder is the whole run
+  if (run && !trains && !run->is_starting()) {  // the folder is the whole run
     result.peak_memory_bytes = peak_resident_bytes();
     result.run = std::move(run);
     return result;
   }
   TrainInputs inputs = open_inputs(recipe, /*decided=*/run.has_value(), progress);
   result = trains ? train_or_resume(options, inputs, std::move(run), progress)
-                  : make_untrained_run(options, inputs, progress);
+                  : make_untrained_run(options, inputs, std::move(run), progress);
   if (inputs.evaluation) {
     result.report_text = std::move(inputs.evaluation);
   } else if (inputs.text) {

@@ -16,6 +16,7 @@
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/prepare_student.h"
+#include "lrqat/train/start_estimate.h"
 
 namespace lrqat::train {
 namespace {
@@ -191,9 +192,9 @@ StepEstimate measure_step(const Recipe& recipe, model::Decoder& decoder, const f
   return out;
 }
 
-std::optional<double> measure_prepare(const Recipe& recipe, const model::Decoder& decoder,
-                                      const formats::WeightSource& source) {
-  if (starts_from_text(recipe)) return std::nullopt;
+double measure_prepare(const Recipe& recipe, model::Decoder& decoder, const formats::WeightSource& source,
+                       const PackedDataset* text) {
+  if (starts_from_text(recipe)) return measure_text_start(recipe, decoder, source, text);
   constexpr std::int64_t kRows = 256;
   const methods::Method& method = method_of(recipe);
   double seconds = 0;

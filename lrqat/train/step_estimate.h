@@ -3,10 +3,10 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 
 #include "lrqat/model/decoder.h"
 #include "lrqat/model/source_weight.h"
+#include "lrqat/train/packed_dataset.h"
 #include "lrqat/train/recipe.h"
 #include "lrqat/train/train_step.h"
 
@@ -31,9 +31,10 @@ struct StepEstimate {
 StepEstimate measure_step(const Recipe& recipe, model::Decoder& decoder, const formats::WeightSource& source,
                           const KeptActivations& kept, const model::Decoder& teacher);
 
-// Seconds that preparing all linears takes, from rows of the first block's: range search, decomposition,
-// rounding. Nothing where they start from calibration text, which rows do not tell.
-std::optional<double> measure_prepare(const Recipe& recipe, const model::Decoder& decoder,
-                                      const formats::WeightSource& source);
+// Seconds that preparing all linears takes: from rows of the first block's, which tell range search,
+// decomposition and rounding, or as start_estimate.h says where they start from calibration text. text: null
+// where it is not known.
+double measure_prepare(const Recipe& recipe, model::Decoder& decoder, const formats::WeightSource& source,
+                       const PackedDataset* text);
 
 }  // namespace lrqat::train

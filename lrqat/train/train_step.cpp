@@ -174,11 +174,14 @@ double activation_bytes(const Recipe& recipe, const model::Decoder& decoder, con
          hidden * static_cast<double>(decoder.num_layers() + kept.products);
 }
 
+std::int64_t memory_budget(const Recipe& recipe) {
+  return recipe.memory_budget > 0 ? recipe.memory_budget : available_memory_bytes() / 2;
+}
+
 KeptActivations kept_activations(const Recipe& recipe, const model::Decoder& student) {
   if (recipe.checkpointing == Checkpointing::none) return {.blocks = student.num_layers()};
   if (recipe.checkpointing == Checkpointing::block) return {};
-  const std::int64_t budget = recipe.memory_budget > 0 ? recipe.memory_budget : available_memory_bytes() / 2;
-  return kept_within(student, budget, recipe.batch_size * recipe.sequence_length);
+  return kept_within(student, memory_budget(recipe), recipe.batch_size * recipe.sequence_length);
 }
 
 }  // namespace lrqat::train

@@ -88,6 +88,8 @@ KeptActivations kept_within(const model::Decoder& decoder, std::int64_t budget, 
 // runs or is recomputed, and the inputs of all blocks.
 double activation_bytes(const Recipe& recipe, const model::Decoder& decoder, const KeptActivations& kept);
 
+// Of a recipe, or half of what the system has available.
+std::int64_t memory_budget(const Recipe& recipe);
 // What a recipe keeps: all blocks, nothing, or what its memory budget (or half of the free memory) holds.
 KeptActivations kept_activations(const Recipe& recipe, const model::Decoder& student);
 

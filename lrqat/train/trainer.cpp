@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "lrqat/base/clock.h"
@@ -48,10 +49,11 @@ Trainer::Trainer(const Recipe& recipe, model::Decoder& student, const Teacher& t
   check_inputs(recipe, teacher, text, communicator);
 }
 
-void Trainer::prepare(const formats::WeightSource& source, ProgressReporter& progress) {
+void Trainer::prepare(const formats::WeightSource& source, ProgressReporter& progress,
+                      start::Workspace space) {
   LRQAT_CHECK(state_.stage == Stage::loaded, "the student is prepared already");
   check_fits_model(recipe_, student_);
-  prepare_student(recipe_, student_, source, &text_.training, progress);
+  prepare_student(recipe_, student_, source, &text_.training, progress, std::move(space));
   state_.stage = Stage::prepared;
 }
 

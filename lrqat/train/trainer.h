@@ -11,6 +11,7 @@
 #include "lrqat/formats/weight_source.h"
 #include "lrqat/model/decoder.h"
 #include "lrqat/nn/optimizer.h"
+#include "lrqat/start/prepare.h"
 #include "lrqat/train/communicator.h"
 #include "lrqat/train/held_out.h"
 #include "lrqat/train/packed_dataset.h"
@@ -63,7 +64,8 @@ class Trainer {
           Communicator& communicator);
 
   // Gives the student the weights that the recipe starts from. source: the model's own.
-  void prepare(const formats::WeightSource& source, ProgressReporter& progress);
+  // space: where a start from calibration text keeps what does not have to be in memory.
+  void prepare(const formats::WeightSource& source, ProgressReporter& progress, start::Workspace space = {});
   void start();
   // Copies the optimiser's state in, seeks the sampler. Error naming a tensor that is missing or of another
   // shape.

@@ -1,7 +1,11 @@
 """The block-wise start through the program: every method that takes it trains on from scales of both signs, resumes bit
 for bit and exports exactly what it trained; what has no use is refused."""
 
-from tests.support import kill_when_half_done, lrqat, lrqat_json, main, run_state, text_file, tiny_model
+import signal
+import subprocess
+import time
+
+from tests.support import LRQAT, kill_when_half_done, lrqat, lrqat_json, main, run_state, text_file, tiny_model
 
 START = ["--init", "blockwise", "--calibration-tokens", 512, "--block-steps", 6, "--granularity", "group:32"]
 TEXT = ["--sequence-length", 32, "--threads", 1]
@@ -42,6 +46,50 @@ def killed_runs_resume(folder):
         assert run_state(killed) == run_state(straight), method
 
 
+def kill_in_start(arguments, run, layer):
+    """Kills the program once this layer has been prepared."""
+    process = subprocess.Popen([LRQAT, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (run / "start" / f"block-{layer}.safetensors").exists():
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() != 0, "the run ended before it was killed"
+
+
+def files(run):
+    """All that a run holds but times and the file that is locked."""
+    return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*")
+            if path.suffix == ".safetensors" or path.name == "recipe.toml"}
+
+
+def killed_starts_resume(folder):
+    slow = ["--block-steps", 300, "--block-batch-size", 4]
+    for method, own in (("lr-qat", [*TRAINED, "--steps", 3]), ("rtn", [*TEXT, "--held-out", 0])):
+        for memory in ([], ["--memory-budget", 65536]):  # less than hidden states take
+            name = f"{method}-{len(memory)}"
+            arguments = base(folder, *own, "--method", method, *slow)
+            straight, killed = folder / f"{name}-straight", folder / f"{name}-killed"
+            lrqat(*arguments, "--out", straight)
+            kill_in_start([*arguments, *memory, "--out", killed], killed, layer=0)
+            assert (killed / "start" / "hidden").exists() == bool(memory)
+            for refused in (("convert", "--run", killed, "--out", folder / "c"), (*arguments, "--out", killed)):
+                _, stderr = lrqat(*refused, expect=1)
+                assert "resume" in stderr, stderr
+            assert not (folder / "c").exists()
+            _, stderr = lrqat("train", "--out", killed, "--resume", "--threads", 1)
+            assert memory or "1 of 2 layers" in stderr, stderr
+            found, expected = files(killed), files(straight)
+            found.pop("recipe.toml"), expected.pop("recipe.toml")  # it has the memory budget
+            assert found == expected and not (killed / "start").exists(), (found.keys(), expected.keys())
+
+
+def another_text_does_not_go_on(folder):
+    text, run = text_file(folder), folder / "run"
+    kill_in_start(base(folder, *TEXT, "--method", "rtn", "--block-steps", 300, "--out", run), run, layer=0)
+    text.write_text(text.read_text() + "And so on, and so forth, for a few words more than there were before.\n" * 3)
+    _, stderr = lrqat("train", "--out", run, "--resume", expect=1)
+    assert "training data" in stderr, stderr
+
+
 def post_training_alone(folder):
     run = folder / "ptq"
     lrqat(*base(folder, *TEXT, "--method", "rtn", "--steps", 0, "--bits", 3, "--out", run))
@@ -63,4 +111,4 @@ def what_does_nothing_is_refused(folder):
         assert not (folder / "x").exists()
 
 
-main([every_method_trains_and_exports, killed_runs_resume, post_training_alone, what_does_nothing_is_refused])
+main([every_method_trains_and_exports, killed_runs_resume, killed_starts_resume, another_text_does_not_go_on, post_training_alone, what_does_nothing_is_refused])

@@ -149,9 +149,9 @@ TEST_F(ToyStart, IsNamedAndRefusedAsTheOthers) {
   EXPECT_NO_THROW(check_init(methods::find_method("lsq"), "toy"));
   recipe_.init = "toy";
   EXPECT_TRUE(train::needs_calibration(recipe_));
-  const std::int64_t with_toy = train::calibration_bytes(recipe_, *student_);
+  const std::int64_t with_toy = train::calibration_bytes(recipe_, *student_, nullptr);
   recipe_.init = "quieter";  // says nothing of bytes
-  EXPECT_EQ(with_toy - train::calibration_bytes(recipe_, *student_), kToyBytes);
+  EXPECT_EQ(with_toy - train::calibration_bytes(recipe_, *student_, nullptr), kToyBytes);
 }
 
 TEST_F(ToyStart, RowsAreComplete) {
