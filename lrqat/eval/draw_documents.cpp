@@ -2,8 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <array>
-#include <numeric>
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/random.h"
@@ -29,14 +29,20 @@ Ids tokens_with_text(const text::Tokenizer& tokenizer, std::int64_t vocabulary) 
   return found;
 }
 
+// What stands in front of a document: the tokenizer's BOS, or what parted documents in pre-training. Without
+// it the first words have no sense (SmolLM2 goes on from a bare " fertilizers" with "-to-be").
 Ids document_prefix(const text::Tokenizer& tokenizer, FirstToken first_token) {
-  Ids prefix = tokenizer.encode("", /*add_special_tokens=*/true);
   const auto eos = tokenizer.eos_token_id();
+  Ids prefix = tokenizer.encode("", /*add_special_tokens=*/true);
   if (!prefix.empty() && eos && prefix.back() == *eos) prefix.pop_back();  // of templates that end texts
-  if (!prefix.empty() || first_token == FirstToken::vocabulary) return prefix;
-  const auto start = tokenizer.bos_token_id() ? tokenizer.bos_token_id() : eos;
-  if (!start) fail("the tokenizer names no token that begins or ends a text; give `first-token` vocabulary");
-  return {*start};
+  if (!prefix.empty()) return prefix;
+  // GPT-2's token between documents, which many tokenizers keep beside those of their chat template.
+  auto start = tokenizer.piece_to_id("<|endoftext|>");
+  if (!start) start = tokenizer.bos_token_id();
+  if (!start) start = eos;
+  if (start) return {*start};
+  if (first_token == FirstToken::vocabulary) return {};
+  fail("the tokenizer names no token that begins or ends a text; give `first-token` vocabulary");
 }
 
 }  // namespace

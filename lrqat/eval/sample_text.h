@@ -12,12 +12,12 @@
 
 namespace lrqat::eval {
 
-// How a document begins. Where the tokenizer puts a token in front of every text (BOS), it comes first.
+// How a document begins, behind the token that stands in front of every text: BOS where the tokenizer adds
+// it, else "<|endoftext|>", else the tokenizer's BOS or end of text, as far as it has them.
 enum class FirstToken {
   // LLM-QAT's: a token drawn from all with text, alike; the next 2 to 4 the most likely ones; then samples.
   vocabulary,
-  // Samples from the first on, after BOS or, without one, the end-of-text token: what the model says of
-  // itself.
+  // Samples from the first on: what the model says of itself.
   document,
 };
 FirstToken parse_first_token(const std::string& name);  // "vocabulary" or "document"; else a UsageError

@@ -96,7 +96,7 @@ def a_model_that_repeats_itself_ends(folder):
                                   "rstrip": False, "normalized": False}]
     (model / "tokenizer.json").write_text(json.dumps(tokenizer))
     (model / "tokenizer_config.json").write_text(json.dumps({"bos_token": start}))
-    more = ("--first-token", "document", "--tokens", 400)
+    more = ("--first-token", "document")
     lrqat(*arguments(model, folder / "samples.jsonl", *more))
     assert len(set(documents(folder / "samples.jsonl"))) > 3
     _, message = lrqat(*arguments(model, out, *more, "--temperature", 0), expect=1)
