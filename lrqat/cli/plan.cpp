@@ -15,6 +15,7 @@
 #include "lrqat/cli/recipe_flags.h"
 #include "lrqat/cli/text_output.h"
 #include "lrqat/model/load.h"
+#include "lrqat/train/bit_table.h"
 #include "lrqat/train/cached_teacher.h"
 #include "lrqat/train/memory_estimate.h"
 #include "lrqat/train/methods.h"
@@ -43,6 +44,16 @@ void print_text(const Json& json, const train::Recipe& recipe) {
   line("peak memory", json["peak_memory_bytes"].get<std::int64_t>() / (1 << 20), " MiB (estimated)");
   line("setting", json["setting"].get<std::string>());
   line("granularity", json["granularity"].get<std::string>());
+  for (const auto& row : json["linears"]["rows"]) {
+    line(concat(row["bits"].get<int>(), " bits, ", row["granularity"].get<std::string>()),
+         row["linears"].get<std::int64_t>(), " linears, ", rounded(100 * row["share"].get<double>(), 1),
+         " % of the weights");
+  }
+  if (!json["linears"]["rows"].empty()) {
+    line("linears", rounded(json["linears"]["bits_per_weight"], 4), " bits a weight, ",
+         json["linears"]["bytes"].get<std::int64_t>() / (1 << 20), " MiB in the file for ", recipe.target,
+         ", scales included; embedding, head and norms apart");
+  }
   line("KV cache", rounded(json["kv_cache_bytes_per_token"], 0), " bytes a token at inference");
   line("preparing", rounded(json["prepare_seconds"], 1), " s (estimated)");
   if (!train::method_of(recipe).trains)
@@ -66,6 +77,33 @@ Json cache_estimate(const train::TrainInputs& inputs, const train::StepEstimate&
   return {{"sequences", sequences},
           {"bytes", sequences * train::cached_bytes_per_sequence(recipe, inputs.teacher->config())},
           {"seconds", static_cast<double>(sequences) * step.cached_sequence}};
+}
+
+// What the linears will take in the file that the recipe is for.
+Json size_of_linears(const train::Recipe& recipe, const model::Decoder& decoder) {
+  const train::BitTable table =
+      train::method_of(recipe).has_grid
+          ? train::bit_table(train::find_target(recipe.target), train::layers_of(recipe, decoder))
+          : train::BitTable{};
+  Json rows = Json::array();
+  for (const train::BitRow& row : table.rows) {
+    rows.push_back({{"bits", row.bits},
+                    {"granularity", row.granularity.name()},
+                    {"linears", row.linears},
+                    {"weights", row.weights},
+                    {"share", static_cast<double>(row.weights) / static_cast<double>(table.weights())},
+                    {"bytes", row.stored_bits / 8}});
+  }
+  return {{"bits_per_weight", table.bits_per_weight()}, {"bytes", table.stored_bits() / 8}, {"rows", rows}};
+}
+
+// "4", or "3.47" on average where linears have different widths.
+std::string width_name(const train::Recipe& recipe, const Json& linears) {
+  const Json& rows = linears["rows"];
+  const bool mixed = std::any_of(rows.begin(), rows.end(),
+                                 [&](const Json& row) { return row["bits"] != rows.front()["bits"]; });
+  if (!mixed) return std::to_string(rows.empty() ? recipe.bits : rows.front()["bits"].get<int>());
+  return rounded(linears["bits_per_weight"], 2);
 }
 
 void add_time(Json& json, const train::TrainInputs& inputs, const train::KeptActivations& kept) {
@@ -101,13 +139,16 @@ void run_plan(const RecipeFlags& flags, Context& context) {
   const Json parts = train::memory_parts(inputs, kept);
   std::int64_t total = 0;
   for (const auto& [name, bytes] : parts.items()) total += bytes.get<std::int64_t>();
+  const Json linears = size_of_linears(recipe, *decoder);
   Json json{
       {"parts", parts},
       {"peak_memory_bytes", total},
       {"kept_blocks", kept.blocks},
       {"kept_products", kept.products},
       {"granularity", recipe.grid_granularity().name()},
-      {"setting", concat("W", recipe.bits, quant::activation_setting_name(recipe.activations))},
+      {"setting",
+       concat("W", width_name(recipe, linears), quant::activation_setting_name(recipe.activations))},
+      {"linears", linears},
       {"kv_cache_bytes_per_token", train::cache_bytes_per_token(decoder->config(), recipe.activations)}};
   add_time(json, inputs, kept);
   if (context.options.json) return context.print_json(json);

@@ -137,7 +137,9 @@ class Planner {
     check_options(options);
     for (const nn::Linear* linear : decoder.linears()) {
       if (!linear->weight()->is_quantized()) continue;
-      most_bits_ = std::max(most_bits_, linear->weight()->convert().grid.num_bits);
+      const std::int64_t weights = linear->out_features() * linear->in_features();
+      quantized_ += weights;
+      if (linear->weight()->convert().grid.num_bits > 6) wide_ += weights;
     }
   }
 
@@ -209,14 +211,15 @@ class Planner {
     return weight.in_features() % formats::ggml_type_info(type).block_elements == 0;
   }
 
-  // What llama.cpp's own quantizer gives the head: Q6_K, or Q8_0 beside 8-bit linears; the embedding too.
-  // Kept are blocks of the source, linears left alone, and everything in a model that is not quantized.
+  // What llama.cpp's own quantizer gives the head: Q6_K, or Q8_0 where most linears have 8 bits; the
+  // embedding too. Kept are blocks of the source, linears left alone, and everything in a model that is not
+  // quantized.
   std::string automatic_type(const std::string& module, const quant::WeightParametrization& weight,
                              GgmlType kept) const {
-    if (most_bits_ == 0 || !is_outside_layers(module) || weight.is_quantized()) return "keep";
+    if (quantized_ == 0 || !is_outside_layers(module) || weight.is_quantized()) return "keep";
     const bool is_float = kept == GgmlType::F32 || kept == GgmlType::F16 || kept == GgmlType::BF16;
     if (!is_float || !has_whole_blocks(weight, GgmlType::Q8_0)) return "keep";
-    return most_bits_ > 6 ? "q8_0" : "q6_k";
+    return 2 * wide_ > quantized_ ? "q8_0" : "q6_k";
   }
 
   void kept(const std::string& module, const WeightPtr& weight, GgmlType type) {
@@ -286,7 +289,7 @@ class Planner {
 
   const model::Decoder& decoder_;
   const ExportOptions& options_;
-  int most_bits_ = 0;  // of a quantized linear; 0: there is none
+  std::int64_t quantized_ = 0, wide_ = 0;  // weights in quantized linears, and in those of more than 6 bits
   std::vector<ExportTensor> tensors_;
 };
 

@@ -54,7 +54,9 @@ bool may_read_text_options(const Recipe& recipe) {
   return any_init(recipe, start::reads_text_options) ||
          (may_become_text_start(recipe) && start::auto_from_text().reads_text_options);
 }
-bool may_calibrate(const Recipe& recipe) { return may_become_text_start(recipe) || starts_from_text(recipe); }
+bool may_calibrate(const Recipe& recipe) {
+  return may_become_text_start(recipe) || starts_from_text(recipe) || recipe.target_bpw > 0.0;
+}
 bool starts_blocks(const Recipe& recipe) { return any_init(recipe, start::starts_blocks); }
 bool trains_or_observes(const Recipe& recipe) { return trains(recipe) || has_static_ranges(recipe); }
 bool reads_text(const Recipe& recipe) { return trains(recipe) || needs_calibration(recipe); }
@@ -113,6 +115,7 @@ std::vector<FieldUse> model_and_method_rows() {
       {"held-out", nullptr, reads_text, text_to_read(), {"0"}},
       {"method"},
       {"bits", has_grid},
+      {"target-bpw", has_grid, nullptr, {}, {"0"}},
       {"for", has_grid},
       {"granularity", has_grid},
       {"phi", reads_phi},
@@ -126,7 +129,7 @@ std::vector<FieldUse> model_and_method_rows() {
       {"symmetric", has_grid},
       {"init"},
       {"svd-steps", may_decompose, decomposes, of_inits(start::fills_adapters)},
-      {"calibration-tokens", has_grid, may_calibrate, of_inits(start::needs_text)},
+      {"calibration-tokens", has_grid, may_calibrate, of_inits(start::needs_text) + " or `target-bpw`"},
       {"gptq-damping", has_grid, may_read_text_options, of_inits(start::reads_text_options)},
       {"gptq-act-order", has_grid, may_read_text_options, of_inits(start::reads_text_options)},
       {"block-steps", has_grid, starts_blocks, of_inits(start::starts_blocks)},

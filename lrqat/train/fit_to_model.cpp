@@ -15,17 +15,6 @@
 namespace lrqat::train {
 namespace {
 
-// Sizes that are left open: what fits into minutes, and into the model.
-void fit_windows(Recipe& recipe, const formats::ModelConfig& config) {
-  constexpr std::int64_t kTokens = 512;
-  const std::int64_t fitting =
-      config.max_position_embeddings > 1 ? std::min(kTokens, config.max_position_embeddings) : kTokens;
-  if (recipe.sequence_length == 0) recipe.sequence_length = fitting;
-  if (recipe.eval_context == 0) recipe.eval_context = fitting;
-  model::check_positions(config, "`sequence-length`", recipe.sequence_length);
-  if (!recipe.eval_data.empty()) model::check_positions(config, "`eval-context`", recipe.eval_context);
-}
-
 std::int64_t count_stored_starts(const Recipe& recipe, const methods::Method& method,
                                  const model::Decoder& decoder) {
   const auto linears = decoder.linears();
@@ -81,15 +70,6 @@ void fit_start(Recipe& recipe, const model::Decoder& decoder, ProgressReporter& 
     recipe.distill_weight = fitting_distill_weight(recipe, method, stored, progress);
 }
 
-void check_overrides(const Recipe& recipe, const model::Decoder& decoder) {
-  std::vector<std::string> names;
-  for (const nn::Linear* linear : decoder.linears()) names.push_back(linear->name());
-  check_overrides_match(recipe, names);
-  const auto skipped = [&](const std::string& name) { return !layer_recipe(recipe, name); };
-  if (std::all_of(names.begin(), names.end(), skipped))
-    fail("`overrides` skip every linear of this model: nothing would be quantized; leave some of them out");
-}
-
 void check_granularity(const Recipe& recipe, const model::Decoder& decoder) {
   if (!method_of(recipe).has_grid) return;
   for (const nn::Linear* linear : decoder.linears()) {
@@ -113,6 +93,25 @@ void check_rank(const Recipe& recipe, const model::Decoder& decoder) {
 }
 
 }  // namespace
+
+void check_overrides(const Recipe& recipe, const model::Decoder& decoder) {
+  std::vector<std::string> names;
+  for (const nn::Linear* linear : decoder.linears()) names.push_back(linear->name());
+  check_overrides_match(recipe, names);
+  const auto skipped = [&](const std::string& name) { return !layer_recipe(recipe, name); };
+  if (std::all_of(names.begin(), names.end(), skipped))
+    fail("`overrides` skip every linear of this model: nothing would be quantized; leave some of them out");
+}
+
+void fit_windows(Recipe& recipe, const formats::ModelConfig& config) {
+  constexpr std::int64_t kTokens = 512;
+  const std::int64_t fitting =
+      config.max_position_embeddings > 1 ? std::min(kTokens, config.max_position_embeddings) : kTokens;
+  if (recipe.sequence_length == 0) recipe.sequence_length = fitting;
+  if (recipe.eval_context == 0) recipe.eval_context = fitting;
+  model::check_positions(config, "`sequence-length`", recipe.sequence_length);
+  if (!recipe.eval_data.empty()) model::check_positions(config, "`eval-context`", recipe.eval_context);
+}
 
 Recipe fit_to_model(const Recipe& recipe, const model::Decoder& decoder, ProgressReporter& progress) {
   check_overrides(recipe, decoder);

@@ -7,6 +7,11 @@
 
 namespace lrqat::train {
 
+// Error where an override names no linear of the model, or where they skip all of them.
+void check_overrides(const Recipe& recipe, const model::Decoder& decoder);
+// Sizes that are left open: what fits into minutes, and into the model.
+void fit_windows(Recipe& recipe, const formats::ModelConfig& config);
+
 // The recipe with a granularity for every linear of the model: of the integers that it has, where training
 // starts from them, else what the target (`for`) is best with. Linears that need another one than most get it
 // as an override. Says what was chosen. Error, before any work, where the target holds no such linear.

@@ -62,15 +62,16 @@ std::vector<Granularity> candidates(const Target& target, const Layer& layer) {
 
 }  // namespace
 
+LinearGrid grid_of(const Recipe& own, const nn::Linear& linear) {
+  return {linear.out_features(), linear.in_features(), quant::Grid::signed_symmetric(own.bits), own.symmetric,
+          own.scale_type == quant::ScaleType::float32 ? 32 : 16};
+}
+
 Layers layers_of(const Recipe& recipe, const model::Decoder& decoder) {
   Layers layers;
   for (const nn::Linear* linear : decoder.linears()) {
-    const auto own = layer_recipe(recipe, linear->name());
-    if (!own) continue;  // stays float
-    layers.push_back({linear,
-                      *own,
-                      {linear->out_features(), linear->in_features(),
-                       quant::Grid::signed_symmetric(own->bits), own->symmetric}});
+    if (const auto own = layer_recipe(recipe, linear->name()))
+      layers.push_back({linear, *own, grid_of(*own, *linear)});
   }
   return layers;
 }

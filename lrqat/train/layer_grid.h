@@ -18,8 +18,13 @@ struct Layer {
   const nn::Linear* linear;
   Recipe own;  // the recipe of this linear
   LinearGrid grid;
+
+  std::int64_t weights() const { return grid.out_features * grid.in_features; }
 };
 using Layers = std::vector<Layer>;
+
+// The grid that `own` asks for on this linear.
+LinearGrid grid_of(const Recipe& own, const nn::Linear& linear);
 
 // In model order, without those that stay float.
 Layers layers_of(const Recipe& recipe, const model::Decoder& decoder);

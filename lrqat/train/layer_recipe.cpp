@@ -112,6 +112,15 @@ std::optional<Recipe> layer_recipe(const Recipe& recipe, const std::string& laye
   return result;
 }
 
+bool is_overridden(const Recipe& recipe, const std::string& layer, const std::string& field) {
+  return std::any_of(recipe.overrides.begin(), recipe.overrides.end(), [&](const std::string& text) {
+    const Override one = parse_override(text);
+    return matches_pattern(one.pattern, layer) &&
+           std::any_of(one.fields.begin(), one.fields.end(),
+                       [&](const auto& pair) { return pair.first == field; });
+  });
+}
+
 methods::LayerOptions layer_options(const Recipe& own, const std::string& layer) {
   return {.spec = own.spec(),
           .range = own.range,

@@ -19,6 +19,9 @@ namespace lrqat::train {
 // The recipe of one linear; nothing: it stays float.
 std::optional<Recipe> layer_recipe(const Recipe& recipe, const std::string& layer);
 
+// Whether an override that the linear's name matches gives the field a value.
+bool is_overridden(const Recipe& recipe, const std::string& layer, const std::string& field);
+
 // What a method has to know of the linear's own recipe. The seed is the linear's, whatever the order in which
 // linears are prepared.
 methods::LayerOptions layer_options(const Recipe& own, const std::string& layer);

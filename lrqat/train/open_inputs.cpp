@@ -10,6 +10,7 @@
 #include "lrqat/model/load.h"
 #include "lrqat/model/tokenizer_files.h"
 #include "lrqat/train/cached_teacher.h"
+#include "lrqat/train/fit_bits.h"
 #include "lrqat/train/fit_to_model.h"
 #include "lrqat/train/methods.h"
 #include "lrqat/train/prepare_student.h"
@@ -45,6 +46,29 @@ std::optional<PackedDataset> open_evaluation(const Recipe& recipe, const text::T
   return text.subset(first);
 }
 
+// The text that training, calibration and the choice of widths read.
+void open_text(TrainInputs& inputs, const text::Tokenizer& tokenizer, ProgressReporter& progress) {
+  const Recipe& recipe = inputs.recipe;
+  auto all = PackedDataset::from_files({recipe.data.begin(), recipe.data.end()}, tokenizer,
+                                       recipe.sequence_length, progress);
+  inputs.text_fingerprint = all.fingerprint();
+  inputs.text = split(std::move(all), recipe.held_out, progress);
+}
+
+// Where a width is chosen for each linear, that comes before all that depends on widths.
+void choose_bits(TrainInputs& inputs, ProgressReporter& progress) {
+  Recipe& recipe = inputs.recipe;
+  if (recipe.data.empty()) {
+    throw UsageError(
+        "`target-bpw` chooses bits by what errors cost on `data`, which is missing: one or more "
+        "text files");
+  }
+  check_overrides(recipe, *inputs.decoder);
+  fit_windows(recipe, inputs.decoder->config());
+  open_text(inputs, model::load_model_tokenizer(base_model(recipe.model)), progress);
+  fit_bits(recipe, *inputs.decoder, inputs.text->training, progress);
+}
+
 }  // namespace
 
 TrainInputs open_inputs(const Recipe& given, bool decided, ProgressReporter& progress) {
@@ -54,6 +78,8 @@ TrainInputs open_inputs(const Recipe& given, bool decided, ProgressReporter& pro
   Recipe& recipe = inputs.recipe;
   inputs.decoder = model::load_float_model(inputs.source);
   const model::Decoder& decoder = *inputs.decoder;
+  const bool chooses = !decided && recipe.target_bpw > 0.0 && method_of(recipe).has_grid;
+  if (chooses) choose_bits(inputs, progress);
   if (!decided) recipe = fit_to_model(recipe, decoder, progress);
   check_fits_model(recipe, decoder);
   decide_compute(recipe, decided, progress);
@@ -72,12 +98,7 @@ TrainInputs open_inputs(const Recipe& given, bool decided, ProgressReporter& pro
   if (recipe.eval_data.empty() && !reads_text) return inputs;
   const text::Tokenizer tokenizer = model::load_model_tokenizer(base_model(recipe.model));
   inputs.evaluation = open_evaluation(recipe, tokenizer);
-  if (reads_text) {
-    auto all = PackedDataset::from_files({recipe.data.begin(), recipe.data.end()}, tokenizer,
-                                         recipe.sequence_length, progress);
-    inputs.text_fingerprint = all.fingerprint();
-    inputs.text = split(std::move(all), recipe.held_out, progress);
-  }
+  if (reads_text && !inputs.text) open_text(inputs, tokenizer, progress);
   return inputs;
 }
 

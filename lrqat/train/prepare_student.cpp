@@ -106,7 +106,9 @@ bool has_static_ranges(const Recipe& recipe) {
   return recipe.activations.any() && recipe.activations.range == quant::ActivationRange::fixed;
 }
 
-bool needs_calibration(const Recipe& recipe) { return starts_from_text(recipe) || has_static_ranges(recipe); }
+bool needs_calibration(const Recipe& recipe) {
+  return starts_from_text(recipe) || has_static_ranges(recipe) || recipe.target_bpw > 0.0;
+}
 
 void prepare_student(const Recipe& recipe, model::Decoder& student, const formats::WeightSource& source,
                      const PackedDataset* text, ProgressReporter& progress, start::Workspace space) {

@@ -17,7 +17,7 @@ bool starts_from_text(const Recipe& recipe);
 // True where activations are quantized on ranges that are observed before training.
 bool has_static_ranges(const Recipe& recipe);
 
-// True where either is so.
+// True where either is so, or the widths of linears are chosen by text (fit_bits.h).
 bool needs_calibration(const Recipe& recipe);
 
 // How the recipe's linears start; `recipe` must outlive it.

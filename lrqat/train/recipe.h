@@ -38,6 +38,7 @@ struct Recipe {
 
   std::string method = "lr-qat";
   int bits = 4;
+  double target_bpw = 0.0;      // most bits a weight of the linears, each with bits of its own; 0: `bits`
   std::string target = "gguf";  // `for`: the format that the integers will go into (target.h)
   std::optional<quant::Granularity> granularity;  // none: by target and model (fit_to_model.h)
   quant::Downcast phi = quant::Downcast::fixed_point8;

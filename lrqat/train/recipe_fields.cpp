@@ -82,6 +82,9 @@ std::vector<RecipeField> method_fields() {
          r.bits =
              quant::Grid::signed_symmetric(static_cast<int>(parse_integer("bits", v.at(0), 2, 8))).num_bits;
        }},
+      real_field("target-bpw", &Recipe::target_bpw, 0.0, 64.0,
+                 "most bits a weight that the linears may take in the file of `for`, scales included: each "
+                 "linear gets 2, 3, 4 or 8 bits by what its error costs on `data` (0: all have `bits`)"),
       word_field(
           "for", &Recipe::target, parse_target, [](const std::string& t) { return t; },
           "what the integers are for, which decides granularity auto: " + known_targets()),
@@ -120,8 +123,10 @@ std::vector<RecipeField> special_fields() {
           "activations and KV cache)"),
       integer_field("svd-steps", &Recipe::svd_steps, 1, "lr-qat, qlora: LoftQ iterations of `init` svd",
                     100'000),
-      integer_field("calibration-tokens", &Recipe::calibration_tokens, 1,
-                    "tokens of the training data that `init` gptq, awq and blockwise look at"),
+      integer_field(
+          "calibration-tokens", &Recipe::calibration_tokens, 1,
+          "tokens of the training data that `init` gptq, awq and blockwise look at, `target-bpw` at "
+          "4096 of them"),
       real_field("gptq-damping", &Recipe::gptq_damping, 0.0, INFINITY,
                  "added to the Hessian's diagonal, as a share of its mean"),
       switch_field("gptq-act-order", &Recipe::gptq_act_order,

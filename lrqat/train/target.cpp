@@ -42,17 +42,30 @@ std::vector<Granularity> gguf_granularities(const LinearGrid& linear) {
   return found;
 }
 
-std::string gguf_obstacle(const LinearGrid& linear, const Granularity& granularity) {
-  bool any_type = false;
+// The smallest type that holds the linear, whatever its scales; null: none does.
+const formats::CodeBlockType* smallest_type(const LinearGrid& linear, const Granularity& granularity) {
+  const bool grouped = granularity.kind == Granularity::Kind::group;
   for (const formats::CodeBlockType& type : formats::code_block_types()) {
-    if (!holds_codes(type, linear)) continue;
-    any_type = true;
-    const bool grouped = granularity.kind == Granularity::Kind::group;
-    if (linear.in_features % block_size(type) == 0 &&
+    if (holds_codes(type, linear) && linear.in_features % block_size(type) == 0 &&
         (!grouped || granularity.group_size % block_size(type) == 0)) {
-      return {};
+      return &type;
     }
   }
+  return nullptr;
+}
+
+std::int64_t gguf_stored_bits(const LinearGrid& linear, const Granularity& granularity) {
+  const formats::CodeBlockType* type = smallest_type(linear, granularity);
+  LRQAT_CHECK(type != nullptr);
+  return 8 * linear.out_features *
+         static_cast<std::int64_t>(formats::ggml_row_bytes(type->type, linear.in_features));
+}
+
+std::string gguf_obstacle(const LinearGrid& linear, const Granularity& granularity) {
+  if (smallest_type(linear, granularity) != nullptr) return {};
+  const auto types = formats::code_block_types();
+  const bool any_type =
+      std::any_of(types.begin(), types.end(), [&](const auto& type) { return holds_codes(type, linear); });
   const std::string codes =
       concat(linear.grid.num_bits, "-bit codes", linear.symmetric ? "" : " with zero points");
   if (!any_type) return concat("no block of GGUF holds ", codes);
@@ -71,31 +84,54 @@ std::vector<Granularity> packed_granularities(const LinearGrid&) {
   return {groups_of(128), groups_of(64), groups_of(32)};
 }
 
+// Rows of codes in whole words of 32 bits, a scale for each row at least, a zero point beside each scale.
+std::int64_t packed_stored_bits(const LinearGrid& linear, const Granularity& granularity,
+                                bool has_zero_points) {
+  constexpr std::int64_t kWord = 32;
+  const std::int64_t words = (linear.in_features * linear.grid.num_bits + kWord - 1) / kWord;
+  const std::int64_t groups =
+      granularity.kind == Granularity::Kind::group ? linear.in_features / granularity.group_size : 1;
+  const std::int64_t scale = linear.scale_bits + (has_zero_points ? linear.grid.num_bits : 0);
+  return linear.out_features * (words * kWord + groups * scale);
+}
+
 // The layout's own answer, asked with numbers that every format holds.
 Target packed_target(const model::PackedLayout& layout) {
   const bool one_grid = layout.name != "compressed-tensors";
-  return {layout.name, one_grid, packed_granularities,
+  return {layout.name,
+          one_grid,
+          /*fuses=*/true,
+          packed_granularities,
           [&layout](const LinearGrid& linear, const Granularity& granularity) {
             const auto shape = granularity.scale_shape(linear.out_features, linear.in_features);
             return layout.obstacle(
                 {linear.grid, granularity,
                  at::zeros({1, 1}, at::kChar).expand({linear.out_features, linear.in_features}),
                  at::ones({1, 1}).expand({shape[0], shape[1]})});
+          },
+          [one_grid](const LinearGrid& linear, const Granularity& granularity) {
+            return packed_stored_bits(linear, granularity, one_grid || !linear.symmetric);
           }};
 }
 
 // Floats hold every grid, and their size does not depend on it.
 Target float_target(const std::string& name) {
-  return {name, false,
+  constexpr std::int64_t kFloatBits = 16;
+  return {name,
+          false,
+          false,
           [](const LinearGrid&) {
             return std::vector{groups_of(32), groups_of(16), groups_of(8)};
           },
-          [](const LinearGrid&, const Granularity&) { return std::string(); }};
+          [](const LinearGrid&, const Granularity&) { return std::string(); },
+          [](const LinearGrid& linear, const Granularity&) {
+            return kFloatBits * linear.out_features * linear.in_features;
+          }};
 }
 
 const std::vector<Target>& targets() {
   static const std::vector<Target> table = [] {
-    std::vector<Target> rows{{"gguf", false, gguf_granularities, gguf_obstacle}};
+    std::vector<Target> rows{{"gguf", false, false, gguf_granularities, gguf_obstacle, gguf_stored_bits}};
     for (const model::PackedLayout& layout : model::packed_layouts()) rows.push_back(packed_target(layout));
     rows.push_back(float_target("hf"));
     rows.push_back(float_target("peft"));

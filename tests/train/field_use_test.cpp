@@ -53,6 +53,7 @@ const std::map<std::string, std::vector<Trial>>& trials() {
   static const std::map<std::string, std::vector<Trial>> table{
       {"held-out", {{"0.3"}}},
       {"bits", {{"3"}}},
+      {"target-bpw", {{"6"}}},
       {"for", {{"compressed-tensors", {{"granularity", "auto"}}}}},
       {"granularity", {{"channel"}}},
       {"phi", {{"float16"}}},
