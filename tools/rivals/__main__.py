@@ -176,7 +176,8 @@ def command(words: list) -> dict:
 def measure(rivals: Rivals, model: Path) -> dict:
     figures = {"kl": {}, "perplexity": {}, "same_first_token": {}}
     for name, text in rivals.texts.items():
-        found, _ = rivals.program("compare", rivals.model, model, "--data", text, "--context", LENGTH, "--max-windows", WINDOWS)
+        found, _ = rivals.program("compare", rivals.model, model, "--data", text, "--context", LENGTH, "--max-windows", WINDOWS,
+                                 "--compute-dtype", "auto")
         figures["kl"][name] = [found["kl"], found["kl_stderr"]]
         figures["perplexity"][name] = found["perplexity"]["b"]
         figures["same_first_token"][name] = found["top1_agreement"]
@@ -207,6 +208,13 @@ def commit() -> str:
     return found.stdout.strip() or "unknown"
 
 
+def chosen_rows(options) -> list[Row]:
+    """In the order of the patterns, for one pattern in that of the tables; the slow ones only where they are asked for."""
+    rows = [row for row in all_rows(options.seeds) if row.method.usual or options.all or options.rows != "*"]
+    found = [row for pattern in options.rows.split(",") for row in rows if fnmatch.fnmatch(row.name, pattern)]
+    return list(dict.fromkeys(found))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.rivals", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -223,9 +231,7 @@ def main() -> None:
     options.out = options.out.resolve()
     options.out.mkdir(parents=True, exist_ok=True)
     results = options.out / "results.jsonl"
-    patterns = options.rows.split(",")
-    rows = [row for row in all_rows(options.seeds)
-            if any(fnmatch.fnmatch(row.name, pattern) for pattern in patterns) and (row.method.usual or options.all or options.rows != "*")]
+    rows = chosen_rows(options)
     if not rows:
         sys.exit(f"rivals: no row is called {options.rows}; --list names them")
     if options.list:

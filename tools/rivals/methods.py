@@ -32,7 +32,8 @@ SETTINGS = [Setting(4, "channel"), Setting(4, "group:32"), Setting(3, "group:64"
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """program: autoround, quantize or train (build/lrqat), llama.cpp. flags: its own. Only those with `usual` run unless they are asked for."""
+    """program: autoround, quantize or train (build/lrqat), llama.cpp. flags: its own. Those that are not `usual` take hours and run
+    where they are asked for."""
 
     name: str
     label: str
@@ -51,14 +52,16 @@ METHODS = [
     Method("rtn", "rounding to nearest", "train", ("--method", "rtn")),
     Method("autoround", "AutoRound, 50 iterations, 64 × 512 tokens", "autoround", autoround(50, 64), seeds=True),
     Method("lrqat-fast", "lrqat quantize, fast", "quantize", ("--preset", "fast"), seeds=True),
-    Method("lrqat-blocks", "lrqat, block by block only", "train", ("--method", "rtn", "--init", "blockwise"), seeds=True),
+    Method("lrqat-blocks", "lrqat, block by block only", "train",
+           ("--method", "rtn", "--init", "blockwise", "--calibration-tokens", "51200"), seeds=True),
     Method("lrqat", "lrqat quantize, balanced", "quantize", ("--preset", "balanced"), seeds=True),
     Method("gptq", "GPTQ", "train", ("--method", "rtn", "--init", "gptq")),
     Method("awq", "AWQ", "train", ("--method", "rtn", "--init", "awq")),
     Method("efficientqat", "EfficientQAT's order: blocks, then scales by its rate", "train",
            ("--method", "peqa", "--init", "blockwise", "--scale-lr", "1e-5", "--steps", "40", "--held-out", "0")),
     Method("lr-qat", "LR-QAT as published, 40 steps", "train", E2E),
-    Method("l4q", "L4Q as published, 40 steps", "train", (*E2E, "--method", "l4q", "--lr", "2e-3", "--scale-lr", "1e-4", "--weight-decay", "0")),
+    Method("l4q", "L4Q as published, 40 steps", "train",
+           (*E2E, "--method", "l4q", "--lr", "2e-3", "--scale-lr", "1e-4", "--weight-decay", "0")),
     Method("autoround-default", "AutoRound, 200 iterations, 128 × 512 tokens", "autoround", autoround(200, 128), usual=False),
     Method("lrqat-best", "lrqat quantize, best", "quantize", ("--preset", "best"), usual=False),
     Method("autoround-best", "AutoRound's best: 1000 iterations, 512 × 512 tokens", "autoround", autoround(1000, 512), usual=False),

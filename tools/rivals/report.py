@@ -93,7 +93,7 @@ def write(rows: list[dict], rivals, machine: str, commit: str, document: Path | 
     (rivals.out / "report.json").write_text(json.dumps(report(rows, machine, commit), indent=2) + "\n")
     found = tables(rows, texts)
     head = (f"Model {Path(rivals.model).stem}, calibrated and trained on {rivals.data.name}, {rivals.threads} threads; windows of 512 "
-            f"tokens. {machine}, commit {commit}, `make rivals`.\n\n")
+            f"tokens, matrix products in the machine's fast type. {machine}, commit {commit}, `make rivals`.\n\n")
     (rivals.out / "report.md").write_text("# lrqat beside its rivals\n\n" + head + found)
     if rows:
         draw([row for row in rows if row["seconds"] > 0], texts[0], "seconds", "seconds", rivals.out / "kl-time.png")
