@@ -12,6 +12,7 @@ namespace lrqat::quant {
 namespace {
 
 constexpr double kLeastFactor = 0.1;
+constexpr double kShares[] = {1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4};
 
 // Extremes of the weights of each scale, zero included.
 struct Extremes {
@@ -45,8 +46,31 @@ RoundingWeight::RoundingWeight(const std::string& name, at::Tensor weight, const
   state_.quant_min = spec.grid.quant_min;
   state_.quant_max = spec.grid.quant_max;
   values_ = at::empty(state_.weight.sizes(), state_.weight.options().dtype(ops::scalar_type(compute)));
+  search_range();
   set_range();
   make_values();
+}
+
+// The first factors: for each scale the share of the full range with the least squared error of rounding.
+// Few steps of descent are enough from there, where two or three bits would otherwise spend theirs on it.
+void RoundingWeight::search_range() {
+  const auto shape = spec_.granularity.scale_shape(out_features(), in_features());
+  const at::Tensor values = at::empty_like(state_.weight);
+  at::Tensor best, least;
+  for (const double share : kShares) {
+    for (const at::Tensor& factor : factors_) factor.detach().fill_(share);
+    set_range();
+    ops::round_learned(state_, 0, out_features(), values);
+    const at::Tensor error = values.sub_(state_.weight).square_().view({shape[0], shape[1], -1}).sum(2);
+    if (!best.defined()) {
+      best = at::full_like(error, share);
+      least = error;
+    } else {
+      best.masked_fill_(error.lt(least), share);
+      least = at::minimum(least, error);
+    }
+  }
+  for (const at::Tensor& factor : factors_) factor.detach().copy_(best);
 }
 
 void RoundingWeight::set_range() {

@@ -4,9 +4,10 @@
 //     q = clip(round(W/s + v) + z, quant_min, quant_max)      Ŵ = s·(q - z)
 //     symmetric: s = m·s0, z = 0      asymmetric: s = (m₂·hi - m₁·lo) / (2^b - 1), z = quant_min -
 //     round(m₁·lo / s)
-// with s0 of the first range, of either sign: the code -2^(b-1), which has no positive counterpart, lies on
-// the side of the larger weight. v takes its step as soon as a tile of dL/dŴ is there, so that no gradient of
-// the weight's size is ever kept; m take theirs in step(). N out_features, K in_features, G scales a row.
+// with s0 of the full range, of either sign: the code -2^(b-1), which has no positive counterpart, lies on
+// the side of the larger weight. m begin where rounding has the least squared error. v takes its step as soon
+// as a tile of dL/dŴ is there, so that no gradient of the weight's size is ever kept; m take theirs in
+// step(). N out_features, K in_features, G scales a row.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -52,7 +53,8 @@ class RoundingWeight final : public WeightParametrization {
   RoundedWeight rounded() const;
 
  private:
-  void set_range();  // s and z of m
+  void search_range();  // the first m
+  void set_range();     // s and z of m
   void make_values();
 
   QuantSpec spec_;
