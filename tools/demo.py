@@ -54,12 +54,17 @@ def lrqat(*arguments, allow_interrupt=False, meanwhile=lambda process: None) -> 
     return json.loads(output)
 
 
+def has_steps(run: Path) -> bool:
+    """Its start is done: the first checkpoint, of the integers that training starts from, is there."""
+    return (run / "checkpoints" / "index.json").exists()
+
+
 def keep_start(run: Path, kept: Path):
-    """Copies the run as it appears, with its first checkpoint: the integers that training starts from."""
+    """Copies the run with its first checkpoint as soon as that is there."""
     def watch(process: subprocess.Popen) -> None:
-        while not run.exists() and process.poll() is None:
+        while not has_steps(run) and process.poll() is None:
             time.sleep(0.2)
-        if run.exists() and not kept.exists():
+        if has_steps(run) and not kept.exists():
             part = kept.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
             shutil.copytree(run, part)
@@ -71,7 +76,7 @@ def quantize(model: Path, out: Path, start: Path, options: argparse.Namespace) -
     """`lrqat quantize`, whose work folder is kept, so that it goes on where it was stopped. Leaves what the end-to-end stage starts
     from in `start`."""
     work, finished = out / "work", out / "quantize.json"
-    if (work / "run").exists() and not start.exists():  # stopped in the instant between the two
+    if has_steps(work / "run") and not start.exists():  # stopped in the instant between the two
         shutil.rmtree(work)
         finished.unlink(missing_ok=True)
     if finished.exists() and work.exists():

@@ -84,7 +84,7 @@ def ranks_that_no_matrix_has_are_refused(folder):
 
 def unknown_words_are_named_with_the_nearest(_):
     for arguments, words in [
-        (["quantize"], ['"quantize"', "convert", "train"]),
+        (["prune"], ['"prune"', "convert", "train"]),
         (["trian", "--model", "m"], ['"trian"', "did you mean train?"]),
         (["eval"], ['"eval"', "did you mean evaluate?"]),
         ([LONG], ["is no subcommand", "tokenize"]),

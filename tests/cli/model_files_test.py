@@ -274,7 +274,7 @@ def scales_that_float16_cannot_hold(folder):
     short = ("--sequence-length", 32)
     for command in ((*start, "--method", "rtn", "--init", "range", "--steps", 0, "--out", folder / "refused"),
                     (*start, *short, "--method", "rtn", "--init", "gptq", "--calibration-tokens", 256, "--steps", 0, "--out",
-                     folder / "refused"),
+                     folder / "refused-start"),
                     (*start, *short, "--batch-size", 1, "--init", "range", "--steps", 2, "--out", folder / "refused")):
         said = lrqat(*command, expect=1)[1]
         assert "model.layers.1.mlp.gate_proj" in said and "--scale-type float32 --scale-domain log" in said, said
