@@ -20,7 +20,7 @@ def readme_commands_run(folder):
     (folder / "build").symlink_to(BUILD.resolve())
     (folder / "TASKS").symlink_to(ROOT / "tests" / "data" / "eval")
     found = commands()
-    for word in ("train", "--resume", "convert", "export", "plan", "perplexity", "compare", "evaluate", "generate", "inspect", "tokenize"):
+    for word in ("quantize", "sample-text", "train", "--resume", "convert", "export", "plan", "perplexity", "compare", "evaluate", "generate", "inspect", "tokenize"):
         assert any(word in line for line in found), f"README shows no {word}"
     for line in found:
         result = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, text=True, env=os.environ)
