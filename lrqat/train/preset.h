@@ -1,5 +1,5 @@
-// Presets of `lrqat quantize`: recipes for people who want a small model, not an experiment. What each is
-// worth is measured (docs/results.md).
+// Presets of `lrqat quantize`: recipes for people who want a small model, not an experiment
+// (docs/results.md has what they were chosen by).
 #pragma once
 
 #include <string>

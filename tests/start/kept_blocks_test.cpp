@@ -126,7 +126,7 @@ TEST_F(KeptBlocksTest, AKilledStartEndsAsOneThatWasNot) {
         return kept;
       };
       for (std::int64_t block = 0; block < kLayers; ++block) {  // each program gets one block further
-        Killer killer(steps == 1 ? 0 : steps);  // in the next block, or between them
+        Killer killer(steps == 1 ? 0 : steps);                  // in the next block, or between them
         EXPECT_THROW(prepared(own, killer, space), Killed);
         EXPECT_EQ(killer.total("calibrate"), (kLayers - block) * steps)
             << "finished blocks are not prepared again";
