@@ -91,6 +91,14 @@ def tiny_model(folder):
     return model
 
 
+def long_tiny_model(folder):
+    """The same with positions for windows of 512 tokens."""
+    model = tiny_model(folder)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 512}))
+    return model
+
+
 def run_state(run):
     """Every byte that the next step depends on."""
     index = json.loads((run / "checkpoints" / "index.json").read_text())

@@ -160,6 +160,11 @@ def read_results(path: Path) -> dict[str, dict]:
     return found
 
 
+def print_rows(names: list[str], results: Path) -> None:
+    done = read_results(results)
+    print("\n".join(f"{'done   ' if name in done else 'missing'} {name}" for name in names))
+
+
 def append_result(path: Path, entry: dict) -> None:
     with path.open("a+b") as file:
         if file.tell() > 0:  # a line that was cut off must not swallow this one
@@ -189,9 +194,7 @@ def main() -> None:
     if not chosen:
         sys.exit(f"study: no row is called {options.rows}; --list names them")
     if options.list:
-        done = read_results(results)
-        print("\n".join(f"{'done   ' if row.name in done else 'missing'} {row.name}" for row in chosen))
-        return
+        return print_rows([row.name for row in chosen], results)
     model, texts = options.model or model_file(), split_text(out)
     for index, row in enumerate(chosen):
         if row.name in read_results(results):

@@ -8,6 +8,7 @@
 #include <iomanip>
 #include <iostream>
 #include <memory>
+#include <numeric>
 
 #include "lrqat/base/clock.h"
 #include "lrqat/base/error.h"
@@ -21,8 +22,7 @@
 #include "lrqat/eval/divergence.h"
 #include "lrqat/eval/sample_text.h"
 #include "lrqat/export/exporter.h"
-#include "lrqat/formats/dtype.h"
-#include "lrqat/formats/model_config.h"
+#include "lrqat/export/folder.h"
 #include "lrqat/model/converted.h"
 #include "lrqat/model/open.h"
 #include "lrqat/model/output.h"
@@ -30,7 +30,6 @@
 #include "lrqat/train/quality.h"
 #include "lrqat/train/run.h"
 #include "lrqat/train/run_training.h"
-#include "lrqat/train/target.h"
 #include "lrqat/train/teacher.h"
 
 namespace lrqat::cli {
@@ -162,9 +161,8 @@ Json measure(const train::TrainResult& result, const CommonOptions& options, Pro
   const model::OpenedModel trained = model::open_model(run.path(), load);
   const auto reference = model::load_float_model(train::open_teacher(run.recipe(), trained.source), load);
   const auto rounded = train::rounded_model(run, trained, load);
-  const at::Tensor all = at::arange(text.size(), at::kLong);
-  const std::vector<std::int64_t> indices(all.const_data_ptr<std::int64_t>(),
-                                          all.const_data_ptr<std::int64_t>() + text.size());
+  std::vector<std::int64_t> indices(static_cast<std::size_t>(text.size()));
+  std::iota(indices.begin(), indices.end(), 0);
   const at::Tensor tokens = text.batch(indices).to(at::kInt).contiguous();
   const at::Tensor scored = text.targets(indices).ge(0).to(at::kByte).contiguous();
   const auto count = static_cast<std::size_t>(tokens.numel());
@@ -181,19 +179,8 @@ Json measure(const train::TrainResult& result, const CommonOptions& options, Pro
 }
 
 std::int64_t bytes_of(const fs::path& path) {
-  if (!fs::is_directory(path)) return static_cast<std::int64_t>(fs::file_size(path));
-  std::int64_t bytes = 0;
-  for (const auto& entry : fs::directory_iterator(path)) {
-    if (entry.is_regular_file()) bytes += static_cast<std::int64_t>(entry.file_size());
-  }
-  return bytes;
-}
-
-std::int64_t weights_of(const model::Decoder& decoder) {
-  std::int64_t weights = 0;
-  for (const auto& tensor : formats::expected_tensors(decoder.config()))
-    weights += formats::shape_product(tensor.shape).value();
-  return weights;
+  if (fs::is_directory(path)) return exporting::bytes_in(path);
+  return static_cast<std::int64_t>(fs::file_size(path));
 }
 
 // Writes the output; its size, and what of it was compared.
@@ -213,7 +200,7 @@ Json write_output(const Job& job, bool replace, ProgressReporter& progress) {
     json["tensors"] = report.tensors;
     json["bit_exact_tensors"] = report.bit_exact_tensors;
   }
-  const std::int64_t weights = weights_of(*trained.decoder), bytes = bytes_of(job.out);
+  const std::int64_t weights = exporting::count_weights(*trained.decoder), bytes = bytes_of(job.out);
   json["bytes"] = bytes;
   json["bits_per_weight"] = 8.0 * static_cast<double>(bytes) / static_cast<double>(weights);
   json["float_bytes"] = 2 * weights;
@@ -236,9 +223,9 @@ void print_table(const Json& json) {
   }
   line("", {"KL to float", "same first token", "perplexity", "size", "bits a weight"});
   line("float", {"0", "100 %", rounded(measured["float"]["perplexity"], 2), float_size, "16.00"});
-  for (const auto& [label, key] : {std::pair{"rounded", "rounded"}, {"quantized", "quantized"}}) {
-    const Json& of = measured[key];
-    line(label, {rounded(of["kl"], 4), rounded(100 * of["same_first_token"].get<double>(), 1) + " %",
+  for (const char* model : {"rounded", "quantized"}) {
+    const Json& of = measured[model];
+    line(model, {rounded(of["kl"], 4), rounded(100 * of["same_first_token"].get<double>(), 1) + " %",
                  rounded(of["perplexity"], 2), size, bits});
   }
   std::cout << "measured on " << measured["text"].get<std::string>() << ", " << measured["tokens"]

@@ -87,13 +87,6 @@ void write_tensors(const fs::path& folder, const formats::Metadata& metadata, co
   progress.finish();
 }
 
-std::int64_t bytes_in(const fs::path& folder) {
-  std::int64_t bytes = 0;
-  for (const auto& entry : fs::directory_iterator(folder))
-    bytes += static_cast<std::int64_t>(entry.file_size());
-  return bytes;
-}
-
 void add_warnings(const model::OpenedModel& model, const FolderPlan& plan, const fs::path& folder,
                   ExportReport& report) {
   report.warnings.insert(report.warnings.end(), plan.warnings.begin(), plan.warnings.end());
@@ -123,14 +116,24 @@ double tensor_bits(const FolderPlan& plan, const model::Decoder& decoder) {
   for (const FolderTensor& tensor : plan.tensors) {
     bytes += formats::declared_bytes({tensor.name, tensor.dtype, tensor.shape});
   }
-  std::int64_t weights = 0;
-  for (const auto& tensor : formats::expected_tensors(decoder.config())) {
-    weights += formats::shape_product(tensor.shape).value();
-  }
-  return 8.0 * static_cast<double>(bytes) / static_cast<double>(weights);
+  return 8.0 * static_cast<double>(bytes) / static_cast<double>(count_weights(decoder));
 }
 
 }  // namespace
+
+std::int64_t bytes_in(const fs::path& folder) {
+  std::int64_t bytes = 0;
+  for (const auto& entry : fs::directory_iterator(folder))
+    bytes += static_cast<std::int64_t>(entry.file_size());
+  return bytes;
+}
+
+std::int64_t count_weights(const model::Decoder& decoder) {
+  std::int64_t weights = 0;
+  for (const auto& tensor : formats::expected_tensors(decoder.config()))
+    weights += formats::shape_product(tensor.shape).value();
+  return weights;
+}
 
 at::ScalarType parse_dtype_option(const std::string& name) {
   for (const at::ScalarType type : {at::kHalf, at::kBFloat16, at::kFloat}) {

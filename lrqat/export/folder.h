@@ -67,6 +67,9 @@ void for_each_file_tensor(const model::Decoder& decoder,
                           const std::function<void(const std::string&, const Matrices&)>& matrix,
                           const std::function<void(const std::string&, const at::Tensor&)>& vector);
 
+std::int64_t bytes_in(const std::filesystem::path& folder);  // of its files
+std::int64_t count_weights(const model::Decoder& decoder);   // of all tensors; tied ones once
+
 // Writes the folder, opens it again as any program here does, compares, and only then gives it its name.
 ExportReport write_folder(const std::string& format, const model::OpenedModel& model, const FolderPlan& plan,
                           const std::filesystem::path& out, ProgressReporter& progress);

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from tests.support import LRQAT, ROOT, main, tiny_model
+from tests.support import LRQAT, ROOT, long_tiny_model, main
 
 
 def rivals(folder, *arguments, expect=0, **environment):
@@ -18,10 +18,7 @@ def rivals(folder, *arguments, expect=0, **environment):
 
 
 def model_of(folder):
-    """Windows are longer than the tiny model's own positions."""
-    model = tiny_model(folder)
-    config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 512}))
+    long_tiny_model(folder)
     (folder / "text.txt").write_text((ROOT / "data" / "mixture.txt").read_text()[:60_000])
 
 

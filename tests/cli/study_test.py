@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from tests.support import LRQAT, ROOT, byte_tokenizer, main, tiny_model
+from tests.support import LRQAT, ROOT, byte_tokenizer, long_tiny_model, main
 
 METHODS = 8  # at least: rounding, LR-QAT with each φ, LSQ, L4Q, PEQA, QLoRA
 
@@ -18,10 +18,7 @@ def study(folder, *arguments, expect=0):
 
 
 def model_of(folder):
-    """Windows are longer than the tiny model's own positions."""
-    model = tiny_model(folder)
-    config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 512}))
+    model = long_tiny_model(folder)
     assert (model / "tokenizer.json").read_text() == json.dumps(byte_tokenizer())
 
 

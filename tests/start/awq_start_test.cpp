@@ -6,6 +6,7 @@
 #include "lrqat/train/prepare_student.h"
 #include "tests/model/fixtures.h"
 #include "tests/model/random_model.h"
+#include "tests/start/random_text.h"
 
 namespace lrqat::train {
 namespace {
@@ -22,18 +23,12 @@ Recipe awq_recipe() {
   return recipe;
 }
 
-train::PackedDataset random_text() {
-  at::manual_seed(4);
-  const at::Tensor tokens = at::randint(80, {128}, at::kInt);
-  return {{tokens.data_ptr<std::int32_t>(), tokens.data_ptr<std::int32_t>() + tokens.numel()}, 16};
-}
-
 void expect_like_float(const formats::ModelConfig& config) {
   const models::TemporaryFolder folder;
   const model::SharedSource source(
       formats::open_weight_source(models::write_random_model(folder.path() / "m", config)));
   const auto reference = model::load_float_model(source), student = model::load_float_model(source);
-  const auto text = random_text();
+  const auto text = start::random_text(128);
   SilentProgress silent;
   prepare_student(awq_recipe(), *student, *source, &text, silent);
   const std::vector<std::int64_t> rows{0, 3};

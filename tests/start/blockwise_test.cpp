@@ -13,6 +13,7 @@
 #include "tests/model/fixtures.h"
 #include "tests/model/random_model.h"
 #include "tests/quant/expect_error.h"
+#include "tests/start/random_text.h"
 
 namespace lrqat::start {
 namespace {
@@ -139,11 +140,7 @@ class BlockwiseStart : public ::testing::Test {
   void SetUp() override {
     source_ = model::SharedSource(formats::open_weight_source(
         testing::write_random_model(folder_.path() / "m", testing::small_config())));
-    at::manual_seed(4);
-    const at::Tensor tokens = at::randint(80, {1024}, at::kInt);
-    text_.emplace(std::vector<std::int32_t>(tokens.data_ptr<std::int32_t>(),
-                                            tokens.data_ptr<std::int32_t>() + tokens.numel()),
-                  16);
+    text_ = random_text(1024);
   }
   static Recipe recipe(const std::string& method, const std::string& init) {
     Recipe recipe;

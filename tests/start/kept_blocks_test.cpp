@@ -11,6 +11,7 @@
 #include "lrqat/train/prepare_student.h"
 #include "tests/model/fixtures.h"
 #include "tests/model/random_model.h"
+#include "tests/start/random_text.h"
 
 namespace lrqat::start {
 namespace {
@@ -53,11 +54,7 @@ class KeptBlocksTest : public ::testing::Test {
     config.num_hidden_layers = kLayers;
     source_ = model::SharedSource(
         formats::open_weight_source(testing::write_random_model(folder_.path() / "m", config)));
-    at::manual_seed(4);
-    const at::Tensor tokens = at::randint(80, {256}, at::kInt);
-    text_.emplace(std::vector<std::int32_t>(tokens.data_ptr<std::int32_t>(),
-                                            tokens.data_ptr<std::int32_t>() + tokens.numel()),
-                  16);
+    text_ = random_text(256);
   }
   static Recipe recipe(const std::string& method, const std::string& init) {
     Recipe recipe;

@@ -14,6 +14,7 @@
 #include "tests/model/fixtures.h"
 #include "tests/model/random_model.h"
 #include "tests/quant/expect_error.h"
+#include "tests/start/random_text.h"
 
 namespace lrqat::start {
 namespace {
@@ -75,10 +76,7 @@ class ToyStart : public ::testing::Test {
   void prepare(const std::string& init, std::vector<std::string> overrides = {}) {
     recipe_.init = init;
     recipe_.overrides = std::move(overrides);
-    at::manual_seed(4);
-    const at::Tensor tokens = at::randint(80, {128}, at::kInt);
-    const train::PackedDataset text(
-        {tokens.data_ptr<std::int32_t>(), tokens.data_ptr<std::int32_t>() + tokens.numel()}, 16);
+    const train::PackedDataset text = random_text(128);
     SilentProgress silent;
     train::prepare_student(recipe_, *student_, *source_, &text, silent);
   }

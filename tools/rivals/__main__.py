@@ -27,7 +27,7 @@ from pathlib import Path
 from tools.demo import ROOT, model_file
 from tools.rivals import methods, report
 from tools.rivals.methods import LLAMA_TYPES, METHODS, SETTINGS, Method, Setting
-from tools.study import append_result, read_results, relative
+from tools.study import append_result, print_rows, read_results, relative
 
 PACKAGES = ROOT / ".venv" / "rivals"  # tools/setup.sh --rivals
 TEXTS = ("data/novels.txt", "data/c4.txt")  # neither is calibrated or trained on
@@ -235,9 +235,7 @@ def main() -> None:
     if not rows:
         sys.exit(f"rivals: no row is called {options.rows}; --list names them")
     if options.list:
-        done = read_results(results)
-        print("\n".join(f"{'done   ' if row.name in done else 'missing'} {row.name}" for row in rows))
-        return
+        return print_rows([row.name for row in rows], results)
     rivals = Rivals(options)
     for index, row in enumerate(rows):
         if row.name in read_results(results):
