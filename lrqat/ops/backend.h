@@ -56,9 +56,8 @@ class Backend {
 
   virtual void round_learned(const LearnedRounding& state, std::int64_t row_begin, std::int64_t row_end,
                              const at::Tensor& out) const;
-  virtual void step_rounding(const LearnedRounding& state, std::int64_t row_begin, const at::Tensor& gradient,
-                             double step, const at::Tensor& grad_scale,
-                             const at::Tensor& grad_zero_point) const;
+  virtual void step_rounding(const LearnedRounding& state, const LinearGradient& linear, double step,
+                             const at::Tensor& grad_scale, const at::Tensor& grad_zero_point) const;
 
   // --- the layers between
   virtual at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

@@ -29,9 +29,8 @@ class CpuBackend final : public Backend {
                                    const at::Tensor& lora_b) const override;
   void round_learned(const LearnedRounding& state, std::int64_t row_begin, std::int64_t row_end,
                      const at::Tensor& out) const override;
-  void step_rounding(const LearnedRounding& state, std::int64_t row_begin, const at::Tensor& gradient,
-                     double step, const at::Tensor& grad_scale,
-                     const at::Tensor& grad_zero_point) const override;
+  void step_rounding(const LearnedRounding& state, const LinearGradient& linear, double step,
+                     const at::Tensor& grad_scale, const at::Tensor& grad_zero_point) const override;
 
   at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                               std::int64_t window, double softcap) const override;

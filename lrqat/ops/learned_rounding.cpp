@@ -75,9 +75,9 @@ void round_learned(const LearnedRounding& state, std::int64_t row_begin, std::in
   backend_of(out).round_learned(state, row_begin, row_end, out);
 }
 
-void step_rounding(const LearnedRounding& state, std::int64_t row_begin, const at::Tensor& gradient,
-                   double step, const at::Tensor& grad_scale, const at::Tensor& grad_zero_point) {
-  backend_of(gradient).step_rounding(state, row_begin, gradient, step, grad_scale, grad_zero_point);
+void step_rounding(const LearnedRounding& state, const LinearGradient& linear, double step,
+                   const at::Tensor& grad_scale, const at::Tensor& grad_zero_point) {
+  backend_of(state.weight).step_rounding(state, linear, step, grad_scale, grad_zero_point);
 }
 
 void CpuBackend::round_learned(const LearnedRounding& state, std::int64_t row_begin, std::int64_t row_end,
@@ -89,23 +89,21 @@ void CpuBackend::round_learned(const LearnedRounding& state, std::int64_t row_be
   });
 }
 
-void CpuBackend::step_rounding(const LearnedRounding& state, std::int64_t row_begin,
-                               const at::Tensor& gradient, double step, const at::Tensor& grad_scale,
-                               const at::Tensor& grad_zero_point) const {
+void CpuBackend::step_rounding(const LearnedRounding& state, const LinearGradient& linear, double step,
+                               const at::Tensor& grad_scale, const at::Tensor& grad_zero_point) const {
+  if (!block_products(compute_of(linear.x))) {
+    Backend::step_rounding(state, linear, step, grad_scale, grad_zero_point);
+    return;
+  }
   const int codes = codes_of(step);
-  const at::Tensor contiguous = gradient.contiguous();
-  const std::int64_t cols = gradient.size(1), groups = state.scale.size(1);
+  const std::int64_t groups = state.scale.size(1);
   const kernels::LearnedRounding view = view_of(state);
-  const at::Tensor sums = at::empty({gradient.size(0), groups}, grad_scale.options());
-  const at::Tensor zero_sums = grad_zero_point.defined() ? at::empty_like(sums) : at::Tensor();
-  at::parallel_for(0, gradient.size(0), rows_at_once(state), [&](std::int64_t begin, std::int64_t end) {
-    kernels::step_rounding(
-        view, row_begin + begin, row_begin + end, contiguous.const_data_ptr<float>() + begin * cols, codes,
-        sums.mutable_data_ptr<float>() + begin * groups,
-        zero_sums.defined() ? zero_sums.mutable_data_ptr<float>() + begin * groups : nullptr);
+  auto* scales = grad_scale.mutable_data_ptr<float>();
+  auto* zero_points = grad_zero_point.defined() ? grad_zero_point.mutable_data_ptr<float>() : nullptr;
+  gradient_rows_of(linear).for_each([&](std::int64_t begin, std::int64_t end, const float* gradient) {
+    kernels::step_rounding(view, begin, end, gradient, codes, scales + begin * groups,
+                           zero_points == nullptr ? nullptr : zero_points + begin * groups);
   });
-  grad_scale.slice(0, row_begin, row_begin + gradient.size(0)).add_(sums);
-  if (zero_sums.defined()) grad_zero_point.slice(0, row_begin, row_begin + gradient.size(0)).add_(zero_sums);
 }
 
 void Backend::round_learned(const LearnedRounding& state, std::int64_t begin, std::int64_t end,
@@ -116,19 +114,19 @@ void Backend::round_learned(const LearnedRounding& state, std::int64_t begin, st
   out.slice(0, begin, end).copy_(made.reshape({end - begin, -1}));
 }
 
-void Backend::step_rounding(const LearnedRounding& state, std::int64_t begin, const at::Tensor& gradient,
-                            double step, const at::Tensor& grad_scale,
-                            const at::Tensor& grad_zero_point) const {
-  const std::int64_t end = begin + gradient.size(0);
-  const Rows rows = rows_of(state, begin, end);
-  const at::Tensor g = gradient.reshape(rows.steps.sizes());
-  const at::Tensor inside = rows.codes.eq(rows.rounded).to(at::kFloat);
-  grad_scale.slice(0, begin, end).add_((g * (rows.codes - rows.zero_point - inside * rows.steps)).sum(2));
-  if (grad_zero_point.defined())
-    grad_zero_point.slice(0, begin, end).add_((g * (inside - 1.0) * rows.scale).sum(2));
-  const at::Tensor moved = (inside * g * rows.scale).sign_().mul_(codes_of(step)).reshape(gradient.sizes());
-  const at::Tensor codes = state.rounding.slice(0, begin, end);
-  codes.copy_((codes.to(at::kFloat) - moved).clamp_(-kLargestRoundingCode, kLargestRoundingCode));
+void Backend::step_rounding(const LearnedRounding& state, const LinearGradient& linear, double step,
+                            const at::Tensor& grad_scale, const at::Tensor& grad_zero_point) const {
+  for_each_gradient_tile(linear, [&](std::int64_t begin, std::int64_t end, const at::Tensor& gradient) {
+    const Rows rows = rows_of(state, begin, end);
+    const at::Tensor g = gradient.reshape(rows.steps.sizes());
+    const at::Tensor inside = rows.codes.eq(rows.rounded).to(at::kFloat);
+    grad_scale.slice(0, begin, end).copy_((g * (rows.codes - rows.zero_point - inside * rows.steps)).sum(2));
+    if (grad_zero_point.defined())
+      grad_zero_point.slice(0, begin, end).copy_((g * (inside - 1.0) * rows.scale).sum(2));
+    const at::Tensor moved = (inside * g * rows.scale).sign_().mul_(codes_of(step)).reshape(gradient.sizes());
+    const at::Tensor codes = state.rounding.slice(0, begin, end);
+    codes.copy_((codes.to(at::kFloat) - moved).clamp_(-kLargestRoundingCode, kLargestRoundingCode));
+  });
 }
 
 }  // namespace lrqat::ops

@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "lrqat/ops/weight_gradient.h"
+
 namespace lrqat::ops {
 
 // The codes of v are int16 from -kLargestRoundingCode to kLargestRoundingCode, which is ±1/2.
@@ -23,10 +25,10 @@ struct LearnedRounding {
 void round_learned(const LearnedRounding& state, std::int64_t row_begin, std::int64_t row_end,
                    const at::Tensor& out);
 
-// v of rows from row_begin on takes one step of sign descent, of the size `step` (0 to 1/2), against
-// gradient = dL/dŴ, float32 [rows, K]. ds and dz of the state before the step are added to rows of
-// grad_scale and grad_zero_point, float32 [N, G] (the latter undefined: not wanted).
-void step_rounding(const LearnedRounding& state, std::int64_t row_begin, const at::Tensor& gradient,
-                   double step, const at::Tensor& grad_scale, const at::Tensor& grad_zero_point);
+// v takes one step of sign descent, of the size `step` (0 to 1/2), against dL/dŴ of the linear, which is used
+// up piece by piece. grad_scale and grad_zero_point, float32 [N, G] (the latter undefined: not wanted),
+// become ds and dz of the state before the step.
+void step_rounding(const LearnedRounding& state, const LinearGradient& linear, double step,
+                   const at::Tensor& grad_scale, const at::Tensor& grad_zero_point);
 
 }  // namespace lrqat::ops

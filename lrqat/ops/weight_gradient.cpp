@@ -16,12 +16,20 @@ void for_each_gradient_tile(const LinearGradient& linear,
       [&](std::int64_t begin, std::int64_t end) { visit(begin, end, rows(begin, end)); }, linear.x.device());
 }
 
+namespace {
+
+GradientRows products_of(const LinearGradient& linear, std::int64_t width) {
+  OperandForms own(linear.x), &forms = linear.forms != nullptr ? *linear.forms : own;
+  const at::Tensor grad =
+      linear.scaled_operand ? in_compute_type(linear.grad_output, compute_of(linear.x)) : linear.operand;
+  return {grad, forms.rows(), width};
+}
+
+}  // namespace
+
 GradientRowsOf CpuBackend::gradient_rows(const LinearGradient& linear) const {
   if (!block_products(compute_of(linear.x))) return Backend::gradient_rows(linear);
-  OperandForms own(linear.x), &forms = linear.forms != nullptr ? *linear.forms : own;
-  const GradientRows products(
-      linear.scaled_operand ? in_compute_type(linear.grad_output, compute_of(linear.x)) : linear.operand,
-      forms.rows());
+  const GradientRows products = products_of(linear, /*width=*/0);
   return [products](std::int64_t begin, std::int64_t end) { return products.rows(begin, end); };
 }
 
@@ -50,27 +58,52 @@ void for_each_gradient_block(const at::Tensor& grad_columns, const at::Tensor& x
   });
 }
 
-GradientRows::GradientRows(const at::Tensor& grad, const at::Tensor& x_rows)
+GradientRows gradient_rows_of(const LinearGradient& linear) {
+  return products_of(linear, equal_piece(linear.x.size(1), kWidth));
+}
+
+GradientRows::GradientRows(const at::Tensor& grad, const at::Tensor& x_rows, std::int64_t width)
     : columns_(columns_operand(grad)),
-      width_(piece_size(x_rows.size(1), kWidth)),
+      width_(width > 0 ? width : piece_size(x_rows.size(1), kWidth)),
       panels_(column_panels(x_rows, width_)),
       in_features_(x_rows.size(1)) {}
 
-at::Tensor GradientRows::rows(std::int64_t begin, std::int64_t end) const {
-  at::Tensor out = at::empty({end - begin, in_features_}, at::TensorOptions(at::kFloat));
-  with_operand(panels_.front().scalar_type(), [&](auto types) {
+void GradientRows::multiply(std::int64_t begin, std::int64_t end, std::size_t panel, float* out) const {
+  const at::Tensor& right = panels_[panel];
+  with_operand(right.scalar_type(), [&](auto types) {
     using Types = decltype(types);
     const std::int64_t tokens = columns_.size(1) * Types::kPack;
-    const auto* a = data_of<typename Types::Left>(columns_) + begin * tokens;
-    auto* c = out.mutable_data_ptr<float>();
-    for_product_pieces<Types>(in_features_, width_, [&](std::int64_t k0, std::int64_t) {
-      const at::Tensor& panel = panels_[k0 / width_];
-      const auto* b = data_of<typename Types::Right>(panel);
-      multiply_blocks<Types>(end - begin, panel.size(1), tokens, a, tokens, b, panel.stride(0), c + k0,
-                             in_features_, false);
+    multiply_blocks<Types>(end - begin, right.size(1), tokens,
+                           data_of<typename Types::Left>(columns_) + begin * tokens, tokens,
+                           data_of<typename Types::Right>(right), right.stride(0), out, in_features_, false);
+  });
+}
+
+at::Tensor GradientRows::rows(std::int64_t begin, std::int64_t end) const {
+  at::Tensor out = at::empty({end - begin, in_features_}, at::TensorOptions(at::kFloat));
+  auto* values = out.mutable_data_ptr<float>();
+  with_operand(panels_.front().scalar_type(), [&](auto types) {
+    for_product_pieces<decltype(types)>(in_features_, width_, [&](std::int64_t k0, std::int64_t) {
+      multiply(begin, end, k0 / width_, values + k0);
     });
   });
   return out;
+}
+
+void GradientRows::for_each(const std::function<void(std::int64_t, std::int64_t, float*)>& visit) const {
+  constexpr std::int64_t kValues = 1 << 17;  // 512 KiB
+  const std::int64_t most = std::clamp<std::int64_t>(kValues / in_features_, 16, kWidth);
+  with_operand(panels_.front().scalar_type(), [&](auto types) {
+    const std::int64_t rows = columns_.size(0);
+    for_product_pieces<decltype(types)>(
+        rows, piece_size(rows, most), [&](std::int64_t begin, std::int64_t end) {
+          thread_local std::vector<float> memory;
+          float* values = scratch(memory, (end - begin) * in_features_);
+          for (std::size_t panel = 0; panel < panels_.size(); ++panel)
+            multiply(begin, end, panel, values + static_cast<std::int64_t>(panel) * width_);
+          visit(begin, end, values);
+        });
+  });
 }
 
 }  // namespace lrqat::ops

@@ -44,15 +44,25 @@ void for_each_gradient_block(const at::Tensor& grad_columns, const at::Tensor& x
 // dL/dŴ by block products: grad [T, N], x [T, K], both float32 or both bfloat16; x_rows = rows_operand of x.
 class GradientRows {
  public:
-  GradientRows(const at::Tensor& grad, const at::Tensor& x_rows);
+  // width: columns of a product; 0: such that the threads share one product well.
+  GradientRows(const at::Tensor& grad, const at::Tensor& x_rows, std::int64_t width = 0);
   // Rows [begin, end), float32 [end - begin, K].
   at::Tensor rows(std::int64_t begin, std::int64_t end) const;
+  // All rows from several threads, as many at a time as the cache holds: visit(begin, end, rows), rows
+  // [end - begin, K] in scratch memory of the calling thread, which may be overwritten.
+  void for_each(const std::function<void(std::int64_t, std::int64_t, float*)>& visit) const;
 
  private:
+  // Of one panel, on the calling thread; out: its first column of the first row.
+  void multiply(std::int64_t begin, std::int64_t end, std::size_t panel, float* out) const;
+
   at::Tensor columns_;              // columns_operand of grad
   std::int64_t width_;              // of a panel
   std::vector<at::Tensor> panels_;  // rows_operand of x in blocks of columns
   std::int64_t in_features_;
 };
+
+// Of a linear on the CPU, where block_products() of its type; for rows that threads make each for itself.
+GradientRows gradient_rows_of(const LinearGradient& linear);
 
 }  // namespace lrqat::ops

@@ -30,6 +30,14 @@ at::Tensor signed_scale(const Extremes& extremes, const Grid& grid) {
   return at::where(extremes.high.gt(extremes.low.neg()), up, down);
 }
 
+// Of scales that follow the range: in the linear domain, not parameters themselves.
+ScaleOptions fixed_scale(const QuantSpec& spec) {
+  ScaleOptions options = spec.scale;
+  options.domain = ScaleDomain::linear;
+  options.learn = false;
+  return options;
+}
+
 }  // namespace
 
 RoundingWeight::RoundingWeight(const std::string& name, at::Tensor weight, const QuantSpec& spec,
@@ -41,6 +49,8 @@ RoundingWeight::RoundingWeight(const std::string& name, at::Tensor weight, const
   range_ = spec.symmetric ? std::vector{signed_scale(extremes, spec.grid)}
                           : std::vector{extremes.low, extremes.high};
   for (const at::Tensor& range : range_) factors_.push_back(at::ones_like(range).set_requires_grad(true));
+  // The full range has the largest scales: what the type does not hold is refused here.
+  sign_ = ScaleParameter(scale_of_range(), fixed_scale(spec)).sign();
   state_.weight = std::move(weight).contiguous();
   state_.rounding = at::zeros(state_.weight.sizes(), state_.weight.options().dtype(at::kShort));
   state_.quant_min = spec.grid.quant_min;
@@ -73,23 +83,24 @@ void RoundingWeight::search_range() {
   for (const at::Tensor& factor : factors_) factor.detach().copy_(best);
 }
 
-void RoundingWeight::set_range() {
+at::Tensor RoundingWeight::scale_of_range() const {
   const at::Tensor first = factors_[0].detach() * range_[0];
-  at::Tensor scale = first;
-  if (!spec_.symmetric) {
-    const double steps = spec_.grid.quant_max - spec_.grid.quant_min;
-    scale = (factors_[1].detach() * range_[1] - first) / steps;
-  }
-  ScaleOptions options = spec_.scale;
-  options.domain = ScaleDomain::linear;
-  options.learn = false;
-  scale = ScaleParameter(scale, options).effective();
+  if (spec_.symmetric) return first;
+  const double steps = spec_.grid.quant_max - spec_.grid.quant_min;
+  return (factors_[1].detach() * range_[1] - first) / steps;
+}
+
+void RoundingWeight::set_range() {
+  const at::Tensor wanted = scale_of_range();
+  const at::Tensor size = sign_.defined() ? wanted.abs() : wanted;
+  const at::Tensor scale = ScaleParameter::from_value(size, fixed_scale(spec_), sign_).effective();
   const auto rows = [&](const at::Tensor& tensor) {
     return tensor.expand({out_features(), tensor.size(1)}).contiguous();
   };
   state_.scale = rows(scale);
   if (!spec_.symmetric) {
-    const at::Tensor zero = (first / scale).neg_().round_().add_(spec_.grid.quant_min);
+    const at::Tensor zero =
+        (factors_[0].detach() * range_[0] / scale).neg_().round_().add_(spec_.grid.quant_min);
     state_.zero_point = rows(zero.clamp_(spec_.grid.quant_min, spec_.grid.quant_max));
   }
 }
@@ -109,28 +120,22 @@ std::vector<Parameter> RoundingWeight::parameters() const {
 }
 
 // dm from ds and dz: s and z are straight-through functions of m.
-void RoundingWeight::add_tile_gradient(std::int64_t row_begin, std::int64_t row_end,
-                                       const at::Tensor& grad_weight, at::TensorList grads) const {
-  const std::int64_t rows = row_end - row_begin;
-  at::Tensor grad_scale = at::zeros({rows, state_.scale.size(1)}, state_.scale.options());
-  at::Tensor grad_zero = spec_.symmetric ? at::Tensor() : at::zeros_like(grad_scale);
-  ops::LearnedRounding tile = state_;
-  tile.weight = state_.weight.slice(0, row_begin, row_end);
-  tile.rounding = state_.rounding.slice(0, row_begin, row_end);
-  tile.scale = state_.scale.slice(0, row_begin, row_end);
-  if (tile.zero_point.defined()) tile.zero_point = state_.zero_point.slice(0, row_begin, row_end);
-  ops::step_rounding(tile, 0, grad_weight, rates_.rounding, grad_scale, grad_zero);
-  const auto range = [&](std::size_t i) { return scale_rows(range_[i], row_begin, row_end); };
+bool RoundingWeight::add_gradient_from_activations(const ops::LinearGradient& linear,
+                                                   at::TensorList grads) const {
+  const at::Tensor grad_scale = at::empty_like(state_.scale);
+  const at::Tensor grad_zero = spec_.symmetric ? at::Tensor() : at::empty_like(grad_scale);
+  ops::step_rounding(state_, linear, rates_.rounding, grad_scale, grad_zero);
   if (spec_.symmetric) {
-    add_per_scale_gradient(grad_scale * range(0), row_begin, grads[0]);
-    return;
+    add_per_scale_gradient(grad_scale * range_[0], 0, grads[0]);
+    return true;
   }
   const double steps = spec_.grid.quant_max - spec_.grid.quant_min;
-  const at::Tensor low = scale_rows(factors_[0].detach(), row_begin, row_end) * range(0);
+  const at::Tensor low = factors_[0].detach() * range_[0];
   // z = quant_min - low / s
-  const at::Tensor by_scale = grad_scale + grad_zero * low / tile.scale.square();
-  add_per_scale_gradient((by_scale / -steps - grad_zero / tile.scale) * range(0), row_begin, grads[0]);
-  add_per_scale_gradient(by_scale / steps * range(1), row_begin, grads[1]);
+  const at::Tensor by_scale = grad_scale + grad_zero * low / state_.scale.square();
+  add_per_scale_gradient((by_scale / -steps - grad_zero / state_.scale) * range_[0], 0, grads[0]);
+  add_per_scale_gradient(by_scale / steps * range_[1], 0, grads[1]);
+  return true;
 }
 
 void RoundingWeight::step() {

@@ -6,7 +6,7 @@
 //     round(m₁·lo / s)
 // with s0 of the full range, of either sign: the code -2^(b-1), which has no positive counterpart, lies on
 // the side of the larger weight. m begin where rounding has the least squared error. v takes its step as soon
-// as a tile of dL/dŴ is there, so that no gradient of the weight's size is ever kept; m take theirs in
+// as rows of dL/dŴ are there, so that no gradient of the weight's size is ever kept; m take theirs in
 // step(). N out_features, K in_features, G scales a row.
 #pragma once
 
@@ -41,8 +41,7 @@ class RoundingWeight final : public WeightParametrization {
   WeightTile make_tile(std::int64_t row_begin, std::int64_t row_end, ops::ComputeType compute) const override;
   std::optional<ops::StoredWeight> stored_form() const override { return ops::stored_float(values_); }
   std::vector<Parameter> parameters() const override;  // m, so that the layer asks for gradients
-  void add_tile_gradient(std::int64_t row_begin, std::int64_t row_end, const at::Tensor& grad_weight,
-                         at::TensorList grads) const override;
+  bool add_gradient_from_activations(const ops::LinearGradient& linear, at::TensorList grads) const override;
   std::int64_t resident_bytes() const override;
 
   void set_rates(const RoundingRates& rates) { rates_ = rates; }
@@ -53,13 +52,15 @@ class RoundingWeight final : public WeightParametrization {
   RoundedWeight rounded() const;
 
  private:
-  void search_range();  // the first m
-  void set_range();     // s and z of m
+  void search_range();                // the first m
+  at::Tensor scale_of_range() const;  // s of m, before it is rounded to its type
+  void set_range();                   // s and z of m
   void make_values();
 
   QuantSpec spec_;
   ops::LearnedRounding state_;
   std::vector<at::Tensor> range_;    // symmetric: s0; asymmetric: lo, hi, unsigned; [1, 1], [N, 1] or [N, G]
+  at::Tensor sign_;                  // of s, int8; undefined: none is negative
   std::vector<at::Tensor> factors_;  // m, shaped alike
   at::Tensor values_;                // Ŵ
   RoundingRates rates_;

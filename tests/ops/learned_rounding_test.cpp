@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "lrqat/ops/backend.h"
+#include "lrqat/ops/products.h"
 
 namespace lrqat::ops {
 namespace {
@@ -30,17 +31,24 @@ TEST(LearnedRounding, KernelsAreTheOperationsInATen) {
       plain_backend().round_learned(state, 3, 40, expected);
       EXPECT_TRUE(at::equal(out, expected)) << type;
     }
-    const at::Tensor gradient = at::randn({30, 96});
-    const at::Tensor ds = at::ones({40, 3}), expected_ds = ds.clone();
-    const at::Tensor dz = shifted ? at::ones({40, 3}) : at::Tensor();
-    const at::Tensor expected_dz = shifted ? dz.clone() : at::Tensor();
-    step_rounding(state, 5, gradient, 0.01, ds, dz);
-    plain_backend().step_rounding(other, 5, gradient, 0.01, expected_ds, expected_dz);
-    EXPECT_TRUE(at::equal(state.rounding, other.rounding));
-    EXPECT_TRUE(at::allclose(ds, expected_ds, 1e-4, 1e-4));
-    EXPECT_TRUE(ds.slice(0, 0, 5).eq(1.0).all().item<bool>()) << "other rows";
-    if (shifted) {
-      EXPECT_TRUE(at::allclose(dz, expected_dz, 1e-4, 1e-4));
+    for (const ComputeType compute : {ComputeType::float32, ComputeType::bfloat16}) {
+      // Whole numbers, so that dL/dŴ is the same in whatever order it is summed.
+      const at::Tensor x = at::randint(-3, 4, {30, 96}, at::kFloat),
+                       grad = at::randint(-3, 4, {30, 40}, at::kFloat);
+      LinearGradient linear{
+          .x = in_compute_type(x, compute), .grad_output = grad, .operand = in_compute_type(grad, compute)};
+      const at::Tensor ds = at::empty({40, 3}), expected_ds = at::empty_like(ds);
+      const at::Tensor dz = shifted ? at::empty({40, 3}) : at::Tensor();
+      const at::Tensor expected_dz = shifted ? at::empty_like(dz) : at::Tensor();
+      const at::Tensor before = state.rounding.clone();
+      step_rounding(state, linear, 0.01, ds, dz);
+      plain_backend().step_rounding(other, linear, 0.01, expected_ds, expected_dz);
+      EXPECT_FALSE(at::equal(state.rounding, before));
+      EXPECT_TRUE(at::equal(state.rounding, other.rounding));
+      EXPECT_TRUE(at::allclose(ds, expected_ds, 1e-4, 1e-4));
+      if (shifted) {
+        EXPECT_TRUE(at::allclose(dz, expected_dz, 1e-4, 1e-4));
+      }
     }
   }
 }
