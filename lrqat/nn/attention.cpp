@@ -14,9 +14,9 @@ namespace {
 
 // Attention of one segment of a packed row; k and v begin with the prefix.
 at::Tensor segment_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                             const at::Tensor& mask, double softcap) {
+                             const at::Tensor& mask, double softcap, ops::ComputeType compute) {
   return mask.defined() ? ops::masked_attention(q, k, v, mask, softcap)
-                        : ops::causal_attention(q, k, v, 0, softcap);
+                        : ops::causal_attention(q, k, v, 0, softcap, compute);
 }
 
 // The segment's mask without the keys that are `window` positions or more before a query; keys = P + L.
@@ -64,7 +64,7 @@ at::Tensor Attention::forward(const at::Tensor& hidden, const RotaryEmbedding& r
     LRQAT_CHECK(cache->length() == position, "the cache holds ", cache->length(), " tokens, not ", position);
     std::tie(k, v) = cache->append(k, v);
   }
-  const at::Tensor attended = ops::causal_attention(q, k, v, sliding_window, softcap);
+  const at::Tensor attended = ops::causal_attention(q, k, v, sliding_window, softcap, q_proj.compute());
   const at::Tensor mixed = attended.transpose(1, 2);
   return o_proj.forward(points.output(mixed.reshape({batch, tokens, num_heads * head_dim})));
 }
@@ -86,7 +86,7 @@ at::Tensor Attention::forward_packed(const at::Tensor& hidden, const RotaryEmbed
     const at::Tensor mask = sliding_window > 0 && row.end_position > sliding_window
                                 ? within_window(row, segment, keys.size(2), sliding_window)
                                 : segment.mask;
-    const at::Tensor attended = segment_attention(part(q), keys, values, mask, softcap);
+    const at::Tensor attended = segment_attention(part(q), keys, values, mask, softcap, q_proj.compute());
     mixed.narrow(1, segment.begin, segment.length).copy_(attended.transpose(1, 2));
   }
   return o_proj.forward(points.output(mixed.view({1, tokens, num_heads * head_dim})));

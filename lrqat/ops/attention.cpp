@@ -26,15 +26,15 @@ at::Tensor visible_keys(std::int64_t queries, std::int64_t keys, std::int64_t wi
 }
 
 at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            std::int64_t window, double softcap) {
+                            std::int64_t window, double softcap, ComputeType compute) {
   LRQAT_CHECK(k.size(2) >= q.size(2), q.size(2), " queries, ", k.size(2), " keys");
-  return backend_of(q).causal_attention(q, k, v, window, softcap);
+  return backend_of(q).causal_attention(q, k, v, window, softcap, compute);
 }
 
 at::Tensor CpuBackend::causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                        std::int64_t window, double softcap) const {
-  return has_block_attention(q) ? block_attention(q, k, v, window, softcap)
-                                : Backend::causal_attention(q, k, v, window, softcap);
+                                        std::int64_t window, double softcap, ComputeType compute) const {
+  return has_block_attention(q) ? block_attention(q, k, v, window, softcap, compute)
+                                : Backend::causal_attention(q, k, v, window, softcap, compute);
 }
 
 at::Tensor masked_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

@@ -7,14 +7,17 @@
 #include <cstdint>
 #include <optional>
 
+#include "lrqat/ops/compute_type.h"
+
 namespace lrqat::ops {
 
 // The last query stands at the last key: query i of Q sees the keys up to i + K - Q. q [B, heads, Q, D], k
 // and v [B, kv heads, K, D] with K >= Q -> [B, heads, Q, D]. window: a query sees so many keys, its own
 // included; 0: all before it. softcap: scores s become softcap · tanh(s / softcap) before the softmax; 0:
-// they stay.
+// they stay. compute: of the products, where the device has a choice; softmax and result are float32.
 at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            std::int64_t window = 0, double softcap = 0.0);
+                            std::int64_t window = 0, double softcap = 0.0,
+                            ComputeType compute = ComputeType::float32);
 
 // The same over the keys that `visible` [Q, K] (bool) shows.
 at::Tensor masked_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

@@ -61,7 +61,7 @@ class Backend {
 
   // --- the layers between
   virtual at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                      std::int64_t window, double softcap) const;
+                                      std::int64_t window, double softcap, ComputeType compute) const;
   virtual NormedRows rms_norm_rows(const at::Tensor& x, const at::Tensor& weight, double eps) const;
   virtual at::Tensor rms_norm_input_gradient(const at::Tensor& grad, const at::Tensor& x,
                                              const at::Tensor& weight, const at::Tensor& r) const;

@@ -60,6 +60,59 @@ void transpose(const float* in, std::int64_t rows, std::int64_t cols, float* out
                      reinterpret_cast<std::uint32_t*>(out));
 }
 
+// Contiguous float32 rows as operands of block products: as they are, or rounded to bfloat16.
+template <typename Types>
+class Matrix;
+
+template <>
+class Matrix<Operand<ComputeType::float32>> {
+ public:
+  void set(const float* x, std::int64_t rows, std::int64_t cols) { x_ = x, rows_ = rows, cols_ = cols; }
+  void make_right() {}
+  void make_columns() { transpose(x_, rows_, cols_, sized(columns_, rows_ * cols_)); }
+
+  const float* left(std::int64_t row = 0) const { return x_ + row * cols_; }
+  const float* right(std::int64_t row = 0) const { return x_ + row * cols_; }
+  const float* columns() const { return columns_.data(); }  // the right operand xᵀ
+
+ private:
+  const float* x_ = nullptr;
+  std::int64_t rows_ = 0, cols_ = 0;
+  std::vector<float> columns_;
+};
+
+template <>
+class Matrix<Operand<ComputeType::bfloat16>> {
+ public:
+  // rows and cols are even where an operand's depth.
+  void set(const float* x, std::int64_t rows, std::int64_t cols) {
+    rows_ = rows, cols_ = cols;
+    if (static_cast<std::int64_t>(left_.size()) < rows * cols) left_.resize(rows * cols);
+    kernels::scale_to_bfloat16(x, nullptr, 0, rows, cols, words());
+  }
+  void make_right() {
+    right_.resize(rows_ / 2 * cols_);
+    kernels::pair_rows(words(), rows_, cols_, 0, rows_ / 2, right_.data());
+  }
+  // A pair of a row is a word already.
+  void make_columns() {
+    columns_.resize(cols_ / 2 * rows_);
+    kernels::transpose(reinterpret_cast<const std::uint32_t*>(left_.data()), rows_, cols_ / 2, 0, cols_ / 2,
+                       columns_.data());
+  }
+
+  const at::BFloat16* left(std::int64_t row = 0) const { return left_.data() + row * cols_; }
+  const std::uint32_t* right(std::int64_t row = 0) const { return right_.data() + row / 2 * cols_; }
+  const std::uint32_t* columns() const { return columns_.data(); }
+
+ private:
+  std::uint16_t* words() { return reinterpret_cast<std::uint16_t*>(left_.data()); }
+
+  std::int64_t rows_ = 0, cols_ = 0;
+  std::vector<at::BFloat16> left_;
+  std::vector<std::uint32_t> right_, columns_;
+};
+
 // What a query may see, and where the blocks lie.
 struct Geometry {
   std::int64_t batch, heads, kv_heads, queries, keys, head_dim, window;
@@ -89,46 +142,51 @@ struct Geometry {
   std::int64_t block_first_key(std::int64_t begin) const { return first_key(begin) / kPad * kPad; }
 };
 
-// The keys and values of one head in the forms that products want; recomputed when the head changes.
+// The keys and values of one head in the forms that products want; made anew when the head changes.
+template <typename Types>
 class HeadKeys {
  public:
-  void set(const Geometry& geometry, const at::Tensor& k, const at::Tensor& v, std::int64_t batch,
-           std::int64_t kv_head, bool transposed) {
+  Matrix<Types> keys, values;  // [padded K, D]
+
+  // Whether it is another head than before.
+  bool set(const Geometry& geometry, const at::Tensor& k, const at::Tensor& v, std::int64_t batch,
+           std::int64_t kv_head) {
     const std::int64_t index = batch * geometry.kv_heads + kv_head;
-    if (index == index_) return;
+    if (index == index_) return false;
     index_ = index;
     stride_ = padded(geometry.keys);
-    float* rows = sized(keys_, stride_ * geometry.head_dim);
-    copy_rows(Head(k, batch, kv_head), 0, geometry.keys, geometry.head_dim, 1.0F, rows);
-    copy_rows(Head(v, batch, kv_head), 0, geometry.keys, geometry.head_dim, 1.0F,
-              sized(values_, stride_ * geometry.head_dim));
-    if (transposed) transpose(rows, stride_, geometry.head_dim, sized(columns_, stride_ * geometry.head_dim));
+    const auto rows_of = [&](const at::Tensor& x, std::vector<float>& memory) {
+      float* rows = sized(memory, stride_ * geometry.head_dim);
+      copy_rows(Head(x, batch, kv_head), 0, geometry.keys, geometry.head_dim, 1.0F, rows);
+      return rows;
+    };
+    keys.set(rows_of(k, key_memory_), stride_, geometry.head_dim);
+    values.set(rows_of(v, value_memory_), stride_, geometry.head_dim);
+    return true;
   }
   void forget() { index_ = -1; }
-
-  const float* keys() const { return keys_.data(); }        // [padded K, D]
-  const float* values() const { return values_.data(); }    // [padded K, D]
-  const float* columns() const { return columns_.data(); }  // [D, padded K]
-  std::int64_t stride() const { return stride_; }           // padded K
+  std::int64_t stride() const { return stride_; }  // padded K
 
  private:
   std::int64_t index_ = -1, stride_ = 0;
-  std::vector<float> keys_, values_, columns_;
+  std::vector<float> key_memory_, value_memory_;
 };
 
 // One block of queries of one head: rows of out, [rows, D] with row stride out_stride, and log Σ exp of them.
-void attend(const Geometry& geometry, const HeadKeys& head, const Head& q, std::int64_t begin, float* out,
-            std::int64_t out_stride, float* lse) {
+template <typename Types>
+void attend(const Geometry& geometry, const HeadKeys<Types>& head, const Head& q, std::int64_t begin,
+            float* out, std::int64_t out_stride, float* lse) {
   thread_local std::vector<float> query_memory, score_memory, sum_memory;
+  thread_local Matrix<Types> queries, weights;
   const std::int64_t end = geometry.block_end(begin), rows = padded(end - begin), size = geometry.head_dim;
   const std::int64_t first = geometry.block_first_key(begin), last = padded(geometry.last_key(end - 1));
   const std::int64_t width = last - first;
-  float* queries = sized(query_memory, rows * size);
-  copy_rows(q, begin, end, size, geometry.scale, queries);
+  copy_rows(q, begin, end, size, geometry.scale, sized(query_memory, rows * size));
+  queries.set(query_memory.data(), rows, size);
   float* scores = sized(score_memory, rows * width);
   for (std::int64_t j = first; j < last; j += kKeys) {
-    multiply_block(rows, std::min(kKeys, last - j), size, queries, size, head.columns() + j, head.stride(),
-                   scores + j - first, width, false);
+    multiply_block(rows, std::min(kKeys, last - j), size, queries.left(), size, head.keys.columns() + j,
+                   head.stride(), scores + j - first, width, false);
   }
   float inverse[kQueries];
   for (std::int64_t i = begin; i < end; ++i) {
@@ -141,10 +199,11 @@ void attend(const Geometry& geometry, const HeadKeys& head, const Head& q, std::
     inverse[i - begin] = 1.0F / sums.sum;
     lse[i] = sums.maximum + std::log(sums.sum);
   }
+  weights.set(scores, rows, width);
   float* mixed = sized(sum_memory, rows * size);
   for (std::int64_t j = first; j < last; j += kKeys) {
-    multiply_block(rows, size, std::min(kKeys, last - j), scores + j - first, width, head.values() + j * size,
-                   size, mixed, size, j > first);
+    multiply_block(rows, size, std::min(kKeys, last - j), weights.left() + j - first, width,
+                   head.values.right(j), size, mixed, size, j > first);
   }
   for (std::int64_t i = 0; i < end - begin; ++i) {
     for (std::int64_t d = 0; d < size; ++d) out[i * out_stride + d] = mixed[i * size + d] * inverse[i];
@@ -152,6 +211,7 @@ void attend(const Geometry& geometry, const HeadKeys& head, const Head& q, std::
 }
 
 // out [B, Q, heads, D] and log Σ exp [B, heads, Q].
+template <typename Types>
 std::pair<at::Tensor, at::Tensor> forward_blocks(const Geometry& geometry, const at::Tensor& q,
                                                  const at::Tensor& k, const at::Tensor& v) {
   at::Tensor out =
@@ -161,23 +221,29 @@ std::pair<at::Tensor, at::Tensor> forward_blocks(const Geometry& geometry, const
   auto* lse_data = lse.mutable_data_ptr<float>();
   const std::int64_t blocks = geometry.query_blocks(), stride = geometry.heads * geometry.head_dim;
   at::parallel_for(0, geometry.batch * geometry.heads * blocks, 1, [&](std::int64_t from, std::int64_t to) {
-    thread_local HeadKeys keys;
+    thread_local HeadKeys<Types> keys;
     keys.forget();
     for (std::int64_t task = from; task < to; ++task) {
       const std::int64_t index = task / blocks, batch = index / geometry.heads, head = index % geometry.heads;
       const std::int64_t begin = task % blocks * kQueries;
-      keys.set(geometry, k, v, batch, head / geometry.group(), /*transposed=*/true);
+      if (keys.set(geometry, k, v, batch, head / geometry.group())) {
+        keys.keys.make_columns();
+        keys.values.make_right();
+      }
       attend(geometry, keys, Head(q, batch, head), begin,
              out_data + (batch * geometry.queries + begin) * stride + head * geometry.head_dim, stride,
              lse_data + index * geometry.queries);
     }
+    release_block_product(Types::kPack == 2);
   });
   return {out, lse};
 }
 
 // Everything the gradient needs of one block of queries, padded rows zero.
+template <typename Types>
 struct QueryBlock {
-  std::vector<float> queries, query_columns, grads, grad_columns, lse, delta, grad_queries;
+  Matrix<Types> queries, grads;
+  std::vector<float> query_memory, grad_memory, lse, delta, grad_queries;
   std::int64_t begin = 0, end = 0, rows = 0;
 
   // delta_i = dO_i · O_i, which is Σ_j P_ij dP_ij.
@@ -187,10 +253,14 @@ struct QueryBlock {
     begin = first;
     end = geometry.block_end(first);
     rows = padded(end - begin);
-    copy_rows(q, begin, end, size, geometry.scale, sized(queries, rows * size));
-    copy_rows(grad, begin, end, size, 1.0F, sized(grads, rows * size));
-    transpose(queries.data(), rows, size, sized(query_columns, rows * size));
-    transpose(grads.data(), rows, size, sized(grad_columns, rows * size));
+    copy_rows(q, begin, end, size, geometry.scale, sized(query_memory, rows * size));
+    copy_rows(grad, begin, end, size, 1.0F, sized(grad_memory, rows * size));
+    queries.set(query_memory.data(), rows, size);
+    grads.set(grad_memory.data(), rows, size);
+    for (Matrix<Types>* matrix : {&queries, &grads}) {
+      matrix->make_right();
+      matrix->make_columns();
+    }
     std::fill_n(sized(grad_queries, rows * size), rows * size, 0.0F);
     lse.assign(rows, 0.0F);
     delta.assign(rows, 0.0F);
@@ -198,14 +268,15 @@ struct QueryBlock {
       lse[i] = lse_of_head[begin + i];
       const float* o = out.data + (begin + i) * out.stride;
       float sum = 0.0F;
-      for (std::int64_t d = 0; d < size; ++d) sum += grads[i * size + d] * o[d];
+      for (std::int64_t d = 0; d < size; ++d) sum += grad_memory[i * size + d] * o[d];
       delta[i] = sum;
     }
   }
 };
 
 // p [keys, rows]: zero where a query does not see the key.
-void hide(const Geometry& geometry, const QueryBlock& block, std::int64_t first_key, std::int64_t keys,
+template <typename Types>
+void hide(const Geometry& geometry, const QueryBlock<Types>& block, std::int64_t first_key, std::int64_t keys,
           float* p) {
   for (std::int64_t j = 0; j < keys; ++j) {
     const std::int64_t key = first_key + j, first = key - (geometry.keys - geometry.queries) - block.begin;
@@ -220,29 +291,34 @@ void hide(const Geometry& geometry, const QueryBlock& block, std::int64_t first_
 // Adds one block of queries' part to the gradients of keys and values, [padded K, D], and sets its own.
 // With S and P transposed, [keys, queries]: dV += P dO, dP = V dOᵀ, dS = P (dP - delta), where scores are
 // capped times 1 - tanh², dK += dS Q, dQ += dSᵀ K.
-void add_block_gradient(const Geometry& geometry, const HeadKeys& head, QueryBlock& block, float* grad_keys,
-                        float* grad_values) {
+template <typename Types>
+void add_block_gradient(const Geometry& geometry, const HeadKeys<Types>& head, QueryBlock<Types>& block,
+                        float* grad_keys, float* grad_values) {
   thread_local std::vector<float> memory;
+  thread_local Matrix<Types> factor;
   const std::int64_t size = geometry.head_dim, rows = block.rows;
   float* p = sized(memory, 3 * kKeys * kQueries);
   float *dp = p + kKeys * kQueries, *dp_columns = dp + kKeys * kQueries, *slope = dp_columns;  // used in turn
   const std::int64_t last = padded(geometry.last_key(block.end - 1));
   for (std::int64_t j = geometry.block_first_key(block.begin); j < last; j += kKeys) {
     const std::int64_t keys = std::min(kKeys, last - j);
-    multiply_block(keys, rows, size, head.keys() + j * size, size, block.query_columns.data(), rows, p, rows,
-                   false);
-    multiply_block(keys, rows, size, head.values() + j * size, size, block.grad_columns.data(), rows, dp,
-                   rows, false);
+    multiply_block(keys, rows, size, head.keys.left(j), size, block.queries.columns(), rows, p, rows, false);
+    multiply_block(keys, rows, size, head.values.left(j), size, block.grads.columns(), rows, dp, rows, false);
     if (geometry.cap > 0.0F) kernels::cap_scores(p, keys * rows, geometry.cap, slope);
     kernels::probabilities(p, keys, rows, block.lse.data());
     if (j + keys > geometry.last_key(block.begin) || geometry.window != 0) hide(geometry, block, j, keys, p);
     kernels::score_gradients(p, dp, keys, rows, block.delta.data());
     if (geometry.cap > 0.0F) kernels::multiply_elements(dp, slope, keys * rows);
-    multiply_block(keys, size, rows, p, rows, block.grads.data(), size, grad_values + j * size, size, true);
-    multiply_block(keys, size, rows, dp, rows, block.queries.data(), size, grad_keys + j * size, size, true);
+    factor.set(p, keys, rows);
+    multiply_block(keys, size, rows, factor.left(), rows, block.grads.right(), size, grad_values + j * size,
+                   size, true);
+    factor.set(dp, keys, rows);
+    multiply_block(keys, size, rows, factor.left(), rows, block.queries.right(), size, grad_keys + j * size,
+                   size, true);
     transpose(dp, keys, rows, dp_columns);
-    multiply_block(rows, size, keys, dp_columns, keys, head.keys() + j * size, size,
-                   block.grad_queries.data(), size, true);
+    factor.set(dp_columns, rows, keys);
+    multiply_block(rows, size, keys, factor.left(), keys, head.keys.right(j), size, block.grad_queries.data(),
+                   size, true);
   }
 }
 
@@ -257,6 +333,20 @@ struct Gradients {
   at::Tensor q, k, v;  // [B, rows, heads, D] in memory
 };
 
+// The sum of the rows of `heads` adjacent [padded K, D] matrices.
+void sum_heads(const Geometry& geometry, const float* parts, std::int64_t heads, float* out,
+               std::int64_t stride) {
+  const std::int64_t size = geometry.head_dim, part = padded(geometry.keys) * size;
+  write_rows(parts, geometry.keys, size, 1.0F, out, stride);
+  for (std::int64_t head = 1; head < heads; ++head) {
+    for (std::int64_t i = 0; i < geometry.keys; ++i) {
+      const float* row = parts + head * part + i * size;
+      for (std::int64_t d = 0; d < size; ++d) out[i * stride + d] += row[d];
+    }
+  }
+}
+
+template <typename Types>
 Gradients backward_blocks(const Geometry& geometry, const at::Tensor& q, const at::Tensor& k,
                           const at::Tensor& v, const at::Tensor& out, const at::Tensor& lse,
                           const at::Tensor& grad) {
@@ -264,35 +354,40 @@ Gradients backward_blocks(const Geometry& geometry, const at::Tensor& q, const a
   Gradients grads{at::empty({geometry.batch, queries, geometry.heads, size}, q.options()),
                   at::empty({geometry.batch, keys, geometry.kv_heads, size}, q.options()),
                   at::empty({geometry.batch, keys, geometry.kv_heads, size}, q.options())};
+  // What each head of queries gives to its keys and values; heads that share keys are added afterwards, so
+  // that a few key heads keep many threads at work.
+  const std::int64_t tasks = geometry.batch * geometry.heads, part = padded(keys) * size;
+  const at::Tensor key_parts = at::zeros({tasks, part}, q.options()), value_parts = at::zeros_like(key_parts);
+  auto* to_keys = key_parts.mutable_data_ptr<float>();
+  auto* to_values = value_parts.mutable_data_ptr<float>();
   auto* grad_q = grads.q.mutable_data_ptr<float>();
-  auto* grad_k = grads.k.mutable_data_ptr<float>();
-  auto* grad_v = grads.v.mutable_data_ptr<float>();
   const auto* lse_data = lse.const_data_ptr<float>();
   const std::int64_t q_stride = geometry.heads * size, k_stride = geometry.kv_heads * size;
-  // All queries of a key head on one thread: they add to the same gradients.
-  at::parallel_for(0, geometry.batch * geometry.kv_heads, 1, [&](std::int64_t from, std::int64_t to) {
-    thread_local HeadKeys head_keys;
-    thread_local QueryBlock block;
-    thread_local std::vector<float> key_memory, value_memory;
+  at::parallel_for(0, tasks, 1, [&](std::int64_t from, std::int64_t to) {
+    thread_local HeadKeys<Types> head_keys;
+    thread_local QueryBlock<Types> block;
     head_keys.forget();
     for (std::int64_t task = from; task < to; ++task) {
-      const std::int64_t batch = task / geometry.kv_heads, kv_head = task % geometry.kv_heads;
-      head_keys.set(geometry, k, v, batch, kv_head, /*transposed=*/false);
-      float* to_keys = sized(key_memory, head_keys.stride() * size);
-      float* to_values = sized(value_memory, head_keys.stride() * size);
-      std::fill_n(to_keys, head_keys.stride() * size, 0.0F);
-      std::fill_n(to_values, head_keys.stride() * size, 0.0F);
-      for (std::int64_t head = kv_head * geometry.group(); head < (kv_head + 1) * geometry.group(); ++head) {
-        for (std::int64_t begin = 0; begin < queries; begin += kQueries) {
-          block.set(geometry, Head(q, batch, head), Head(grad, batch, head), Head(out, batch, head),
-                    lse_data + (batch * geometry.heads + head) * queries, begin);
-          add_block_gradient(geometry, head_keys, block, to_keys, to_values);
-          write_rows(block.grad_queries.data(), block.end - begin, size, geometry.scale,
-                     grad_q + (batch * queries + begin) * q_stride + head * size, q_stride);
-        }
+      const std::int64_t batch = task / geometry.heads, head = task % geometry.heads;
+      if (head_keys.set(geometry, k, v, batch, head / geometry.group())) head_keys.keys.make_right();
+      for (std::int64_t begin = 0; begin < queries; begin += kQueries) {
+        block.set(geometry, Head(q, batch, head), Head(grad, batch, head), Head(out, batch, head),
+                  lse_data + task * queries, begin);
+        add_block_gradient(geometry, head_keys, block, to_keys + task * part, to_values + task * part);
+        write_rows(block.grad_queries.data(), block.end - begin, size, geometry.scale,
+                   grad_q + (batch * queries + begin) * q_stride + head * size, q_stride);
       }
-      write_rows(to_keys, keys, size, 1.0F, grad_k + batch * keys * k_stride + kv_head * size, k_stride);
-      write_rows(to_values, keys, size, 1.0F, grad_v + batch * keys * k_stride + kv_head * size, k_stride);
+    }
+    release_block_product(Types::kPack == 2);
+  });
+  auto* grad_k = grads.k.mutable_data_ptr<float>();
+  auto* grad_v = grads.v.mutable_data_ptr<float>();
+  at::parallel_for(0, geometry.batch * geometry.kv_heads, 1, [&](std::int64_t from, std::int64_t to) {
+    for (std::int64_t i = from; i < to; ++i) {
+      const std::int64_t first = i * geometry.group() * part;
+      const std::int64_t at = i / geometry.kv_heads * keys * k_stride + i % geometry.kv_heads * size;
+      sum_heads(geometry, to_keys + first, geometry.group(), grad_k + at, k_stride);
+      sum_heads(geometry, to_values + first, geometry.group(), grad_v + at, k_stride);
     }
   });
   return grads;
@@ -304,14 +399,17 @@ at::Tensor with_adjacent_rows(const at::Tensor& x) { return x.stride(3) == 1 ? x
 class BlockAttentionFunction : public torch::autograd::Function<BlockAttentionFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
-                            const at::Tensor& v, std::int64_t window, double softcap) {
+                            const at::Tensor& v, std::int64_t window, double softcap, bool bfloat16) {
     RECORD_USER_SCOPE("attention");
     const Geometry geometry(q, k, window, softcap);
-    const auto [rows, lse] = forward_blocks(geometry, q, k, v);
+    const auto [rows, lse] = with_operand(bfloat16 ? at::kBFloat16 : at::kFloat, [&](auto types) {
+      return forward_blocks<decltype(types)>(geometry, q, k, v);
+    });
     const at::Tensor out = rows.transpose(1, 2);
     context->save_for_backward({q, k, v, out, lse});
     context->saved_data["window"] = window;
     context->saved_data["softcap"] = softcap;
+    context->saved_data["bfloat16"] = bfloat16;
     return out;
   }
 
@@ -320,9 +418,12 @@ class BlockAttentionFunction : public torch::autograd::Function<BlockAttentionFu
     const variable_list saved = context->get_saved_variables();
     const Geometry geometry(saved[0], saved[1], context->saved_data["window"].toInt(),
                             context->saved_data["softcap"].toDouble());
-    const Gradients grads = backward_blocks(geometry, saved[0], saved[1], saved[2], saved[3], saved[4],
-                                            with_adjacent_rows(grad_outputs[0]));
-    return {grads.q.transpose(1, 2), grads.k.transpose(1, 2), grads.v.transpose(1, 2), {}, {}};
+    const bool bfloat16 = context->saved_data["bfloat16"].toBool();
+    const Gradients grads = with_operand(bfloat16 ? at::kBFloat16 : at::kFloat, [&](auto types) {
+      return backward_blocks<decltype(types)>(geometry, saved[0], saved[1], saved[2], saved[3], saved[4],
+                                              with_adjacent_rows(grad_outputs[0]));
+    });
+    return {grads.q.transpose(1, 2), grads.k.transpose(1, 2), grads.v.transpose(1, 2), {}, {}, {}};
   }
 };
 
@@ -334,10 +435,11 @@ bool has_block_attention(const at::Tensor& q) {
 }
 
 at::Tensor block_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t window,
-                           double softcap) {
+                           double softcap, ComputeType compute) {
   LRQAT_CHECK(k.size(2) >= q.size(2) && q.size(1) % k.size(1) == 0 && k.sizes() == v.sizes());
+  const bool bfloat16 = compute == ComputeType::bfloat16 && q.size(3) % 2 == 0 && block_products(compute);
   return BlockAttentionFunction::apply(with_adjacent_rows(q), with_adjacent_rows(k), with_adjacent_rows(v),
-                                       window >= k.size(2) ? 0 : window, softcap);
+                                       window >= k.size(2) ? 0 : window, softcap, bfloat16);
 }
 
 }  // namespace lrqat::ops

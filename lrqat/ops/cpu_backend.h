@@ -33,7 +33,7 @@ class CpuBackend final : public Backend {
                      const at::Tensor& grad_scale, const at::Tensor& grad_zero_point) const override;
 
   at::Tensor causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                              std::int64_t window, double softcap) const override;
+                              std::int64_t window, double softcap, ComputeType compute) const override;
   NormedRows rms_norm_rows(const at::Tensor& x, const at::Tensor& weight, double eps) const override;
   at::Tensor rms_norm_input_gradient(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& weight,
                                      const at::Tensor& r) const override;

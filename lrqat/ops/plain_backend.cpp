@@ -106,7 +106,7 @@ LowRankGradient Backend::adapter_gradient(const LinearGradient& linear, const at
 
 // SDPA's own is_causal counts from the first key, which is right only for Q = K.
 at::Tensor Backend::causal_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                     std::int64_t window, double softcap) const {
+                                     std::int64_t window, double softcap, ComputeType) const {
   const std::int64_t queries = q.size(2), keys = k.size(2);
   if (softcap > 0) return soft_capped_attention(q, k, v, visible_keys(queries, keys, window, q), softcap);
   if (window >= keys) window = 0;

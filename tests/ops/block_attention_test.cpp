@@ -73,22 +73,45 @@ class BlockAttention : public ::testing::Test {
 // Sums of at most 300 float32 products, and an exponential good to two units in the last place.
 constexpr double kTolerance = 1e-6;
 
-TEST_F(BlockAttention, OutputAndGradientsEqualTheDefinitionInDouble) {
+template <ComputeType compute>
+at::Tensor attend_in(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, std::int64_t window,
+                     double softcap) {
+  return block_attention(q, k, v, window, softcap, compute);
+}
+constexpr auto attend = attend_in<ComputeType::float32>;
+
+template <typename Attend>
+void expect_the_definition(const Attend& attends, double tolerance) {
   for (const Shape& shape : kShapes) {
     ASSERT_TRUE(has_block_attention(at::empty({1, 1, shape.queries, 8})));
-    const Result ours = run(shape, at::kFloat, block_attention), exact = run(shape, at::kDouble, definition);
-    EXPECT_LT(relative(ours.out, exact.out), kTolerance) << shape;
+    const Result ours = run(shape, at::kFloat, attends), exact = run(shape, at::kDouble, definition);
+    EXPECT_LT(relative(ours.out, exact.out), tolerance) << shape;
     if (shape.window != 1) {  // with one key a query the probabilities are 1 and have no gradient
-      EXPECT_LT(relative(ours.grad_q, exact.grad_q), kTolerance) << shape;
-      EXPECT_LT(relative(ours.grad_k, exact.grad_k), kTolerance) << shape;
+      EXPECT_LT(relative(ours.grad_q, exact.grad_q), tolerance) << shape;
+      EXPECT_LT(relative(ours.grad_k, exact.grad_k), tolerance) << shape;
     }
-    EXPECT_LT(relative(ours.grad_v, exact.grad_v), kTolerance) << shape;
+    EXPECT_LT(relative(ours.grad_v, exact.grad_v), tolerance) << shape;
   }
+}
+
+TEST_F(BlockAttention, OutputAndGradientsEqualTheDefinitionInDouble) {
+  expect_the_definition(attend, kTolerance);
+}
+
+// Factors of eight bits: an error of 2^-9 each, which averages in the sums.
+TEST_F(BlockAttention, InBfloat16ItIsAsNearAsThatTypeAllows) {
+  if (!block_products(ComputeType::bfloat16)) GTEST_SKIP() << "no fast bfloat16 here";
+  expect_the_definition(attend_in<ComputeType::bfloat16>, 1e-2);
+  const Result coarse = run(kShapes[0], at::kFloat, attend_in<ComputeType::bfloat16>);
+  EXPECT_GT(relative(coarse.out, run(kShapes[0], at::kDouble, definition).out), 1e-4) << "float32 was used";
+  const Shape odd{2, 1, 40, 40, 7, 0};
+  EXPECT_TRUE(at::equal(run(odd, at::kFloat, attend_in<ComputeType::bfloat16>).grad_k,
+                        run(odd, at::kFloat, attend).grad_k));
 }
 
 TEST_F(BlockAttention, AnotherWindowIsSeen) {
   Shape shape = kShapes[5];
-  const Result ours = run(shape, at::kFloat, block_attention);
+  const Result ours = run(shape, at::kFloat, attend);
   shape.window += 1;
   const Result other = run(shape, at::kDouble, definition);
   EXPECT_GT(relative(ours.out, other.out), 100 * kTolerance);
@@ -104,7 +127,7 @@ TEST_F(BlockAttention, LargeScoresStayFinite) {
 
 TEST_F(BlockAttention, AnotherCapIsSeen) {
   Shape shape{2, 2, 70, 257, 16, 100, 3.0};
-  const Result ours = run(shape, at::kFloat, block_attention);
+  const Result ours = run(shape, at::kFloat, attend);
   for (const double other : {0.0, 3.1}) {
     shape.softcap = other;
     const Result wrong = run(shape, at::kDouble, definition);
@@ -124,8 +147,7 @@ TEST_F(BlockAttention, CappedLargeScoresStayFinite) {
 }
 
 TEST_F(BlockAttention, TheSameTwice) {
-  const Result first = run(kShapes[1], at::kFloat, block_attention),
-               second = run(kShapes[1], at::kFloat, block_attention);
+  const Result first = run(kShapes[1], at::kFloat, attend), second = run(kShapes[1], at::kFloat, attend);
   EXPECT_TRUE(at::equal(first.out, second.out));
   EXPECT_TRUE(at::equal(first.grad_k, second.grad_k));
 }
