@@ -45,7 +45,7 @@ def rows_and_report(folder):
 def rows_of_presets(folder):
     model_of(folder)
     listed = rivals(folder, "--list", "--seeds", "3")
-    assert "missing w3-g64-lrqat-fast-seed2" in listed and "llama.cpp-q4_k" in listed and "autoround-best" not in listed, listed
+    assert "missing w3-g64-lrqat-fast-seed2" in listed and "missing q4_k-llama.cpp" in listed and "missing w4a4kv4-rotated" in listed and "autoround-best" not in listed, listed
     assert "autoround-best" in rivals(folder, "--list", "--all")
     assert "no row is called nothing" in rivals(folder, "--rows", "nothing", expect=1)
 

@@ -4,7 +4,7 @@ Every row quantizes the model in a program of its own and is then measured by `l
 nothing was calibrated or trained on. Rows are run one after the other, AutoRound and lrqat next to each other at every setting, so
 that they meet the same machine. Leaves build/rivals/report.json, report.md, kl-time.png and kl-bits.png.
 
-    python -m tools.rivals [--out build/rivals] [--rows "w4-*"] [--all] [--seeds 1] [--threads 2] [--list]
+    python -m tools.rivals [--out build/rivals] [--rows "w4-*"] [--all] [--seeds 1] [--threads 2] [--small-model] [--list]
 
 RIVALS_TEXTS=path:path names further texts to measure on, RIVALS_DATA another text to calibrate and train on. A row that is in
 results.jsonl is never run again.
@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import fnmatch
 import json
+import math
 import os
 import platform
 import random
@@ -25,8 +26,8 @@ import time
 from pathlib import Path
 
 from tools.demo import ROOT, model_file
-from tools.rivals import methods, report
-from tools.rivals.methods import LLAMA_TYPES, METHODS, SETTINGS, Method, Setting
+from tools.rivals import llama_cpp, report
+from tools.rivals.methods import TABLES, Method, Setting, Size
 from tools.study import append_result, print_rows, read_results, relative
 
 PACKAGES = ROOT / ".venv" / "rivals"  # tools/setup.sh --rivals
@@ -38,19 +39,18 @@ EMBEDDING_BITS = 8.5  # Q8_0, as GGUF files of small models keep it; counted ali
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    setting: Setting | None  # none: llama.cpp's types
+    setting: Setting | Size
     method: Method
     seed: int = 0
 
     @property
     def name(self) -> str:
-        return (f"{self.setting.name}-" if self.setting else "") + self.method.name + (f"-seed{self.seed}" if self.seed else "")
+        return f"{self.setting.name}-{self.method.name}" + (f"-seed{self.seed}" if self.seed else "")
 
 
 def all_rows(seeds: int) -> list[Row]:
-    rows = [Row(setting, method) for setting in SETTINGS for method in METHODS]
-    rows += [Row(None, Method(f"llama.cpp-{kind.lower()}", f"llama.cpp {kind}", "llama.cpp", (kind,))) for kind in LLAMA_TYPES]
-    return rows + [Row(setting, method, seed) for seed in range(1, seeds) for setting in SETTINGS for method in METHODS if method.seeds]
+    rows = [(setting, method) for setting, methods in TABLES for method in methods]
+    return [Row(*row, seed) for seed in range(seeds) for row in rows if seed == 0 or row[1].seeds]
 
 
 class Rivals:
@@ -58,7 +58,7 @@ class Rivals:
 
     def __init__(self, options):
         self.out, self.threads, self.lrqat = options.out, options.threads, options.lrqat
-        self.model = options.model or model_file()
+        self.model = options.model or (self.small_model() if options.small_model else model_file())
         self.data = Path(os.environ.get("RIVALS_DATA", ROOT / "data" / "mixture.txt")).resolve()
         named = [Path(text).resolve() for text in os.environ.get("RIVALS_TEXTS", "").split(":") if text]
         self.texts = {path.stem: path for path in [*(ROOT / text for text in TEXTS), *named]}
@@ -89,6 +89,21 @@ class Rivals:
         folder = self.out / "float"
         if not folder.exists():
             self.program("export", "--model", self.model, "--format", "hf", "--dtype", "float32", "--out", folder)
+        return folder
+
+    def gguf_file(self) -> Path:
+        """The model as a GGUF file, which llama.cpp's quantizer reads."""
+        if self.model.suffix == ".gguf":
+            return self.model
+        file = self.out / "float.gguf"
+        if not file.exists():
+            self.program("export", "--model", self.model, "--format", "gguf", "--matrices", "f32", "--out", file)
+        return file
+
+    def small_model(self) -> Path:
+        folder = self.out / "small-model"
+        if not folder.exists():
+            subprocess.run([sys.executable, ROOT / "tools" / "rivals" / "small_model.py", folder, "--threads", str(self.threads)], check=True)
         return folder
 
     def tokens(self, samples: int, seed: int) -> Path:
@@ -129,7 +144,7 @@ def tensor_shapes(path: Path) -> dict[str, list[int]]:
     return {name: tensor["shape"] for name, tensor in header.items() if name != "__metadata__"}
 
 
-def size_of(rivals: Rivals, setting: Setting) -> dict:
+def size_of_grid(rivals: Rivals, setting: Setting) -> dict:
     """Of codes, float16 scales and zero points packed without gaps: what the grid itself needs, whoever fills it."""
     shapes, rest = rivals.linear_shapes()
     bits = weights = 0
@@ -140,33 +155,54 @@ def size_of(rivals: Rivals, setting: Setting) -> dict:
     return {"bits_per_weight": round(bits / weights, 4), "bytes": round(bits / 8) + rest}
 
 
-def quantize(rivals: Rivals, row: Row, folder: Path) -> tuple[Path, dict]:
-    """Makes the row's model; gives what `lrqat compare` reads, and costs, size and command."""
-    flags, setting = list(row.method.flags), row.setting
-    seed = ["--seed", str(row.seed)] if row.seed else []
-    if row.method.program == "llama.cpp":
-        words = [sys.executable, "-m", "tools.rivals.llama_cpp", rivals.model, *flags, folder / "model.gguf", folder / "values.gguf"]
-        found, costs = rivals.run(words)
-        return folder / "values.gguf", costs | {name: found[name] for name in ("bits_per_weight", "bytes", "types")} | command(words)
-    if row.method.program == "autoround":
-        iterations, samples = flags[1], int(flags[3])
-        size = setting.group_size(-1)  # -1 is AutoRound's word for a channel
-        words = [sys.executable, ROOT / "tools" / "rivals" / "autoround.py", rivals.float_folder(), rivals.tokens(samples, row.seed),
-                 folder / "model", "--bits", setting.bits, "--group-size", size, "--iterations", iterations, "--threads",
-                 rivals.threads, *([] if setting.symmetric else ["--asymmetric"]), *(["--seed", 42 + row.seed] if row.seed else [])]
-        found, costs = rivals.run(words, rivals.out / f"{row.name}.log")
-        costs |= {name: round(found[name], 1) for name in ("seconds", "processor_seconds")}  # without loading and saving
-        return folder / "model", costs | size_of(rivals, setting) | command(words)
-    if row.method.program == "quantize":
-        words = ["quantize", "--model", rivals.model, "--data", rivals.data, *setting.flags(), *flags, *seed,
-                 "--format", "lrqat", "--out", folder / "model", "--no-measure"]
-        made = folder / "model"
+def size_of_file(rivals: Rivals, path: Path) -> dict:
+    """Of the linears of a GGUF file; everything else counts as for the other methods."""
+    found = llama_cpp.size_of(path)
+    return {"bits_per_weight": found["bits_per_weight"], "types": found["types"],
+            "bytes": found["linear_bytes"] + rivals.linear_shapes()[1]}
+
+
+def run_autoround(rivals: Rivals, row: Row, folder: Path) -> tuple[Path, dict]:
+    setting = row.setting
+    iterations, samples = row.method.flags[1], int(row.method.flags[3])
+    size = setting.group_size(-1)  # -1 is AutoRound's word for a channel
+    words = [sys.executable, ROOT / "tools" / "rivals" / "autoround.py", rivals.float_folder(), rivals.tokens(samples, row.seed),
+             folder / "model", "--bits", setting.bits, "--group-size", size, "--iterations", iterations, "--threads",
+             rivals.threads, *([] if setting.symmetric else ["--asymmetric"]), *(["--seed", 42 + row.seed] if row.seed else [])]
+    found, costs = rivals.run(words, rivals.out / f"{row.name}.log")
+    costs |= {name: round(found[name], 1) for name in ("seconds", "processor_seconds")}  # without loading and saving
+    return folder / "model", costs | size_of_grid(rivals, setting) | command(words)
+
+
+def run_llama_cpp(rivals: Rivals, row: Row, folder: Path) -> tuple[Path, dict]:
+    file, values = folder / "model.gguf", folder / "values.gguf"
+    words = [sys.executable, "-m", "tools.rivals.llama_cpp", rivals.gguf_file(), row.setting.kind, file, values]
+    _, costs = rivals.run(words)
+    return values, costs | size_of_file(rivals, file) | command(words)
+
+
+def run_lrqat(rivals: Rivals, row: Row, folder: Path) -> tuple[Path, dict]:
+    out = folder / "model"
+    words = [row.method.program, "--model", rivals.model, "--data", rivals.data, *row.method.flags,
+             *(["--seed", row.seed] if row.seed else [])]
+    if isinstance(row.setting, Size):
+        out = folder / "model.gguf"
+        bits = llama_cpp.bits_of(row.setting.kind, rivals.linear_shapes()[0])
+        words += ["--target-bpw", f"{math.floor(bits * 1e4) / 1e4:g}"]
     else:
-        words = ["train", "--model", rivals.model, "--data", rivals.data, "--for", "compressed-tensors", *flags, *setting.flags(),
-                 *seed, "--out", folder / "model"]
-        made = folder / "model"
+        words += row.setting.flags()
+    if row.method.program == "quantize":
+        words += ["--format", "gguf" if out.suffix else "lrqat", "--no-measure"]
+    else:
+        words += ["--for", "compressed-tensors"]
+    words += ["--out", out]
     _, costs = rivals.program(*words)
-    return made, costs | size_of(rivals, setting) | command(["build/lrqat", *words, "--threads", rivals.threads])
+    size = size_of_file(rivals, out) if isinstance(row.setting, Size) else size_of_grid(rivals, row.setting)
+    return out, costs | size | command(["build/lrqat", *words, "--threads", rivals.threads])
+
+
+# Each makes the row's model; gives what `lrqat compare` reads, and costs, size and command.
+PROGRAMS = {"autoround": run_autoround, "llama.cpp": run_llama_cpp, "quantize": run_lrqat, "train": run_lrqat}
 
 
 def command(words: list) -> dict:
@@ -188,9 +224,9 @@ def run_row(rivals: Rivals, row: Row) -> dict:
     folder = rivals.out / "rows" / row.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    model, figures = quantize(rivals, row, folder)
-    entry = {"row": row.name, "method": row.method.name, "label": row.method.label,
-             "setting": row.setting.name if row.setting else row.method.name, "seed": row.seed, "threads": rivals.threads,
+    model, figures = PROGRAMS[row.method.program](rivals, row, folder)
+    entry = {"row": row.name, "method": row.method.name, "label": row.method.label, "setting": row.setting.name, "seed": row.seed,
+             "threads": rivals.threads,
              **figures, **measure(rivals, model)}
     shutil.rmtree(folder)
     return entry
@@ -218,17 +254,18 @@ def chosen_rows(options) -> list[Row]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.rivals", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=ROOT / "build" / "rivals")
+    parser.add_argument("--out", type=Path, help="default: build/rivals, with --small-model build/rivals-small")
     parser.add_argument("--rows", default="*", help="names of the rows to run, with * and ?, several with commas")
     parser.add_argument("--all", action="store_true", help="also the rows that take hours (AutoRound's default and best)")
     parser.add_argument("--seeds", type=int, default=int(os.environ.get("RIVALS_SEEDS", "1")), help="of the rows that carry the claim")
     parser.add_argument("--list", action="store_true", help="say which rows there are and which are done")
     parser.add_argument("--lrqat", type=Path, default=ROOT / "build" / "lrqat", help="the program to run")
-    parser.add_argument("--model", type=Path, help="another model than the demo's (llama.cpp's rows: a GGUF file)")
+    parser.add_argument("--model", type=Path, help="another model than the demo's: a GGUF file or a Hugging Face folder")
+    parser.add_argument("--small-model", action="store_true", help="one trained here from scratch (small_model.py), a quarter of an hour")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--document", type=Path, help="docs/results.md, to put the table into")
     options = parser.parse_args()
-    options.out = options.out.resolve()
+    options.out = (options.out or ROOT / "build" / ("rivals-small" if options.small_model else "rivals")).resolve()
     options.out.mkdir(parents=True, exist_ok=True)
     results = options.out / "results.jsonl"
     rows = chosen_rows(options)

@@ -44,6 +44,26 @@ def quantized(ggml: ctypes.CDLL, values: np.ndarray, kind: Types) -> np.ndarray:
     return out
 
 
+def bits_of(kind_name: str, shapes: list[tuple[int, int]]) -> float:
+    """Bits a weight of linears of these (rows, columns)."""
+    bits = 0.0
+    for rows, columns in shapes:
+        elements, block = gguf.GGML_QUANT_SIZES[fitting(Types[kind_name], columns)]
+        bits += rows * columns * 8 * block / elements
+    return bits / sum(rows * columns for rows, columns in shapes)
+
+
+def size_of(path: Path) -> dict:
+    """Bits a weight of the linears of a file, the bytes of these and the types used."""
+    size = weights = 0
+    used = {}
+    for tensor in gguf.GGUFReader(path).tensors:
+        if len(tensor.shape) == 2 and tensor.name.startswith("blk."):
+            size, weights = size + tensor.n_bytes, weights + tensor.n_elements
+            used[tensor.tensor_type.name] = used.get(tensor.tensor_type.name, 0) + 1
+    return {"bits_per_weight": 8 * int(size) / int(weights), "types": used, "linear_bytes": int(size)}
+
+
 def copy_metadata(reader: gguf.GGUFReader, path: Path) -> gguf.GGUFWriter:
     architecture = reader.fields["general.architecture"].contents()
     writer = gguf.GGUFWriter(path, architecture)
@@ -64,12 +84,10 @@ def finish(writer: gguf.GGUFWriter) -> None:
 
 
 def quantize(model: Path, kind_name: str, file: Path, values_file: Path) -> dict:
-    """Writes `file` and, with every tensor in float32, `values_file`. Gives bits a weight of the linears and the types used."""
+    """Writes `file` and, with every tensor in float32, `values_file`. Gives size_of."""
     ggml, kind = library(), Types[kind_name]
     reader = gguf.GGUFReader(model)
     blocks, plain = copy_metadata(reader, file), copy_metadata(reader, values_file)
-    bits = weights = 0
-    used = {}
     for tensor in reader.tensors:
         values = np.ascontiguousarray(gguf.quants.dequantize(tensor.data, tensor.tensor_type), np.float32)
         values = values.reshape([int(n) for n in reversed(tensor.shape)])
@@ -83,12 +101,9 @@ def quantize(model: Path, kind_name: str, file: Path, values_file: Path) -> dict
         blocks.add_tensor(tensor.name, data, raw_dtype=own)
         # The embedding stays as it is where values are compared, as it does for the other methods.
         plain.add_tensor(tensor.name, gguf.quants.dequantize(data, own).astype(np.float32) if linear else values)
-        if linear:
-            used[own.name] = used.get(own.name, 0) + 1
-            bits, weights = bits + 8 * data.nbytes, weights + values.size
     finish(blocks)
     finish(plain)
-    return {"bits_per_weight": bits / weights, "types": used, "bytes": file.stat().st_size}
+    return size_of(file)
 
 
 if __name__ == "__main__":

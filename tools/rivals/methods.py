@@ -31,6 +31,41 @@ SETTINGS = [Setting(4, "channel"), Setting(4, "group:32"), Setting(3, "group:64"
 
 
 @dataclasses.dataclass(frozen=True)
+class Size:
+    """A type of llama.cpp, and what is no larger than its file."""
+
+    kind: str
+
+    @property
+    def name(self) -> str:
+        return self.kind.lower()
+
+    @property
+    def title(self) -> str:
+        return f"llama.cpp's {self.kind}, and what is no larger"
+
+
+@dataclasses.dataclass(frozen=True)
+class Activations(Setting):
+    """Activations, keys and values with as many bits as the weights."""
+
+    @property
+    def name(self) -> str:
+        return f"w{self.bits}a{self.bits}kv{self.bits}"
+
+    @property
+    def title(self) -> str:
+        return f"W{self.bits}A{self.bits}KV{self.bits}, rounded; activations with a scale a token, {super().title}"
+
+    def flags(self) -> list[str]:
+        return [*super().flags(), "--activation-bits", str(self.bits), "--kv-bits", str(self.bits)]
+
+
+SIZES = [Size(kind) for kind in ("Q4_0", "Q4_K", "Q3_K", "Q2_K")]
+ACTIVATIONS = [Activations(4, "channel")]
+
+
+@dataclasses.dataclass(frozen=True)
 class Method:
     """program: autoround, quantize or train (build/lrqat), llama.cpp. flags: its own. Those that are not `usual` take hours and run
     where they are asked for."""
@@ -67,5 +102,18 @@ METHODS = [
     Method("autoround-best", "AutoRound's best: 1000 iterations, 512 × 512 tokens", "autoround", autoround(1000, 512), usual=False),
 ]
 
-# Setting-free: what llama.cpp's quantizer makes of the model.
-LLAMA_TYPES = ["Q4_0", "Q4_K", "Q3_K", "Q2_K"]
+SIZE_METHODS = [
+    Method("llama.cpp", "llama.cpp's quantizer, nothing calibrated", "llama.cpp"),
+    Method("lrqat", "lrqat quantize, balanced, --target-bpw", "quantize", ("--preset", "balanced"), seeds=True),
+]
+
+ACTIVATION_METHODS = [
+    Method("rtn", "without rotations", "train", ("--method", "rtn")),
+    Method("rotated", "--rotations all", "train", ("--method", "rtn", "--rotations", "all")),
+    Method("rotated-down8", "--rotations all, down_proj's input with 8 bits", "train",
+           ("--method", "rtn", "--rotations", "all", "--down-activation-bits", "8")),
+]
+
+# Settings with the methods that are run at each.
+TABLES = [*((setting, METHODS) for setting in SETTINGS), *((size, SIZE_METHODS) for size in SIZES),
+          *((setting, ACTIVATION_METHODS) for setting in ACTIVATIONS)]

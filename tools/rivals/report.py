@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from tools.rivals.methods import METHODS, SETTINGS
+from tools.rivals.methods import TABLES
 from tools.study_report import markdown
 
 BEGIN, END = "<!-- table of tools/rivals -->\n", "<!-- end of the table of tools/rivals -->\n"
@@ -19,12 +19,8 @@ def report(rows: list[dict], machine: str, commit: str) -> dict:
 
 
 def ordered(rows: list[dict]) -> list[dict]:
-    """By setting, in it by the table of methods; rows without a setting behind them."""
-    settings = [setting.name for setting in SETTINGS]
-    names = [method.name for method in METHODS]
-    place = lambda row: (settings.index(row["setting"]) if row["setting"] in settings else len(settings),
-                         names.index(row["method"]) if row["method"] in names else len(names), row["seed"])
-    return sorted(rows, key=place)
+    places = [(setting.name, method.name) for setting, methods in TABLES for method in methods]
+    return sorted(rows, key=lambda row: (places.index((row["setting"], row["method"])), row["seed"]))
 
 
 def cells(row: dict, texts: list[str]) -> tuple[str, ...]:
@@ -45,12 +41,10 @@ def tables(rows: list[dict], texts: list[str]) -> str:
     header = ("method", *(f"{what} {text}" for text in texts for what in ("KL,", "perplexity,")), "seconds", "processor s",
               "peak memory", "bits a weight", "size")
     parts = []
-    titles = [(setting.name, setting.title) for setting in SETTINGS]
-    known = {name for name, _ in titles}
-    for name, title in [*titles, (None, "llama.cpp's types, nothing calibrated")]:
-        of = [row for row in rows if (row["setting"] == name if name else row["setting"] not in known)]
+    for setting, _ in TABLES:
+        of = [cells(row, texts) for row in rows if row["setting"] == setting.name]
         if of:
-            parts.append(f"### {title}\n\n" + markdown([cells(row, texts) for row in of], header))
+            parts.append(f"### {setting.title}\n\n" + markdown(of, header))
     return "\n".join(parts)
 
 
@@ -67,11 +61,10 @@ def draw(rows: list[dict], text: str, value: str, label: str, path: Path) -> Non
     figure, axis = plt.subplots(figsize=(9, 6), layout="constrained")
     marks = "osD^v<>Pp*hXd1234"
     methods = list(dict.fromkeys(row["label"] for row in rows))
-    settings = list(dict.fromkeys(row["setting"] for row in rows if row["method"] != row["setting"])) + ["llama.cpp"]
+    settings = list(dict.fromkeys(row["setting"] for row in rows))
     for row in rows:
-        setting = "llama.cpp" if row["method"] == row["setting"] else row["setting"]
         axis.plot(row[value], row["kl"][text][0], marks[methods.index(row["label"]) % len(marks)], ms=8,
-                  color=plt.cm.tab10(settings.index(setting)))
+                  color=plt.cm.tab10(settings.index(row["setting"])))
     for index, method in enumerate(methods):
         axis.plot([], [], marks[index % len(marks)], color="grey", label=method)
     for index, setting in enumerate(settings):
