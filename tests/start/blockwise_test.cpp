@@ -70,6 +70,14 @@ TEST(RoundingWeight, BeginsWhereRoundingErrsLeastOnASignedGrid) {
   EXPECT_TRUE(one_sided.zero_point.eq(3).all().item<bool>());
 }
 
+// gradient = dL/dŴ: that of a linear whose tokens are its rows, each of which goes to one output.
+void add_gradient(const quant::RoundingWeight& weight, const at::Tensor& gradient,
+                  std::vector<at::Tensor>& grads) {
+  const at::Tensor grad_output = at::eye(gradient.size(0));
+  EXPECT_TRUE(weight.add_gradient_from_activations(
+      {.x = gradient, .grad_output = grad_output, .operand = grad_output}, grads));
+}
+
 TEST(RoundingWeight, ConvertsToWhatItComputesWith) {
   at::manual_seed(2);
   for (const bool symmetric : {true, false}) {
@@ -84,7 +92,7 @@ TEST(RoundingWeight, ConvertsToWhatItComputesWith) {
           value.mutable_grad() = at::zeros_like(value);
           grads.push_back(value.mutable_grad());
         }
-        weight->add_tile_gradient(0, 8, at::randn({8, 48}), grads);
+        add_gradient(*weight, at::randn({8, 48}), grads);
         weight->step();
       }
       const auto result = weight->rounded();
@@ -113,7 +121,7 @@ TEST(RoundingWeight, GradientsOfRangesAreAutograds) {
       grads.push_back(at::zeros_like(parameter.value));
       factors.push_back(at::full_like(parameter.value.detach(), 0.6).set_requires_grad(true));
     }
-    learned->add_tile_gradient(0, 4, gradient, grads);
+    add_gradient(*learned, gradient, grads);
 
     const auto round = [](const at::Tensor& x) { return x + (x.round() - x).detach(); };
     const at::Tensor groups = weight.view({4, 2, 16});
