@@ -34,7 +34,7 @@ Preset block_by_block(const std::string& name, const std::string& help, int bloc
 
 const std::vector<Preset>& presets() {
   static const std::vector<Preset> table = {
-      block_by_block("fast", "block by block, 50 steps each", 50, 0),
+      block_by_block("fast", "block by block, 56 steps each", 56, 0),
       block_by_block("balanced", "block by block, 100 steps each, then 20 end to end", 100, 20),
       block_by_block("best", "block by block, 300 steps each, then 120 end to end", 300, 120),
   };
