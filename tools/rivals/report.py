@@ -73,6 +73,8 @@ def draw(rows: list[dict], text: str, value: str, label: str, path: Path) -> Non
     axis.yaxis.set_major_formatter("{x:g}")
     if value == "seconds":
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("{x:g}")
     axis.set_xlabel(label)
     axis.set_ylabel(f"KL to float on {text}, nats a token")
     axis.grid(which="both", alpha=0.3)
