@@ -14,7 +14,7 @@
 
 namespace lrqat::ops {
 
-// A block of Ŵ is at most Types::kRows x kWidth (512 KiB) and is used for kTokens rows of the other operand
+// A block of Ŵ is at most Types::kRows x kWidth (640 KiB) and is used for kTokens rows of the other operand
 // at a time. Deep blocks keep the sums in registers: with AMX the products of SmolLM2's linears take 27 ms
 // instead of 36 ms with blocks of 512 x 128; with AVX-512 and AVX2 the sizes matter little.
 inline constexpr std::int64_t kWidth = 320, kTokens = 256;
@@ -57,8 +57,8 @@ const T* data_of(const at::Tensor& tensor) {
   return static_cast<const T*>(tensor.const_data_ptr());
 }
 
-// Work in equal pieces of at most `largest`, as many as the threads divide well: multiples of 32, which fill the
-// matrix units, where one round of the threads more or two make that possible, else rounded up to 16.
+// Work in equal pieces of at most `largest`, as many as the threads divide well: multiples of 32, which fill
+// the matrix units, where one round of the threads more or two make that possible, else rounded up to 16.
 inline std::int64_t piece_size(std::int64_t size, std::int64_t largest) {
   const std::int64_t threads = at::get_num_threads();
   const std::int64_t rounds = (size + threads * largest - 1) / (threads * largest);
