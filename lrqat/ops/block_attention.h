@@ -1,7 +1,7 @@
 // Causal attention as block products on the CPU, in float32, or with the factors of every product rounded to
-// bfloat16 and its sums in float32: a block of queries with all its keys at a time,
-// so that scores stay in the second cache. Its gradient recomputes the probabilities from the saved
-// log Σ exp of every row (Dao et al., FlashAttention, arXiv 2205.14135, algorithm 4, with whole rows).
+// bfloat16 and its sums in float32: a block of queries with all its keys at a time, so that scores stay in
+// the second cache. Its gradient recomputes the probabilities from the saved log Σ exp of every row (Dao et
+// al., FlashAttention, arXiv 2205.14135, algorithm 4, with whole rows).
 #pragma once
 
 #include <ATen/core/Tensor.h>

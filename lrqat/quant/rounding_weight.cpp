@@ -83,11 +83,12 @@ void RoundingWeight::search_range() {
   for (const at::Tensor& factor : factors_) factor.detach().copy_(best);
 }
 
+at::Tensor RoundingWeight::first_end() const { return factors_[0].detach() * range_[0]; }
+
 at::Tensor RoundingWeight::scale_of_range() const {
-  const at::Tensor first = factors_[0].detach() * range_[0];
-  if (spec_.symmetric) return first;
+  if (spec_.symmetric) return first_end();
   const double steps = spec_.grid.quant_max - spec_.grid.quant_min;
-  return (factors_[1].detach() * range_[1] - first) / steps;
+  return (factors_[1].detach() * range_[1] - first_end()) / steps;
 }
 
 void RoundingWeight::set_range() {
@@ -99,8 +100,7 @@ void RoundingWeight::set_range() {
   };
   state_.scale = rows(scale);
   if (!spec_.symmetric) {
-    const at::Tensor zero =
-        (factors_[0].detach() * range_[0] / scale).neg_().round_().add_(spec_.grid.quant_min);
+    const at::Tensor zero = (first_end() / scale).neg_().round_().add_(spec_.grid.quant_min);
     state_.zero_point = rows(zero.clamp_(spec_.grid.quant_min, spec_.grid.quant_max));
   }
 }
@@ -130,9 +130,8 @@ bool RoundingWeight::add_gradient_from_activations(const ops::LinearGradient& li
     return true;
   }
   const double steps = spec_.grid.quant_max - spec_.grid.quant_min;
-  const at::Tensor low = factors_[0].detach() * range_[0];
-  // z = quant_min - low / s
-  const at::Tensor by_scale = grad_scale + grad_zero * low / state_.scale.square();
+  // z = quant_min - first_end / s
+  const at::Tensor by_scale = grad_scale + grad_zero * first_end() / state_.scale.square();
   add_per_scale_gradient((by_scale / -steps - grad_zero / state_.scale) * range_[0], 0, grads[0]);
   add_per_scale_gradient(by_scale / steps * range_[1], 0, grads[1]);
   return true;

@@ -53,6 +53,7 @@ class RoundingWeight final : public WeightParametrization {
 
  private:
   void search_range();                // the first m
+  at::Tensor first_end() const;       // m·s0; asymmetric: m₁·lo
   at::Tensor scale_of_range() const;  // s of m, before it is rounded to its type
   void set_range();                   // s and z of m
   void make_values();

@@ -226,8 +226,7 @@ def run_row(rivals: Rivals, row: Row) -> dict:
     folder.mkdir(parents=True)
     model, figures = PROGRAMS[row.method.program](rivals, row, folder)
     entry = {"row": row.name, "method": row.method.name, "label": row.method.label, "setting": row.setting.name, "seed": row.seed,
-             "threads": rivals.threads,
-             **figures, **measure(rivals, model)}
+             "threads": rivals.threads, **figures, **measure(rivals, model)}
     shutil.rmtree(folder)
     return entry
 
