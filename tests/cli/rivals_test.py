@@ -50,4 +50,32 @@ def rows_of_presets(folder):
     assert "no row is called nothing" in rivals(folder, "--rows", "nothing", expect=1)
 
 
-main([rows_and_report, rows_of_presets])
+def earlier_run(path, method, label, figures):
+    """Rows as results.jsonl has them: KL and seconds of each seed."""
+    rows = [{"row": f"w3-g64-{method}-seed{seed}", "machine": "a machine", "commit": "abc", "method": method, "label": label, "setting": "w3-g64",
+             "seed": seed, "threads": 2, "seconds": seconds, "processor_seconds": 2 * seconds, "peak_memory_bytes": 2**30, "bits_per_weight": 3.25,
+             "bytes": 2**26, "kl": {"novels": [kl, 0.01], "c4": [2 * kl, 0.01]}, "perplexity": {"novels": 30.0, "c4": 40.0}}
+            for seed, (kl, seconds) in enumerate(figures)]
+    with path.open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def ratios_of_runs(folder):
+    """Each ratio is by AutoRound's row of the same run and seed; over seeds a mean and its error."""
+    model_of(folder)
+    first, second = folder / "first.jsonl", folder / "second.jsonl"
+    earlier_run(first, "autoround", "AutoRound", [(0.2, 100), (0.4, 100)])
+    earlier_run(first, "lrqat", "ours", [(0.1, 50), (0.24, 60)])  # 0.5, 0.6 of AutoRound's
+    earlier_run(second, "autoround", "AutoRound", [(0.5, 10)])
+    earlier_run(second, "lrqat", "ours", [(0.35, 7)])  # 0.7
+    rivals(folder, "--rows", "w4-g32-rtn", "--with", first, second)
+    report = (folder / "out" / "report.md").read_text()
+    lines = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in report.splitlines() if line.startswith("| ")}
+    ours = lines["ours, 3 runs"]
+    assert ours[:2] == ["0.2300 ± 0.0723", "0.60 ± 0.06"] and ours[4] == "0.60 ± 0.06" and "0.60 ± 0.06" in ours[6:8], ours
+    assert lines["AutoRound, 3 runs"][:2] == ["0.3667 ± 0.0882", "–"], lines
+    assert len(lines["rounding to nearest"]) == len(ours) - 3, "no columns of ratios where there is no AutoRound"
+    assert "- first: 4 rows, 2 threads, a machine, commit abc" in report and "- this run: 1 rows" in report, report
+
+
+main([rows_and_report, rows_of_presets, ratios_of_runs])

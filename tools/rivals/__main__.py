@@ -5,6 +5,7 @@ nothing was calibrated or trained on. Rows are run one after the other, AutoRoun
 that they meet the same machine. Leaves build/rivals/report.json, report.md, kl-time.png and kl-bits.png.
 
     python -m tools.rivals [--out build/rivals] [--rows "w4-*"] [--all] [--seeds 1] [--threads 2] [--small-model] [--list]
+                           [--with docs/rivals/*.jsonl] [--document docs/results.md]
 
 RIVALS_TEXTS=path:path names further texts to measure on, RIVALS_DATA another text to calibrate and train on. A row that is in
 results.jsonl is never run again.
@@ -225,7 +226,7 @@ def run_row(rivals: Rivals, row: Row) -> dict:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     model, figures = PROGRAMS[row.method.program](rivals, row, folder)
-    entry = {"row": row.name, "method": row.method.name, "label": row.method.label, "setting": row.setting.name, "seed": row.seed,
+    entry = {"row": row.name, "machine": machine(), "commit": commit(), "method": row.method.name, "label": row.method.label, "setting": row.setting.name, "seed": row.seed,
              "threads": rivals.threads, **figures, **measure(rivals, model)}
     shutil.rmtree(folder)
     return entry
@@ -250,6 +251,12 @@ def chosen_rows(options) -> list[Row]:
     return list(dict.fromkeys(found))
 
 
+def rows_of(results: Path, earlier: list[Path]) -> list[dict]:
+    """Of this run and earlier ones, each row with its run's name."""
+    runs = {path.stem: path for path in earlier} | {"this run": results}
+    return [row | {"run": run} for run, path in runs.items() for row in read_results(path).values()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.rivals", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -262,6 +269,8 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="another model than the demo's: a GGUF file or a Hugging Face folder")
     parser.add_argument("--small-model", action="store_true", help="one trained here from scratch (small_model.py), a quarter of an hour")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--with", type=Path, nargs="*", default=[], dest="earlier", metavar="RESULTS",
+                        help="results.jsonl of earlier runs (docs/rivals) whose rows stand in tables and plots too")
     parser.add_argument("--document", type=Path, help="docs/results.md, to put the table into")
     options = parser.parse_args()
     options.out = (options.out or ROOT / "build" / ("rivals-small" if options.small_model else "rivals")).resolve()
@@ -278,8 +287,8 @@ def main() -> None:
             continue
         print(f"rivals: {row.name} ({index + 1} of {len(rows)})", file=sys.stderr, flush=True)
         append_result(results, run_row(rivals, row))
-        report.write(list(read_results(results).values()), rivals, machine(), commit(), options.document)
-    report.write(list(read_results(results).values()), rivals, machine(), commit(), options.document)
+        report.write(rows_of(results, options.earlier), rivals, machine(), commit(), options.document)
+    report.write(rows_of(results, options.earlier), rivals, machine(), commit(), options.document)
     print((options.out / "report.md").read_text())
 
 

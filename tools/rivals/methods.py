@@ -102,6 +102,9 @@ METHODS = [
     Method("autoround-best", "AutoRound's best: 1000 iterations, 512 × 512 tokens", "autoround", autoround(1000, 512), usual=False),
 ]
 
+# What a method stands beside in tables, where that is not "autoround".
+RIVAL = {"lrqat-best": "autoround-default", "autoround-best": "autoround-default"}
+
 SIZE_METHODS = [
     Method("llama.cpp", "llama.cpp's quantizer, nothing calibrated", "llama.cpp"),
     Method("lrqat", "lrqat quantize, balanced, --target-bpw", "quantize", ("--preset", "balanced"), seeds=True),
