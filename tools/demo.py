@@ -60,14 +60,14 @@ def has_steps(run: Path) -> bool:
 
 
 def keep_start(run: Path, kept: Path):
-    """Copies the run with its first checkpoint as soon as that is there."""
+    """Copies the run with its first checkpoint as soon as that is there; what the start kept for going on is being removed then."""
     def watch(process: subprocess.Popen) -> None:
         while not has_steps(run) and process.poll() is None:
             time.sleep(0.2)
         if has_steps(run) and not kept.exists():
             part = kept.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
-            shutil.copytree(run, part)
+            shutil.copytree(run, part, ignore=shutil.ignore_patterns("start", "*.lrqat-tmp-*"))
             part.rename(kept)
     return watch
 
