@@ -76,6 +76,9 @@ def ratios_of_runs(folder):
     assert lines["AutoRound, 3 runs"][:2] == ["0.3667 ± 0.0882", "–"], lines
     assert len(lines["rounding to nearest"]) == len(ours) - 3, "no columns of ratios where there is no AutoRound"
     assert "- first: 4 rows, 2 threads, a machine, commit abc" in report and "- this run: 1 rows" in report, report
+    rivals(folder, "--report", "--with", first)
+    report = (folder / "out" / "report.md").read_text()
+    assert "ours, 2 runs" in report and "rounding to nearest" in report and "- second" not in report, report
 
 
 main([rows_and_report, rows_of_presets, ratios_of_runs])

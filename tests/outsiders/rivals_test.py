@@ -4,7 +4,12 @@ from tests.outsiders import support
 
 np, gguf, _ = support.require("numpy", "gguf", "xllamacpp")
 
-from tests.support import lrqat_json, main, text_file, tiny_model  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+
+from tests.support import LRQAT, ROOT, long_tiny_model, lrqat_json, main, text_file, tiny_model  # noqa: E402
 from tools.rivals import llama_cpp  # noqa: E402
 
 ERROR = {"Q4_0": 0.11, "Q5_0": 0.055, "Q4_K": 0.09, "Q3_K": 0.2, "Q2_K": 0.4, "IQ4_NL": 0.1, "Q8_0": 0.01}
@@ -33,4 +38,16 @@ def files_are_read(folder):
     assert abs(kl[0] - kl[1]) < 0.2 * kl[1], kl  # the embedding has 8 bits in the first
 
 
-main([types_are_near, files_are_read])
+def no_larger_than_llama_cpp(folder):
+    """`make rivals` at the size of a type of llama.cpp: mixed bits, in types that its reader need not know."""
+    model = long_tiny_model(folder)
+    (folder / "text.txt").write_text((ROOT / "data" / "mixture.txt").read_text()[:150_000])
+    words = [sys.executable, "-m", "tools.rivals", "--rows", "q2_k-*", "--out", folder / "out", "--lrqat", LRQAT, "--model", model, "--threads", "1"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"RIVALS_DATA": str(folder / "text.txt")})
+    assert done.returncode == 0, done.stderr
+    rows = {row["method"]: row for row in json.loads((folder / "out" / "report.json").read_text())["rows"]}
+    assert 2 < rows["lrqat"]["bits_per_weight"] <= rows["llama.cpp"]["bits_per_weight"] < 5, rows
+    assert rows["lrqat"]["kl"]["novels"][0] > 0, rows
+
+
+main([types_are_near, files_are_read, no_larger_than_llama_cpp])

@@ -5,7 +5,7 @@ nothing was calibrated or trained on. Rows are run one after the other, AutoRoun
 that they meet the same machine. Leaves build/rivals/report.json, report.md, kl-time.png and kl-bits.png.
 
     python -m tools.rivals [--out build/rivals] [--rows "w4-*"] [--all] [--seeds 1] [--threads 2] [--small-model] [--list]
-                           [--with docs/rivals/*.jsonl] [--document docs/results.md]
+                           [--report] [--with docs/rivals/*.jsonl] [--document docs/results.md]
 
 RIVALS_TEXTS=path:path names further texts to measure on, RIVALS_DATA another text to calibrate and train on. A row that is in
 results.jsonl is never run again.
@@ -24,6 +24,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 from tools.demo import ROOT, model_file
@@ -156,11 +157,19 @@ def size_of_grid(rivals: Rivals, setting: Setting) -> dict:
     return {"bits_per_weight": round(bits / weights, 4), "bytes": round(bits / 8) + rest}
 
 
-def size_of_file(rivals: Rivals, path: Path) -> dict:
-    """Of the linears of a GGUF file; everything else counts as for the other methods."""
-    found = llama_cpp.size_of(path)
+def size_of_linears(rivals: Rivals, found: dict) -> dict:
+    """found: of the linears of a GGUF file; everything else counts as for the other methods."""
     return {"bits_per_weight": found["bits_per_weight"], "types": found["types"],
             "bytes": found["linear_bytes"] + rivals.linear_shapes()[1]}
+
+
+def linears_of(rivals: Rivals, path: Path) -> dict:
+    """By lrqat's own reader: gguf's does not know the newest types."""
+    found, _ = rivals.program("inspect", path)
+    linears = [tensor for tensor in found["tensors"] if len(tensor["shape"]) == 2 and tensor["name"].startswith("blk.")]
+    size = sum(tensor["bytes"] for tensor in linears)
+    weights = sum(math.prod(tensor["shape"]) for tensor in linears)
+    return {"bits_per_weight": 8 * size / weights, "types": dict(Counter(tensor["dtype"] for tensor in linears)), "linear_bytes": size}
 
 
 def run_autoround(rivals: Rivals, row: Row, folder: Path) -> tuple[Path, dict]:
@@ -178,8 +187,8 @@ def run_autoround(rivals: Rivals, row: Row, folder: Path) -> tuple[Path, dict]:
 def run_llama_cpp(rivals: Rivals, row: Row, folder: Path) -> tuple[Path, dict]:
     file, values = folder / "model.gguf", folder / "values.gguf"
     words = [sys.executable, "-m", "tools.rivals.llama_cpp", rivals.gguf_file(), row.setting.kind, file, values]
-    _, costs = rivals.run(words)
-    return values, costs | size_of_file(rivals, file) | command(words)
+    found, costs = rivals.run(words)
+    return values, costs | size_of_linears(rivals, found) | command(words)
 
 
 def run_lrqat(rivals: Rivals, row: Row, folder: Path) -> tuple[Path, dict]:
@@ -198,7 +207,7 @@ def run_lrqat(rivals: Rivals, row: Row, folder: Path) -> tuple[Path, dict]:
         words += ["--for", "compressed-tensors"]
     words += ["--out", out]
     _, costs = rivals.program(*words)
-    size = size_of_file(rivals, out) if isinstance(row.setting, Size) else size_of_grid(rivals, row.setting)
+    size = size_of_linears(rivals, linears_of(rivals, out)) if isinstance(row.setting, Size) else size_of_grid(rivals, row.setting)
     return out, costs | size | command(["build/lrqat", *words, "--threads", rivals.threads])
 
 
@@ -269,6 +278,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="another model than the demo's: a GGUF file or a Hugging Face folder")
     parser.add_argument("--small-model", action="store_true", help="one trained here from scratch (small_model.py), a quarter of an hour")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--report", action="store_true", help="run nothing: the report of what is there")
     parser.add_argument("--with", type=Path, nargs="*", default=[], dest="earlier", metavar="RESULTS",
                         help="results.jsonl of earlier runs (docs/rivals) whose rows stand in tables and plots too")
     parser.add_argument("--document", type=Path, help="docs/results.md, to put the table into")
@@ -281,6 +291,8 @@ def main() -> None:
         sys.exit(f"rivals: no row is called {options.rows}; --list names them")
     if options.list:
         return print_rows([row.name for row in rows], results)
+    if options.report:
+        rows = []
     rivals = Rivals(options)
     for index, row in enumerate(rows):
         if row.name in read_results(results):

@@ -99,8 +99,9 @@ def draw(rows: list[dict], text: str, value: str, label: str, path: Path) -> Non
         return
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    import matplotlib.ticker
 
-    figure, axis = plt.subplots(figsize=(9, 6), layout="constrained")
+    figure, axis = plt.subplots(figsize=(9, 7), layout="constrained")
     marks = "osD^v<>Pp*hXd1234"
     methods = list(dict.fromkeys(row["label"] for row in rows))
     settings = list(dict.fromkeys(row["setting"] for row in rows))
@@ -116,11 +117,12 @@ def draw(rows: list[dict], text: str, value: str, label: str, path: Path) -> Non
     if value == "seconds":
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_locator(matplotlib.ticker.LogLocator(subs=(2, 5)))
         axis.xaxis.set_minor_formatter("{x:g}")
     axis.set_xlabel(label)
     axis.set_ylabel(f"KL to float on {text}, nats a token")
     axis.grid(which="both", alpha=0.3)
-    axis.legend(fontsize="x-small", ncols=2)
+    figure.legend(fontsize="x-small", ncols=3, loc="outside lower center")
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)
 
