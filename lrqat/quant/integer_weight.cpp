@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <utility>
+
 #include "lrqat/base/error.h"
 #include "lrqat/ops/low_rank_tile.h"
 #include "lrqat/quant/scale_parameter.h"
@@ -9,21 +11,39 @@
 namespace lrqat::quant {
 namespace {
 
-// Φ0 of integers: packed where the grid allows it. The codes themselves, so any float pass through it is
-// exact.
-Phi0 store_codes(const std::string& name, const QuantizedWeight& weight) {
-  const auto shape = weight.granularity.scale_shape(weight.weight_int.size(0), weight.weight_int.size(1));
-  weight.granularity.check(name, weight.weight_int.size(1));
+void check_scale(const std::string& name, const QuantizedWeight& weight, std::int64_t out_features,
+                 std::int64_t in_features) {
+  weight.granularity.check(name, in_features);
+  const auto shape = weight.granularity.scale_shape(out_features, in_features);
   if (weight.scale.sizes() != at::IntArrayRef(shape)) {
     fail(name, ": scale has shape ", weight.scale.sizes(), ", expected [", shape[0], ", ", shape[1], "] for ",
          weight.granularity.name());
   }
-  const auto [low, high] = weight.weight_int.aminmax();
-  if (low.item<int>() < weight.grid.quant_min || high.item<int>() > weight.grid.quant_max) {
-    fail(name, ": codes range from ", low.item<int>(), " to ", high.item<int>(), ", outside [",
-         weight.grid.quant_min, ", ", weight.grid.quant_max, "] of ", weight.grid.num_bits, " bits");
+}
+
+void check_codes(const std::string& name, const at::Tensor& codes, const Grid& grid) {
+  const auto [low, high] = codes.aminmax();
+  if (low.item<int>() < grid.quant_min || high.item<int>() > grid.quant_max) {
+    fail(name, ": codes range from ", low.item<int>(), " to ", high.item<int>(), ", outside [", grid.quant_min,
+         ", ", grid.quant_max, "] of ", grid.num_bits, " bits");
   }
+}
+
+// Φ0 of integers: packed where the grid allows it. The codes themselves, so any float pass through it is
+// exact.
+Phi0 store_codes(const std::string& name, const QuantizedWeight& weight) {
+  check_codes(name, weight.weight_int, weight.grid);
   return Phi0::store(weight.weight_int.to(at::kFloat), Downcast::integer, weight.grid);
+}
+
+// Half bytes hold nothing but codes of 4 bits, bytes nothing but those of 8: they need no look.
+Phi0 checked(const std::string& name, Phi0 codes, const Grid& grid) {
+  const int stored_bits = codes.tensor().scalar_type() == at::kByte ? 4 : 8;
+  if (grid == Grid::signed_symmetric(stored_bits)) return codes;
+  for_each_tile(codes.out_features(), codes.in_features(), [&](std::int64_t begin, std::int64_t end) {
+    check_codes(name, codes.decode(begin, end), grid);
+  });
+  return codes;
 }
 
 // A tensor that must be shaped like the scales, or undefined.
@@ -38,13 +58,18 @@ at::Tensor per_scale(const std::string& name, const char* what, const at::Tensor
 }  // namespace
 
 IntegerWeight::IntegerWeight(const std::string& name, const QuantizedWeight& weight)
-    : grid_(weight.grid),
-      granularity_(weight.granularity),
-      phi_0_(store_codes(name, weight)),
-      scale_(weight.scale.to(at::kFloat).contiguous()),
-      shift_{per_scale(name, "zero_point", weight.zero_point, weight.scale),
-             per_scale(name, "offset", weight.offset, weight.scale)},
-      clipped_fraction_(weight.clipped_fraction) {}
+    : IntegerWeight(name, store_codes(name, weight), weight) {}
+
+IntegerWeight::IntegerWeight(const std::string& name, Phi0 codes, const QuantizedWeight& rest)
+    : grid_(rest.grid),
+      granularity_(rest.granularity),
+      phi_0_(checked(name, std::move(codes), rest.grid)),
+      scale_(rest.scale.to(at::kFloat).contiguous()),
+      shift_{per_scale(name, "zero_point", rest.zero_point, rest.scale),
+             per_scale(name, "offset", rest.offset, rest.scale)},
+      clipped_fraction_(rest.clipped_fraction) {
+  check_scale(name, rest, out_features(), in_features());
+}
 
 WeightTile IntegerWeight::make_tile(std::int64_t row_begin, std::int64_t row_end,
                                     ops::ComputeType compute) const {

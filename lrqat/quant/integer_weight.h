@@ -20,6 +20,8 @@ class IntegerWeight final : public WeightParametrization {
  public:
   // `name` is for messages. Error when codes lie outside the grid or shapes disagree.
   IntegerWeight(const std::string& name, const QuantizedWeight& weight);
+  // From what buffers() gave: `codes` are not copied, so they may lie on a memory map. `rest` has no codes.
+  IntegerWeight(const std::string& name, Phi0 codes, const QuantizedWeight& rest);
 
   std::int64_t out_features() const override { return phi_0_.out_features(); }
   std::int64_t in_features() const override { return phi_0_.in_features(); }
