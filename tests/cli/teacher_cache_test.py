@@ -1,6 +1,7 @@
 """`--teacher-cache`: a run from the kept logits is the run beside the teacher, what is kept is made once and only by what fits,
 and nothing damaged or half-written is learned from. `--distill-temperature`."""
 
+import itertools
 import json
 import re
 import resource
@@ -57,7 +58,8 @@ def fewer_logits_are_a_lower_bound(folder):
         lrqat(*base(folder, "--teacher-cache", folder / f"k{top_k}", "--teacher-top-k", top_k), "--out", folder / f"run-{top_k}")
         first[top_k] = losses(folder / f"run-{top_k}")[0]
     values = list(first.values())
-    assert values == sorted(values) and 0 < values[0] < 0.99 * values[-1], first
+    # 255 of 256 tokens and the mass of the last say the same as all: equal but for rounding.
+    assert all(a <= b * (1 + 1e-6) for a, b in itertools.pairwise(values)) and 0 < values[0] < 0.99 * values[-1], first
     assert values[-2] > 0.999 * values[-1], first
 
 
