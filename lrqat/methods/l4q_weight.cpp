@@ -97,7 +97,7 @@ quant::WeightTile L4qWeight::make_tile(std::int64_t row_begin, std::int64_t row_
 std::vector<quant::Parameter> L4qWeight::parameters() const {
   std::vector<quant::Parameter> parameters{{"lora_a", lora_a_, quant::ParameterKind::adapter},
                                            {"lora_b", lora_b_, quant::ParameterKind::adapter}};
-  if (options_.scale.learn) parameters.push_back({"scale", scale_.value(), quant::ParameterKind::scale});
+  if (options_.scale.learn) parameters.push_back(scale_.parameter(options_.grid));
   if (offset_.defined()) parameters.push_back({"offset", offset_, quant::ParameterKind::scale});
   return parameters;
 }

@@ -96,7 +96,7 @@ std::optional<ops::StoredWeight> LrQatWeight::stored_form() const {
 std::vector<quant::Parameter> LrQatWeight::parameters() const {
   std::vector<quant::Parameter> parameters{{"lora_a", lora_a_, quant::ParameterKind::adapter},
                                            {"lora_b", lora_b_, quant::ParameterKind::adapter}};
-  if (options_.scale.learn) parameters.push_back({"scale", scale_.value(), quant::ParameterKind::scale});
+  if (options_.scale.learn) parameters.push_back(scale_.parameter(options_.grid));
   return parameters;
 }
 

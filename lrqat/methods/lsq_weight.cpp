@@ -59,7 +59,7 @@ quant::WeightTile LsqWeight::make_tile(std::int64_t row_begin, std::int64_t row_
 std::vector<quant::Parameter> LsqWeight::parameters() const {
   std::vector<quant::Parameter> parameters;
   if (options_.learn_weight) parameters.push_back({"weight", weight_, quant::ParameterKind::weight});
-  if (options_.scale.learn) parameters.push_back({"scale", scale_.value(), quant::ParameterKind::scale});
+  if (options_.scale.learn) parameters.push_back(scale_.parameter(options_.grid));
   if (options_.scale.learn && zero_float_.defined())
     parameters.push_back({"zero_float", zero_float_, quant::ParameterKind::scale});
   return parameters;

@@ -60,7 +60,7 @@ std::optional<ops::StoredWeight> PeqaWeight::stored_form() const {
 
 std::vector<quant::Parameter> PeqaWeight::parameters() const {
   if (!options_.scale.learn) return {};
-  return {{"scale", scale_.value(), quant::ParameterKind::scale}};
+  return {scale_.parameter(options_.grid)};
 }
 
 std::vector<std::pair<std::string, at::Tensor>> PeqaWeight::buffers() const {

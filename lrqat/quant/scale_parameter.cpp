@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/user_text.h"
@@ -10,6 +11,7 @@
 namespace lrqat::quant {
 namespace {
 
+constexpr int kWidestAtFullRate = 4;  // bits
 constexpr float kLargestFloat16 = 65504.0F;  // a scale that training drives beyond it stays there, finite
 
 }  // namespace
@@ -83,6 +85,11 @@ at::Tensor ScaleParameter::as_used(const at::Tensor& value, const at::Tensor& si
     scale = scale.clamp_max(kLargestFloat16).to(at::kHalf).to(at::kFloat);
   if (options_.type == ScaleType::bfloat16) scale = scale.to(at::kBFloat16).to(at::kFloat);
   return sign.defined() ? scale * sign : scale;
+}
+
+Parameter ScaleParameter::parameter(const Grid& grid) const {
+  const bool smaller = options_.domain == ScaleDomain::log && grid.num_bits > kWidestAtFullRate;
+  return {"scale", value_, ParameterKind::scale, smaller ? std::exp2(kWidestAtFullRate - grid.num_bits) : 1.0};
 }
 
 std::vector<std::pair<std::string, at::Tensor>> ScaleParameter::buffers() const {

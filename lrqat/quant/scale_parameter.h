@@ -11,6 +11,8 @@
 #include <vector>
 
 #include "lrqat/ops/stored_weight.h"
+#include "lrqat/quant/grid.h"
+#include "lrqat/quant/weight_parametrization.h"
 
 namespace lrqat::quant {
 
@@ -48,6 +50,9 @@ class ScaleParameter {
   // or [1, 1].
   void add_gradient(const at::Tensor& grad_effective, std::int64_t row_begin, const at::Tensor& grad) const;
   const at::Tensor& value() const { return value_; }  // the parameter, a leaf
+  // As methods list it. In the log domain a step moves the largest code of a grid by rate · 2^(b-1) of the
+  // grid's own steps: where b > 4 the rate is smaller, so that it moves no farther than that of 4 bits.
+  Parameter parameter(const Grid& grid) const;
   const at::Tensor& sign() const { return sign_; }    // int8, 1 or -1 a scale; undefined: all are positive
   // What a run has to hold besides parameters: "scale" where it is not one, "scale_sign" where there is one.
   std::vector<std::pair<std::string, at::Tensor>> buffers() const;

@@ -33,6 +33,7 @@ struct Parameter {
   std::string name;  // "lora_a", "lora_b", "scale": the name on disk, after the layer's
   at::Tensor value;  // float32 leaf with requires_grad
   ParameterKind kind;
+  double rate = 1.0;  // what its learning rate is multiplied by
 };
 
 // The only form in which integers leave a parametrisation:

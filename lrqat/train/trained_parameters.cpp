@@ -9,10 +9,10 @@ enum ClipGroup { kAdapters, kScales, kFloats };
 
 nn::TrainedParameter with_rate(const Recipe& recipe, const quant::Parameter& parameter) {
   if (parameter.kind == quant::ParameterKind::scale)
-    return {parameter.name, parameter.value, recipe.scale_lr, 0.0, kScales};
+    return {parameter.name, parameter.value, recipe.scale_lr * parameter.rate, 0.0, kScales};
   if (parameter.kind == quant::ParameterKind::float_tensor)
-    return {parameter.name, parameter.value, recipe.float_lr, 0.0, kFloats};
-  return {parameter.name, parameter.value, recipe.lr, recipe.weight_decay, kAdapters};
+    return {parameter.name, parameter.value, recipe.float_lr * parameter.rate, 0.0, kFloats};
+  return {parameter.name, parameter.value, recipe.lr * parameter.rate, recipe.weight_decay, kAdapters};
 }
 
 }  // namespace

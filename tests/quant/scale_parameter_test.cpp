@@ -127,6 +127,18 @@ TEST(ScaleParameter, NamesRoundTrip) {
   expect_error<UsageError>([] { parse_scale_domain("exp"); }, {"`scale-domain`", "linear or log"});
 }
 
+// A step of a log scale moves the largest code of 8 bits as far as that of 4 bits.
+TEST(ScaleParameter, WideGridsTakeSmallerStepsInTheLogDomain) {
+  const ScaleParameter in_log(column({1.0F}), {.domain = ScaleDomain::log});
+  const ScaleParameter linear(column({1.0F}), {.domain = ScaleDomain::linear});
+  const auto rate = [](const ScaleParameter& scale, int num_bits) {
+    return scale.parameter(Grid::signed_symmetric(num_bits)).rate;
+  };
+  for (const int num_bits : {2, 3, 4}) EXPECT_EQ(rate(in_log, num_bits), 1.0);
+  EXPECT_DOUBLE_EQ(rate(in_log, 8) * 128, rate(in_log, 4) * 8);
+  EXPECT_EQ(rate(linear, 8), 1.0);
+}
+
 TEST(ScaleParameter, LearnsOnlyWhenAsked) {
   EXPECT_TRUE(ScaleParameter(column({1.0F}), {}).value().requires_grad());
   EXPECT_FALSE(ScaleParameter(column({1.0F}), {.learn = false}).value().requires_grad());
