@@ -7,10 +7,10 @@ namespace lrqat::eval {
 EvaluationText::EvaluationText(std::filesystem::path file, const model::OpenedModel& model)
     : file_(std::move(file)),
       model_(model.path),
-      text_(text::read_evaluation_text(file_, model.tokenizer())) {}
+      text_(corpus::read_evaluation_text(file_, model.tokenizer())) {}
 
 void EvaluationText::require_same_tokens(const model::OpenedModel& other) const {
-  const text::TokenizedText own = text::read_evaluation_text(file_, other.tokenizer());
+  const corpus::TokenizedText own = corpus::read_evaluation_text(file_, other.tokenizer());
   if (text_.tokens == own.tokens && text_.scored == own.scored) return;
   fail(
       "the tokenizers of ", model_.string(), " and ", other.path.string(),

@@ -5,13 +5,13 @@
 
 #include "lrqat/eval/windows.h"
 #include "lrqat/model/open.h"
-#include "lrqat/text/tokenized_text.h"
+#include "lrqat/corpus/tokenized_text.h"
 
 namespace lrqat::eval {
 
 class EvaluationText {
  public:
-  // Error where the file holds no text (text/documents.h).
+  // Error where the file holds no text (corpus/documents.h).
   EvaluationText(std::filesystem::path file, const model::OpenedModel& model);
 
   ScoredText tokens() const { return {text_.tokens, text_.scored}; }  // as long as this object lives
@@ -24,7 +24,7 @@ class EvaluationText {
 
  private:
   std::filesystem::path file_, model_;
-  text::TokenizedText text_;
+  corpus::TokenizedText text_;
 };
 
 }  // namespace lrqat::eval

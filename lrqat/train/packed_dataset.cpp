@@ -7,7 +7,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/ignore_index.h"
 #include "lrqat/base/sha256.h"
-#include "lrqat/text/tokenized_text.h"
+#include "lrqat/corpus/tokenized_text.h"
 
 namespace lrqat::train {
 
@@ -37,13 +37,13 @@ PackedDataset::PackedDataset(std::vector<std::int32_t> tokens, std::int64_t sequ
 PackedDataset PackedDataset::from_files(const std::vector<std::filesystem::path>& files,
                                         const text::Tokenizer& tokenizer, std::int64_t sequence_length,
                                         ProgressReporter& progress) {
-  text::TokenizedText text = text::read_training_text(files, tokenizer, progress);
+  corpus::TokenizedText text = corpus::read_training_text(files, tokenizer, progress);
   return {std::move(text.tokens), sequence_length, std::move(text.scored)};
 }
 
 PackedDataset PackedDataset::for_evaluation(const std::filesystem::path& file,
                                             const text::Tokenizer& tokenizer, std::int64_t context) {
-  text::TokenizedText text = text::read_evaluation_text(file, tokenizer);
+  corpus::TokenizedText text = corpus::read_evaluation_text(file, tokenizer);
   if (static_cast<std::int64_t>(text.tokens.size()) < context) {
     fail(file.string(), ": the text has ", text.tokens.size(),
          " tokens, fewer than one window of `eval-context` ", context,

@@ -1,4 +1,4 @@
-// Text as sequences of equal length: its tokens (text/tokenized_text.h), cut; a partial last sequence is
+// Text as sequences of equal length: its tokens (corpus/tokenized_text.h), cut; a partial last sequence is
 // dropped. The tokens of prompts are seen but not scored. B sequences, L sequence length.
 #pragma once
 
@@ -21,7 +21,7 @@ class PackedDataset {
   static PackedDataset from_files(const std::vector<std::filesystem::path>& files,
                                   const text::Tokenizer& tokenizer, std::int64_t sequence_length,
                                   ProgressReporter& progress);
-  // text::read_evaluation_text in windows of `context` tokens. Error where it has not even one window, or
+  // corpus::read_evaluation_text in windows of `context` tokens. Error where it has not even one window, or
   // none with a token that is scored.
   static PackedDataset for_evaluation(const std::filesystem::path& file, const text::Tokenizer& tokenizer,
                                       std::int64_t context);

@@ -1,5 +1,5 @@
 // Text files to documents, with their error messages.
-#include "lrqat/text/documents.h"
+#include "lrqat/corpus/documents.h"
 
 #include <gtest/gtest.h>
 
@@ -7,7 +7,7 @@
 #include "lrqat/base/file.h"
 #include "tests/formats/test_files.h"
 
-namespace lrqat::text {
+namespace lrqat::corpus {
 namespace {
 
 using Documents = std::vector<std::string>;
@@ -232,4 +232,4 @@ TEST_F(TextFiles, MissingFilesAndFoldersAreErrors) {
 }
 
 }  // namespace
-}  // namespace lrqat::text
+}  // namespace lrqat::corpus

@@ -1,15 +1,15 @@
-#include "lrqat/text/documents.h"
+#include "lrqat/corpus/documents.h"
 
 #include <string_view>
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
-#include "lrqat/text/document_rows.h"
-#include "lrqat/text/file_kind.h"
-#include "lrqat/text/lines.h"
+#include "lrqat/corpus/document_rows.h"
+#include "lrqat/corpus/file_kind.h"
+#include "lrqat/corpus/lines.h"
 #include "lrqat/text/unicode.h"
 
-namespace lrqat::text {
+namespace lrqat::corpus {
 namespace {
 
 namespace fs = std::filesystem;
@@ -17,14 +17,14 @@ namespace fs = std::filesystem;
 constexpr std::string_view kSeparator = "<|endoftext|>";
 
 void require_utf8(std::string_view text, const fs::path& path) {
-  if (is_valid_utf8(text)) return;
+  if (text::is_valid_utf8(text)) return;
   if (text.find('\0') != std::string_view::npos)
     fail(path.string(),
          ": no text, but a binary file of a kind that is not known here; `data` takes text, JSON lines or ",
          "a JSON array");
   Lines lines(text);
   while (const auto line = lines.next()) {
-    if (!is_valid_utf8(*line)) {
+    if (!text::is_valid_utf8(*line)) {
       fail(path.string(), ":", lines.number(), ": not UTF-8 text; convert the file (for example with iconv)");
     }
   }
@@ -92,4 +92,4 @@ std::string read_text(const fs::path& path) {
   return joined;
 }
 
-}  // namespace lrqat::text
+}  // namespace lrqat::corpus

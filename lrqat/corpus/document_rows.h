@@ -7,9 +7,9 @@
 #include <string_view>
 #include <vector>
 
-#include "lrqat/text/documents.h"
+#include "lrqat/corpus/documents.h"
 
-namespace lrqat::text {
+namespace lrqat::corpus {
 
 // Whether a text holds rows: as its name says (.json, .jsonl, .ndjson), or because it begins as they do, with
 // a whole object on its first line or an array of objects.
@@ -19,4 +19,4 @@ bool holds_rows(std::string_view text, const std::filesystem::path& path);
 // looked at, and rows without a text to learn are left out. Error naming file and line.
 std::vector<Document> read_rows(std::string_view text, const std::filesystem::path& path);
 
-}  // namespace lrqat::text
+}  // namespace lrqat::corpus

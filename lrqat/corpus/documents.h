@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace lrqat::text {
+namespace lrqat::corpus {
 
 // A text to learn; the first prompt_bytes of it (a prompt) are seen but not learned.
 struct Document {
@@ -28,4 +28,4 @@ std::string alpaca_prompt(const std::string& instruction, const std::string& inp
 // as a whole). Rows are joined by a blank line.
 std::string read_text(const std::filesystem::path& path);
 
-}  // namespace lrqat::text
+}  // namespace lrqat::corpus

@@ -1,14 +1,14 @@
-#include "lrqat/text/document_rows.h"
+#include "lrqat/corpus/document_rows.h"
 
 #include <algorithm>
 #include <initializer_list>
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/json.h"
-#include "lrqat/text/file_kind.h"
-#include "lrqat/text/lines.h"
+#include "lrqat/corpus/file_kind.h"
+#include "lrqat/corpus/lines.h"
 
-namespace lrqat::text {
+namespace lrqat::corpus {
 namespace {
 
 namespace fs = std::filesystem;
@@ -298,4 +298,4 @@ std::vector<Document> read_rows(std::string_view text, const fs::path& path) {
   return reader.take();
 }
 
-}  // namespace lrqat::text
+}  // namespace lrqat::corpus

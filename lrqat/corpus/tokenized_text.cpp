@@ -1,11 +1,11 @@
-#include "lrqat/text/tokenized_text.h"
+#include "lrqat/corpus/tokenized_text.h"
 
 #include <algorithm>
 
 #include "lrqat/base/error.h"
-#include "lrqat/text/documents.h"
+#include "lrqat/corpus/documents.h"
 
-namespace lrqat::text {
+namespace lrqat::corpus {
 namespace {
 
 std::vector<std::vector<Document>> read_all(const std::vector<std::filesystem::path>& files) {
@@ -25,7 +25,7 @@ std::int64_t total_bytes(const std::vector<std::vector<Document>>& files) {
 
 class SequenceBuilder {
  public:
-  explicit SequenceBuilder(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  explicit SequenceBuilder(const text::Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
 
   // With what the tokenizer's template puts around a text, and one end-of-text token at the end.
   void append(const Document& document) {
@@ -54,7 +54,7 @@ class SequenceBuilder {
     return static_cast<std::size_t>(end - ids.begin());
   }
 
-  const Tokenizer& tokenizer_;
+  const text::Tokenizer& tokenizer_;
   std::vector<std::int32_t> tokens_;
   std::vector<std::uint8_t> scored_;
   bool masked_ = false;
@@ -62,7 +62,7 @@ class SequenceBuilder {
 
 }  // namespace
 
-TokenizedText read_training_text(const std::vector<std::filesystem::path>& files, const Tokenizer& tokenizer,
+TokenizedText read_training_text(const std::vector<std::filesystem::path>& files, const text::Tokenizer& tokenizer,
                                  ProgressReporter& progress) {
   if (files.empty()) throw UsageError("no training text: name at least one file");
   const auto documents = read_all(files);
@@ -80,7 +80,7 @@ TokenizedText read_training_text(const std::vector<std::filesystem::path>& files
   return stream.take();
 }
 
-TokenizedText read_evaluation_text(const std::filesystem::path& file, const Tokenizer& tokenizer) {
+TokenizedText read_evaluation_text(const std::filesystem::path& file, const text::Tokenizer& tokenizer) {
   const std::vector<Document> documents = read_training_documents(file);
   const auto has_prompt = [](const Document& document) { return document.prompt_bytes > 0; };
   if (std::none_of(documents.begin(), documents.end(), has_prompt))
@@ -90,4 +90,4 @@ TokenizedText read_evaluation_text(const std::filesystem::path& file, const Toke
   return stream.take();
 }
 
-}  // namespace lrqat::text
+}  // namespace lrqat::corpus

@@ -8,7 +8,7 @@
 #include "lrqat/base/progress.h"
 #include "lrqat/text/tokenizer.h"
 
-namespace lrqat::text {
+namespace lrqat::corpus {
 
 struct TokenizedText {
   std::vector<std::int32_t> tokens;
@@ -17,11 +17,11 @@ struct TokenizedText {
 
 // Texts to train on: their documents (documents.h), each tokenized for itself, joined with an end-of-text
 // token after each where the tokenizer has one. UsageError without any file.
-TokenizedText read_training_text(const std::vector<std::filesystem::path>& files, const Tokenizer& tokenizer,
+TokenizedText read_training_text(const std::vector<std::filesystem::path>& files, const text::Tokenizer& tokenizer,
                                  ProgressReporter& progress);
 
 // A text to measure on: instruction data joined and masked as in training, any other file as one text
 // (read_text), tokenized once.
-TokenizedText read_evaluation_text(const std::filesystem::path& file, const Tokenizer& tokenizer);
+TokenizedText read_evaluation_text(const std::filesystem::path& file, const text::Tokenizer& tokenizer);
 
-}  // namespace lrqat::text
+}  // namespace lrqat::corpus

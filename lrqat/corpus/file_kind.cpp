@@ -1,11 +1,11 @@
-#include "lrqat/text/file_kind.h"
+#include "lrqat/corpus/file_kind.h"
 
 #include <algorithm>
 #include <array>
 
 #include "lrqat/base/error.h"
 
-namespace lrqat::text {
+namespace lrqat::corpus {
 namespace {
 
 using std::string_view_literals::operator""sv;
@@ -119,4 +119,4 @@ void refuse_other_kinds(std::string_view bytes, const std::filesystem::path& pat
   }
 }
 
-}  // namespace lrqat::text
+}  // namespace lrqat::corpus
