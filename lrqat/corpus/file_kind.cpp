@@ -1,7 +1,6 @@
 #include "lrqat/corpus/file_kind.h"
 
 #include <algorithm>
-#include <array>
 
 #include "lrqat/base/error.h"
 
@@ -27,8 +26,10 @@ constexpr Kind kKinds[] = {
      "an xz file", "unxz -k FILE"},
     {"\x28\xb5\x2f\xfd"sv, "a Zstandard file", "unzstd FILE"},
     {"BZh"sv, "a bzip2 file", "bunzip2 -k FILE"},
+    {"\x04\x22\x4d\x18"sv, "an LZ4 file", "unlz4 FILE"},
+    {"\x1f\x9d"sv, "a compress file", "gunzip -k FILE"},
     {"7z\xbc\xaf\x27\x1c"sv, "a 7-Zip archive", "7z x FILE"},
-    {"PAR1"sv, "a Parquet file",
+    {"PAR1"sv, "a Parquet file (pandas and pyarrow read it)",
      "python3 -c 'import pandas; pandas.read_parquet(\"FILE\").to_json(\"FILE.jsonl\", orient=\"records\", "
      "lines=True)'"},
     {"ARROW1"sv, "an Arrow file",
@@ -43,8 +44,6 @@ constexpr Kind kKinds[] = {
     {"\x80\x05"sv, "a pickle", kOfPickles},
     {"\xff\xfe\x00\x00"sv, "UTF-32 text", "iconv -f UTF-32 -t UTF-8 FILE > FILE.utf8.txt"},
     {"\x00\x00\xfe\xff"sv, "UTF-32 text", "iconv -f UTF-32 -t UTF-8 FILE > FILE.utf8.txt"},
-    {"\xff\xfe"sv, "UTF-16 text", "iconv -f UTF-16 -t UTF-8 FILE > FILE.utf8.txt"},
-    {"\xfe\xff"sv, "UTF-16 text", "iconv -f UTF-16 -t UTF-8 FILE > FILE.utf8.txt"},
     {"%PDF-"sv, "a PDF document", "pdftotext FILE"},
     {"GGUF"sv, "a GGUF model", "give it as `model`; `data` takes texts"},
     {"SQLite format 3\x00"sv, "an SQLite database", "write its texts as JSON lines with a \"text\" each"},
@@ -65,26 +64,6 @@ std::string with_path(std::string_view advice, const std::string& path) {
   return out;
 }
 
-// Tables are text, and nothing in them says more than their name.
-const char* separator_of_table(const std::filesystem::path& path) {
-  const std::string extension = lower_extension(path);
-  return extension == ".csv" ? "," : extension == ".tsv" ? "\\t" : nullptr;
-}
-
-// Without a byte order mark: letters of Latin scripts with a zero byte each, all before them or all behind.
-const char* name_of_utf16(std::string_view bytes) {
-  const std::string_view begin = bytes.substr(0, std::min<std::size_t>(bytes.size(), 4096));
-  std::array<std::size_t, 2> zeros{};  // at even places and at odd ones
-  for (std::size_t i = 0; i < begin.size(); ++i) zeros[i % 2] += begin[i] == '\0' ? 1 : 0;
-  for (const std::size_t side : {0, 1}) {
-    if (zeros[side] * 4 > begin.size() && zeros[1 - side] * 16 < zeros[side])
-      return side == 0 ? "UTF-16BE" : "UTF-16LE";
-  }
-  return nullptr;
-}
-
-}  // namespace
-
 std::string lower_extension(const std::filesystem::path& path) {
   std::string out = path.extension().string();
   std::transform(out.begin(), out.end(), out.begin(),
@@ -92,31 +71,48 @@ std::string lower_extension(const std::filesystem::path& path) {
   return out;
 }
 
-void refuse_other_kinds(std::string_view bytes, const std::filesystem::path& path) {
+[[noreturn]] void fail_kind(const std::filesystem::path& path, bool packed, const std::string& kind,
+                            const std::string& command) {
+  fail(path.string(), packed ? ": packed, " : ": ", kind,
+       "; `data` takes text, JSON lines or a JSON array, also packed by gzip, xz or Zstandard. ",
+       packed ? "Unpack the file, then unpack or convert what it holds, as by: "
+              : "Unpack or convert it first: ",
+       command);
+}
+
+}  // namespace
+
+std::filesystem::path unpacked_name(const std::filesystem::path& path) {
+  const std::string extension = lower_extension(path);
+  const bool packed = extension == ".gz" || extension == ".xz" || extension == ".zst" || extension == ".zstd";
+  return packed ? path.stem() : path.filename();
+}
+
+std::string data_extension(const std::filesystem::path& path) { return lower_extension(unpacked_name(path)); }
+
+bool is_json_name(const std::filesystem::path& path) {
+  const std::string extension = data_extension(path);
+  return extension == ".json" || extension == ".jsonl" || extension == ".ndjson";
+}
+
+void refuse_other_kinds(std::string_view bytes, const std::filesystem::path& path, bool packed) {
   for (const Kind& kind : kKinds) {
-    if (!bytes.starts_with(kind.magic)) continue;
-    fail(path.string(), ": ", kind.name,
-         "; `data` takes text, JSON lines or a JSON array. Unpack or convert it first: ",
-         with_path(kind.advice, path.string()));
+    if (bytes.starts_with(kind.magic))
+      fail_kind(path, packed, kind.name, with_path(kind.advice, path.string()));
   }
   constexpr std::size_t kTarMagic = 257;
-  if (bytes.size() > kTarMagic && bytes.substr(kTarMagic).starts_with("ustar")) {
-    fail(path.string(),
-         ": a tar archive; `data` takes text, JSON lines or a JSON array. Unpack it first: tar -xf ",
-         path.string());
-  }
-  if (const char* separator = separator_of_table(path)) {
-    fail(path.string(),
-         ": a table of values with separators (CSV, TSV); `data` takes text, JSON lines or a JSON array. ",
-         "Convert it first: ",
-         with_path(concat("python3 -c 'import pandas; pandas.read_csv(\"FILE\", sep=\"", separator,
-                          "\").to_json(\"FILE.jsonl\", orient=\"records\", lines=True)'"),
-                   path.string()));
-  }
-  if (const char* order = name_of_utf16(bytes)) {
-    fail(path.string(), ": UTF-16 text without a byte order mark, it seems; convert it first: iconv -f ",
-         order, " -t UTF-8 ", path.string(), " > ", path.string(), ".utf8.txt");
-  }
+  if (bytes.size() > kTarMagic && bytes.substr(kTarMagic).starts_with("ustar"))
+    fail_kind(path, packed, "a tar archive", "tar -xf " + path.string());
+}
+
+void refuse_tables(const std::filesystem::path& path) {
+  const std::string extension = data_extension(path);
+  if (extension != ".csv" && extension != ".tsv") return;
+  const char* separator = extension == ".csv" ? "," : "\\t";
+  fail_kind(path, false, "a table of values with separators (CSV, TSV)",
+            with_path(concat("python3 -c 'import pandas; pandas.read_csv(\"FILE\", sep=\"", separator,
+                             "\").to_json(\"FILE.jsonl\", orient=\"records\", lines=True)'"),
+                      path.string()));
 }
 
 }  // namespace lrqat::corpus
