@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <optional>
+#include <string>
 #include <string_view>
+
+#include "lrqat/text/unicode.h"
 
 namespace lrqat::corpus {
 namespace {
@@ -18,20 +21,26 @@ std::size_t common(const Ids& a, const Ids& b) {
 // the character's first byte is the last of it.
 std::optional<std::vector<std::size_t>> token_ends(std::string_view text, const Ids& ids,
                                                    const text::Tokenizer& tokenizer) {
-  text::TokenStream stream(tokenizer, /*skip_special_tokens=*/false);
+  constexpr std::size_t kMostOfCharacter = 4;
   std::vector<std::size_t> ends;
   std::size_t at = 0;
-  const auto follow = [&](const std::string& part) {
-    const bool same = text.substr(at).starts_with(part);
-    at += part.size();
-    return same;
-  };
+  Ids open;  // tokens whose text begins at `at`: one, or those of a character that is not complete
   for (const std::int32_t id : ids) {
-    if (!follow(stream.add(id))) return std::nullopt;
-    ends.push_back(at + (stream.has_open_character() ? 1 : 0));
+    open.push_back(id);
+    std::string part =
+        tokenizer.decode_part(open, /*skip_special_tokens=*/false, /*at_start=*/open.size() > ends.size());
+    if (text.substr(at).starts_with(part)) {
+      at += part.size();
+      ends.push_back(at);
+      open.clear();
+      continue;
+    }
+    while (part.ends_with(text::kReplacementCharacter))
+      part.resize(part.size() - text::kReplacementCharacter.size());
+    if (!text.substr(at).starts_with(part) || open.size() == kMostOfCharacter) return std::nullopt;
+    ends.push_back(at + part.size() + 1);
   }
-  if (!follow(stream.finish()) || at != text.size()) return std::nullopt;
-  return ends;
+  return at == text.size() && open.empty() ? std::optional(ends) : std::nullopt;
 }
 
 Mask mask_by_places(const std::vector<std::size_t>& ends, const std::vector<Span>& scored) {

@@ -160,7 +160,6 @@ std::string TokenStream::add(std::int32_t id) {
   }
   std::string out = text.substr(emitted_, certain - emitted_);
   emitted_ = certain;
-  open_ = certain < text.size();
   if (certain == text.size() && certain > 0) {  // nothing is open: the next ids start afresh
     ids_.clear();
     emitted_ = 0;

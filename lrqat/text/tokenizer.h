@@ -67,7 +67,6 @@ class TokenStream {
 
   std::string add(std::int32_t id);
   std::string finish();
-  bool has_open_character() const { return open_; }  // the last id ended within a character
 
  private:
   Tokenizer tokenizer_;
@@ -75,7 +74,6 @@ class TokenStream {
   std::vector<std::int32_t> ids_;  // since the last place where the text could be cut
   std::size_t emitted_ = 0;        // bytes of their text already returned
   bool at_start_ = true;           // no text has been cut off yet
-  bool open_ = false;
 };
 
 // A folder (tokenizer.json, else tekken.json, else tokenizer.model, else vocab.json or encoder.json with

@@ -6,6 +6,7 @@
 #include "lrqat/base/cpu.h"
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
+#include "lrqat/corpus/documents.h"
 #include "lrqat/model/integer_source.h"
 #include "lrqat/model/load.h"
 #include "lrqat/model/tokenizer_files.h"

@@ -10,8 +10,11 @@
 #include <vector>
 
 #include "lrqat/base/progress.h"
-#include "lrqat/corpus/documents.h"
 #include "lrqat/text/tokenizer.h"
+
+namespace lrqat::corpus {
+struct ReadOptions;
+}
 
 namespace lrqat::train {
 

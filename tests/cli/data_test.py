@@ -30,8 +30,8 @@ def write(folder, name, content):
 def training(model, data, out, *flags):
     """The losses of a short training, and what was said."""
     entries = data if isinstance(data, list) else [data]
-    _, said = lrqat("train", "--model", model, "--data", *entries, "--init", "range", "--steps", 2, "--batch-size", 1,
-                    "--sequence-length", 32, *flags, "--out", out)
+    _, said = lrqat("train", "--model", model, "--data", *entries, "--init", "range", "--steps", 2, "--batch-size", 2,
+                    "--sequence-length", 128, *flags, "--out", out)
     return losses(out), said
 
 
@@ -81,7 +81,7 @@ def folders_patterns_and_weights(folder):
         assert examples(model, data)[0] == expected
     both, said = training(model, folder / "d", folder / "run-1")
     assert "README.md" in said and both == training(model, [a, b], folder / "run-2")[0]
-    runs = {name: training(model, data, folder / name, "--held-out", 0, "--steps", 40)[0]
+    runs = {name: training(model, data, folder / name, "--held-out", 0, "--steps", 4)[0]
             for name, data in {"once": [a, b], "more": [f"{a}=3", b], "named": [f"{a}=3", f"{b}=1"]}.items()}
     assert runs["more"] == runs["named"] != runs["once"]
     # What a run was trained on is known again: a file that came into the folder is another text.

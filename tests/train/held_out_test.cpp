@@ -69,7 +69,7 @@ TEST(HeldOut, WeightsRepeatWhatIsTrainedOnAndNothingElse) {
   EXPECT_EQ(whole.training.size(), 300);  // 250 and 50
   std::vector<std::int64_t> seen(200);
   for (std::int64_t i = 0; i < whole.training.size(); ++i)
-    ++seen.at(whole.training.batch(std::span(&i, 1))[0][0].item<std::size_t>());
+    ++seen.at(whole.training.batch(std::span(&i, 1))[0][0].item<std::int64_t>());
   for (std::size_t i = 0; i < 100; ++i) EXPECT_TRUE(seen[i] == 2 || seen[i] == 3) << i;
   for (std::size_t i = 100; i < 200; ++i) EXPECT_LE(seen[i], 1) << i;
   const DataSplit parts = split_of(data, 0.1);
