@@ -16,7 +16,7 @@ cd "$(dirname "$0")/.."
 say() { echo "tools/setup.sh: $*" >&2; }
 
 packages=(g++ cmake make ninja-build ccache pkg-config python3-venv nlohmann-json3-dev libcli11-dev libpcre2-dev
-          libutf8proc-dev libtomlplusplus-dev libgtest-dev libbenchmark-dev xz-utils)
+          libutf8proc-dev libtomlplusplus-dev zlib1g-dev liblzma-dev libzstd-dev libgtest-dev libbenchmark-dev xz-utils)
 requirements=()
 tests=
 for argument in "$@"; do

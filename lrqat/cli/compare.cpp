@@ -19,7 +19,7 @@ namespace {
 struct CompareFlags {
   std::string reference;
   std::vector<std::string> models;
-  std::string data;
+  DataFlags data;
   std::string compute_dtype = "float32";
   eval::WindowOptions windows;
 };
@@ -77,7 +77,7 @@ void run_compare(const CompareFlags& flags, Context& context) {
                                 at::Device(context.options.device)};
   const model::OpenedModel reference = model::open_model(flags.reference, load);
   const auto windows = fit_windows(flags.windows, 512, *reference.decoder);
-  const eval::EvaluationText text(flags.data, reference);
+  const eval::EvaluationText text(flags.data.data, flags.data.format, reference, context.progress);
   std::vector<model::OpenedModel> models;
   std::vector<const model::Decoder*> decoders;
   for (const std::string& path : flags.models) {

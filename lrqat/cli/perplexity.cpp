@@ -17,7 +17,7 @@ namespace {
 
 struct PerplexityFlags {
   std::string model;
-  std::string data;
+  DataFlags data;
   std::string reference;
   std::string compute_dtype = "float32";
   eval::WindowOptions windows;
@@ -51,7 +51,7 @@ void run_perplexity(const PerplexityFlags& flags, Context& context) {
   const model::LoadOptions load{model::parse_compute_type(flags.compute_dtype),
                                 at::Device(context.options.device)};
   const model::OpenedModel model = model::open_model(flags.model, load);
-  const eval::EvaluationText text(flags.data, model);
+  const eval::EvaluationText text(flags.data.data, flags.data.format, model, context.progress);
   const eval::ScoredText scored = text.tokens();
   const bool bos = starts_with_bos(model.tokenizer(), scored.tokens);
   const auto windows = fit_windows(flags.windows, 2048, *model.decoder);

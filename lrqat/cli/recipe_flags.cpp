@@ -6,6 +6,7 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/field_names.h"
+#include "lrqat/corpus/data_files.h"
 #include "lrqat/model/integer_source.h"
 #include "lrqat/train/field_use.h"
 #include "lrqat/train/methods.h"
@@ -91,10 +92,10 @@ train::Recipe resolve_recipe(const RecipeFlags& flags, const CommonOptions& opti
   if (!flags.scale_to.empty() && !recipe.model.empty() && flags.fields.at("granularity").empty()) {
     train::fit_groups(recipe, model::open_source(recipe.model)->config());
   }
-  recipe.eval_data = absolute(recipe.eval_data);
+  recipe.eval_data = corpus::absolute_entry(recipe.eval_data);
   recipe.teacher = absolute(recipe.teacher);
   recipe.teacher_cache = absolute(recipe.teacher_cache);
-  for (std::string& file : recipe.data) file = absolute(file);
+  for (std::string& entry : recipe.data) entry = corpus::absolute_entry(entry);
   return recipe;
 }
 

@@ -1,4 +1,4 @@
-// lrqat tokenize: lines of text to ids and back.
+// lrqat tokenize: lines of text to ids and back, and data as training sees it.
 #include <CLI/CLI.hpp>
 #include <charconv>
 #include <cstdio>
@@ -6,12 +6,16 @@
 #include <iostream>
 #include <memory>
 #include <optional>
+#include <span>
 #include <sstream>
+#include <vector>
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/user_text.h"
 #include "lrqat/cli/cli.h"
 #include "lrqat/cli/standard_output.h"
+#include "lrqat/corpus/read_data.h"
+#include "lrqat/corpus/tokenized_text.h"
 #include "lrqat/model/tokenizer_files.h"
 #include "lrqat/train/run.h"
 
@@ -23,6 +27,8 @@ struct TokenizeFlags {
   std::string tokenizer;
   bool decode = false;
   bool no_special = false;
+  std::vector<std::string> data;
+  std::string data_format = "auto";
 };
 
 using Ids = std::vector<std::int32_t>;
@@ -90,6 +96,37 @@ void tokenize_line(const TokenizeFlags& flags, const text::Tokenizer& tokenizer,
   }
 }
 
+// The text of an example, ⟦ and ⟧ around what is scored.
+std::string marked(const corpus::TokenizedDocument& example, const text::Tokenizer& tokenizer) {
+  std::string text;
+  for (std::size_t begin = 0, end = 0; begin < example.tokens.size(); begin = end) {
+    while (end < example.tokens.size() && example.scored[end] == example.scored[begin]) ++end;
+    const std::span<const std::int32_t> part = std::span(example.tokens).subspan(begin, end - begin);
+    const std::string decoded = tokenizer.decode_part(part, /*skip_special_tokens=*/false, begin == 0);
+    text += example.scored[begin] != 0 ? "⟦" + decoded + "⟧" : decoded;
+  }
+  return text;
+}
+
+void tokenize_data(const TokenizeFlags& flags, const text::Tokenizer& tokenizer, Context& context) {
+  if (flags.decode || flags.no_special)
+    throw UsageError("--data shows what training sees; leave --decode and --no-special out");
+  corpus::check_data_format(flags.data_format, "data-format");
+  const corpus::ReadOptions options{.format = flags.data_format};
+  corpus::read_data(flags.data, options, context.progress,
+                    [&](const corpus::DataFile&, corpus::DocumentFile& documents) {
+                      documents.read([&](corpus::Document&& document) {
+                        const corpus::TokenizedDocument example = corpus::tokenize(document, tokenizer);
+                        if (context.options.json) {
+                          std::cout << Json{{"ids", example.tokens}, {"mask", example.scored}}.dump() << "\n";
+                        } else {
+                          std::cout << marked(example, tokenizer) << "\n\n";
+                        }
+                        check_standard_output();
+                      });
+                    });
+}
+
 }  // namespace
 
 Action declare_tokenize(CLI::App& command) {
@@ -101,8 +138,17 @@ Action declare_tokenize(CLI::App& command) {
   command.add_flag("--decode", flags->decode, "lines of ids in, text out");
   command.add_flag("--no-special", flags->no_special,
                    "add no special tokens; with --decode leave them out of the text");
+  command.add_option(
+      "--data", flags->data,
+      "files, folders or quoted patterns instead of lines: their examples as training sees them, with "
+      "--json an object a line, \"ids\" and \"mask\" (1: scored), else as text with ⟦scored⟧ parts");
+  command
+      .add_option("--data-format", flags->data_format,
+                  "what they hold, where more than one layout could be read")
+      ->capture_default_str();
   return [flags](Context& context) {
     const text::Tokenizer tokenizer = load(*flags);
+    if (!flags->data.empty()) return tokenize_data(*flags, tokenizer, context);
     std::int64_t number = 0;
     for (std::string line; std::getline(std::cin, line);) {
       tokenize_line(*flags, tokenizer, line, concat("line ", ++number), context.options.json);

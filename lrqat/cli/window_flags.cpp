@@ -8,11 +8,17 @@
 
 namespace lrqat::cli {
 
-void add_window_flags(CLI::App& command, std::string& data, eval::WindowOptions& windows) {
+void add_window_flags(CLI::App& command, DataFlags& data, eval::WindowOptions& windows) {
   command
-      .add_option("--data", data,
-                  "the text: .txt, or .jsonl with \"text\" or instructions, whose answers alone are scored")
+      .add_option("--data", data.data,
+                  "the text: a file, folder or quoted pattern of text or JSON rows; of instructions and "
+                  "conversations "
+                  "the answers alone are scored")
       ->required();
+  command
+      .add_option("--data-format", data.format,
+                  "what it holds, where more than one layout could be read (as of train)")
+      ->capture_default_str();
   windows.context = 0;
   add_integer(command, "--context", windows.context, 2, kMostCount,
               "tokens a window (default: 2048, compare 512, or as many as the model has positions)");

@@ -1,5 +1,5 @@
-// --data, --context, --stride-windows, --max-windows: the text that perplexity and compare measure on, and
-// its windows.
+// --data, --data-format, --context, --stride-windows, --max-windows: the text that perplexity and compare
+// measure on, and its windows.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -13,8 +13,13 @@
 
 namespace lrqat::cli {
 
+struct DataFlags {
+  std::string data;
+  std::string format = "auto";
+};
+
 // Both outlive the command. A context of 0, where --context is not given, is for fit_windows to decide.
-void add_window_flags(CLI::App& command, std::string& data, eval::WindowOptions& windows);
+void add_window_flags(CLI::App& command, DataFlags& data, eval::WindowOptions& windows);
 
 // --context as given, refused where the model has fewer positions; else `usual`, or the model's where those
 // are fewer.

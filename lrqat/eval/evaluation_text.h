@@ -3,16 +3,18 @@
 
 #include <filesystem>
 
+#include "lrqat/corpus/tokenized_text.h"
 #include "lrqat/eval/windows.h"
 #include "lrqat/model/open.h"
-#include "lrqat/text/tokenized_text.h"
 
 namespace lrqat::eval {
 
 class EvaluationText {
  public:
-  // Error where the file holds no text (text/documents.h).
-  EvaluationText(std::filesystem::path file, const model::OpenedModel& model);
+  // data, format: the file, folder or pattern, and its `data-format` (corpus/tokenized_text.h). Error where
+  // there is no text.
+  EvaluationText(std::string data, const std::string& format, const model::OpenedModel& model,
+                 ProgressReporter& progress);
 
   ScoredText tokens() const { return {text_.tokens, text_.scored}; }  // as long as this object lives
   // True of instruction data: prompts are seen, not scored.
@@ -23,8 +25,10 @@ class EvaluationText {
   void require_same_tokens(const model::OpenedModel& other) const;
 
  private:
-  std::filesystem::path file_, model_;
-  text::TokenizedText text_;
+  std::string data_;
+  corpus::ReadOptions options_;
+  std::filesystem::path model_;
+  corpus::TokenizedText text_;
 };
 
 }  // namespace lrqat::eval

@@ -206,7 +206,7 @@ class TextSampling {
     return std::clamp(static_cast<std::int64_t>(wanted), std::int64_t{1}, options_.batch_size);
   }
 
-  // With the end-of-text token that text::read_training_text puts behind a document.
+  // With the end-of-text token that corpus::read_training_text puts behind a document.
   std::int64_t training_tokens(const std::vector<std::int32_t>& tokens) const {
     const auto eos = tokenizer_.eos_token_id();
     return std::ssize(tokens) + (eos && (tokens.empty() || tokens.back() != *eos) ? 1 : 0);

@@ -6,8 +6,10 @@
 
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
+#include "lrqat/corpus/documents.h"
+#include "lrqat/corpus/file_kind.h"
+#include "lrqat/corpus/json_rows.h"
 #include "lrqat/eval/task_filters.h"
-#include "lrqat/text/unicode.h"
 
 namespace lrqat::eval {
 namespace {
@@ -54,36 +56,28 @@ std::vector<std::string> lines_of(const fs::path& path) {
 
 // Labels published in a file of their own; empty where there is none.
 std::vector<std::string> labels_beside(const fs::path& path) {
-  const fs::path labels = path.parent_path() / (path.stem().string() + "-labels.lst");
+  const fs::path name = path.parent_path() / corpus::unpacked_name(path);
+  const fs::path labels = name.parent_path() / (name.stem().string() + "-labels.lst");
   return fs::is_regular_file(labels) ? lines_of(labels) : std::vector<std::string>();
 }
 
-Json parse_row(const std::string& line, const std::string& where) {
-  if (!text::is_valid_utf8(line)) fail(where, ": not UTF-8 text");
-  Json row = parse_json(line, where);
-  if (!row.is_object()) fail(where, ": expected a JSON object, found ", row.type_name());
-  return row;
-}
-
 std::vector<TaskRow> json_rows(const fs::path& path) {
-  const std::vector<std::string> lines = lines_of(path), labels = labels_beside(path);
+  const std::vector<std::string> labels = labels_beside(path);
   std::vector<TaskRow> rows;
-  for (std::size_t i = 0; i < lines.size(); ++i) {
-    if (python_strip(lines[i]).empty()) continue;
-    const std::string where = concat(path.string(), ":", i + 1);
-    Json row = parse_row(lines[i], where);
+  corpus::TextStream text(path);
+  const corpus::RowForm form = corpus::row_form(text, /*is_json=*/true);
+  corpus::read_json_rows(text, form, [&](Json row, const corpus::RowPlace& place) {
     if (rows.size() < labels.size() && !row.contains("label")) {
       row["label"] = std::string(python_strip(labels[rows.size()]));
     }
-    rows.push_back({std::move(row), where});
-  }
+    rows.push_back({std::move(row), place.where});
+  });
   return rows;
 }
 
 std::vector<TaskRow> raw_rows(const fs::path& path) {
-  const std::string text = read_text_file(path);
-  if (!text::is_valid_utf8(text)) fail(path.string(), ": not UTF-8 text");
   std::vector<TaskRow> rows;
+  const std::string text = corpus::DocumentFile(path, {.format = "plain"}).read_whole();
   for (std::string& page : wikitext_pages(text)) {
     rows.push_back({Json{{"page", std::move(page)}}, concat(path.string(), ": page ", rows.size() + 1)});
   }
@@ -105,11 +99,8 @@ fs::path find_task_file(const fs::path& folder, const std::string& task, const s
   if (!fs::is_directory(folder)) fail("`task-data` ", folder.string(), ": there is no such folder");
   const std::vector<std::string> names = candidates(task, split, patterns);
   for (const std::string& name : names) {
-    if (fs::is_regular_file(folder / name)) return folder / name;
-  }
-  for (const std::string& name : names) {
-    if (fs::is_regular_file(folder / (name + ".xz"))) {
-      fail("task ", task, ": ", (folder / (name + ".xz")).string(), " is compressed; unpack it (xz -dk)");
+    for (const char* packed : {"", ".gz", ".xz", ".zst"}) {
+      if (fs::is_regular_file(folder / (name + packed))) return folder / (name + packed);
     }
   }
   std::string tried;
@@ -118,7 +109,7 @@ fs::path find_task_file(const fs::path& folder, const std::string& task, const s
 }
 
 std::vector<TaskRow> read_task_rows(const fs::path& path) {
-  std::vector<TaskRow> rows = path.extension() == ".raw" ? raw_rows(path) : json_rows(path);
+  std::vector<TaskRow> rows = corpus::data_extension(path) == ".raw" ? raw_rows(path) : json_rows(path);
   if (rows.empty()) fail(path.string(), ": no rows in this file");
   return rows;
 }

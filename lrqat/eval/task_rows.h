@@ -1,5 +1,5 @@
-// The rows of a task: found by the names that data sets' files have, read from JSON lines (or WikiText's raw
-// text, cut into pages). Every error names file and line.
+// The rows of a task: found by the names that data sets' files have, read from JSON rows (or WikiText's raw
+// text, cut into pages), packed or not (corpus/byte_source.h). Every error names file and line.
 #pragma once
 
 #include <filesystem>
@@ -16,8 +16,8 @@ struct TaskRow {
 };
 
 // The file of a split ("valid", "test", "train", "dev") in `folder`: one of `patterns` (with {split} for any
-// spelling of the split), else <task>_{split}.jsonl, <task>-{split}.jsonl or <task>/{split}.jsonl. Error with
-// the names that were looked for.
+// spelling of the split), else <task>_{split}.jsonl, <task>-{split}.jsonl or <task>/{split}.jsonl, each also
+// with .gz, .xz or .zst behind it. Error with the names that were looked for.
 std::filesystem::path find_task_file(const std::filesystem::path& folder, const std::string& task,
                                      const std::string& split, const std::vector<std::string>& patterns);
 

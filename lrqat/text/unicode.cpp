@@ -74,16 +74,19 @@ std::size_t ascii_run(std::string_view text, std::size_t position) {
   return position - start;
 }
 
-bool is_valid_utf8(std::string_view text) {
-  for (std::size_t i = 0; i < text.size();) {
+std::size_t valid_utf8_length(std::string_view text) {
+  std::size_t i = 0;
+  while (i < text.size()) {
     i += ascii_run(text, i);
     if (i >= text.size()) break;
     const Step step = valid_step(text, i);
-    if (!step.complete) return false;
+    if (!step.complete) break;
     i += step.length;
   }
-  return true;
+  return i;
 }
+
+bool is_valid_utf8(std::string_view text) { return valid_utf8_length(text) == text.size(); }
 
 std::string replace_invalid_utf8(std::string_view text) {
   std::string out;

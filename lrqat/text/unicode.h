@@ -11,6 +11,7 @@ inline constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";  // U+
 inline constexpr std::string_view kMetaSpace = "\xE2\x96\x81";             // U+2581, SentencePiece's space
 
 bool is_valid_utf8(std::string_view text);
+std::size_t valid_utf8_length(std::string_view text);  // bytes in front of the first broken part
 
 // `text` with each maximal broken part replaced by U+FFFD (Unicode 15, section 3.9, table 3-7; the same as
 // Python's errors="replace" and Rust's from_utf8_lossy).

@@ -61,6 +61,7 @@ bool starts_blocks(const Recipe& recipe) { return any_init(recipe, start::starts
 bool trains_or_observes(const Recipe& recipe) { return trains(recipe) || has_static_ranges(recipe); }
 bool reads_text(const Recipe& recipe) { return trains(recipe) || needs_calibration(recipe); }
 bool measures(const Recipe& recipe) { return reads_text(recipe) || !recipe.eval_data.empty(); }
+bool has_data(const Recipe& recipe) { return !recipe.data.empty(); }
 bool has_eval_data(const Recipe& recipe) { return !recipe.eval_data.empty(); }
 bool goes_by_memory(const Recipe& recipe) {
   return (trains(recipe) && recipe.checkpointing == Checkpointing::automatic) || may_calibrate(recipe);
@@ -108,7 +109,9 @@ std::vector<FieldUse> model_and_method_rows() {
   return {
       {"model"},
       {"data"},  // where nothing reads it, the run says so
+      {"data-format", nullptr, has_data, "`data`", {"auto"}},
       {"eval-data"},
+      {"eval-data-format", nullptr, has_eval_data, kEval, {"auto"}},
       {"teacher", nullptr, measures, "text to train or to measure on"},
       {"teacher-cache", is_trained, distills, kDistilled},
       {"teacher-top-k", is_trained, keeps_teacher, "`teacher-cache`"},

@@ -9,6 +9,7 @@
 
 #include "lrqat/base/file.h"
 #include "lrqat/base/sha256.h"
+#include "lrqat/corpus/data_files.h"
 
 namespace lrqat::train {
 namespace {
@@ -101,10 +102,11 @@ std::string bytes_fingerprint(std::span<const std::span<const std::byte>> pieces
   return hash.hex_digest();
 }
 
-std::string file_fingerprint(const std::filesystem::path& path) {
-  const MappedFile file(path);
-  const Bytes bytes = file.bytes();
-  return bytes_fingerprint(std::span(&bytes, 1));
+std::string data_fingerprint(const std::string& entry) {
+  Sha256 hash;
+  for (const corpus::DataFile& file : corpus::find_data_files({entry}).files)
+    add_content(hash, MappedFile(file.path).bytes());
+  return hash.hex_digest();
 }
 
 }  // namespace lrqat::train

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <filesystem>
 #include <span>
 #include <string>
 
@@ -21,6 +20,7 @@ std::string model_fingerprint_1(const formats::WeightSource& source);
 // Of pieces of memory, each of its size and bytes: 64 hexadecimal digits.
 std::string bytes_fingerprint(std::span<const std::span<const std::byte>> pieces);
 
-std::string file_fingerprint(const std::filesystem::path& path);
+// Of all files that an entry of `data` names (corpus/data_files.h).
+std::string data_fingerprint(const std::string& entry);
 
 }  // namespace lrqat::train

@@ -1,6 +1,7 @@
 #include "lrqat/train/held_out.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <vector>
 
@@ -14,6 +15,7 @@ using Indices = std::vector<std::int64_t>;
 constexpr std::int64_t kMostTokens =
     4096;  // of each held-out part: an evaluation costs little beside training
 constexpr double kMostOfShortData = 0.1;
+constexpr double kRounding = 1e-9;  // of sums of weights, so that ten tenths are one
 
 Indices scored_sequences(const PackedDataset& data) {
   Indices found;
@@ -37,6 +39,27 @@ std::int64_t part_size(const PackedDataset& data, double share) {
   return 2.0 * static_cast<double>(part) > std::max(share, kMostOfShortData) * size ? 0 : part;
 }
 
+// Each as often as its weight says: of 2.5, every one twice and every other once more.
+Indices repeated(const PackedDataset& data, const Indices& indices) {
+  Indices out;
+  for (double due = 0.0; const std::int64_t index : indices) {
+    const double weight = data.weight(index), whole = std::floor(weight);
+    due += weight - whole;
+    const bool once_more = due >= 1.0 - kRounding;
+    if (once_more) due -= 1.0;
+    out.insert(out.end(), static_cast<std::size_t>(whole) + (once_more ? 1 : 0), index);
+  }
+  if (out.empty()) fail("the weights of `data` leave nothing to train on; give larger ones");
+  return out;
+}
+
+bool has_weights(const PackedDataset& data) {
+  for (std::int64_t i = 0; i < data.size(); ++i) {
+    if (data.weight(i) != 1.0) return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 DataSplit split(PackedDataset all, double share, ProgressReporter& progress) {
@@ -48,16 +71,19 @@ DataSplit split(PackedDataset all, double share, ProgressReporter& progress) {
                             " sequences, too few to hold some out: all are trained on, the "
                             "last checkpoint is kept, and no quality is measured without `eval-data`"));
   }
-  if (part == 0 || held >= found) return {std::move(all), std::nullopt, std::nullopt};
+  const bool none = part == 0 || held >= found;
+  if (none && !has_weights(all)) return {std::move(all), std::nullopt, std::nullopt};
   Indices training(static_cast<std::size_t>(all.size())), choosing, reporting;
   std::iota(training.begin(), training.end(), std::int64_t{0});
-  for (std::int64_t i = 0; i < held; ++i) {  // the middle of each of `held` equal stretches
+  for (std::int64_t i = 0; !none && i < held; ++i) {  // the middle of each of `held` equal stretches
     const std::int64_t index = candidates.at(static_cast<std::size_t>((2 * i + 1) * found / (2 * held)));
     (i % 2 == 0 ? choosing : reporting).push_back(index);
     training.at(static_cast<std::size_t>(index)) = -1;
   }
   std::erase(training, -1);
-  return {all.subset(training), all.subset(choosing), all.subset(reporting)};
+  const Indices seen = repeated(all, training);
+  if (none) return {all.subset(seen), std::nullopt, std::nullopt};
+  return {all.subset(seen), all.subset(choosing), all.subset(reporting)};
 }
 
 }  // namespace lrqat::train

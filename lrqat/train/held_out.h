@@ -19,7 +19,8 @@ struct DataSplit {
 // Holds `share` of the sequences out, at least one for each purpose and at most 4096 tokens for each, evenly
 // spread over the data; only sequences where something is scored. Where one for each would be more than a
 // tenth of the data (or than `share`), none is held out, and `progress` says so. share 0: none. Error where
-// nothing of the data is scored at all.
+// nothing of the data is scored at all. What is trained on is repeated by its weights; what is held out is in
+// none of the repetitions.
 DataSplit split(PackedDataset all, double share, ProgressReporter& progress);
 
 }  // namespace lrqat::train

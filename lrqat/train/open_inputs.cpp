@@ -6,6 +6,7 @@
 #include "lrqat/base/cpu.h"
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
+#include "lrqat/corpus/documents.h"
 #include "lrqat/model/integer_source.h"
 #include "lrqat/model/load.h"
 #include "lrqat/model/tokenizer_files.h"
@@ -35,9 +36,12 @@ void decide_compute(Recipe& recipe, bool decided, ProgressReporter& progress) {
   }
 }
 
-std::optional<PackedDataset> open_evaluation(const Recipe& recipe, const text::Tokenizer& tokenizer) {
+std::optional<PackedDataset> open_evaluation(const Recipe& recipe, const text::Tokenizer& tokenizer,
+                                             ProgressReporter& progress) {
   if (recipe.eval_data.empty()) return std::nullopt;
-  auto text = PackedDataset::for_evaluation(recipe.eval_data, tokenizer, recipe.eval_context);
+  const corpus::ReadOptions options{.format = recipe.eval_data_format, .setting = "eval-data-format"};
+  auto text =
+      PackedDataset::for_evaluation(recipe.eval_data, tokenizer, recipe.eval_context, options, progress);
   std::vector<std::int64_t> first;  // windows within a prompt tell nothing
   for (std::int64_t i = 0; i < text.size(); ++i) {
     const bool enough = recipe.eval_windows > 0 && std::ssize(first) == recipe.eval_windows;
@@ -49,8 +53,8 @@ std::optional<PackedDataset> open_evaluation(const Recipe& recipe, const text::T
 // The text that training, calibration and the choice of widths read.
 void open_text(TrainInputs& inputs, const text::Tokenizer& tokenizer, ProgressReporter& progress) {
   const Recipe& recipe = inputs.recipe;
-  auto all = PackedDataset::from_files({recipe.data.begin(), recipe.data.end()}, tokenizer,
-                                       recipe.sequence_length, progress);
+  auto all = PackedDataset::from_files(recipe.data, tokenizer, recipe.sequence_length,
+                                       {.format = recipe.data_format}, progress);
   inputs.text_fingerprint = all.fingerprint();
   inputs.text = split(std::move(all), recipe.held_out, progress);
 }
@@ -97,7 +101,7 @@ TrainInputs open_inputs(const Recipe& given, bool decided, ProgressReporter& pro
     progress.message(concat("`method` ", recipe.method, " trains nothing: `data` is not read"));
   if (recipe.eval_data.empty() && !reads_text) return inputs;
   const text::Tokenizer tokenizer = model::load_model_tokenizer(base_model(recipe.model));
-  inputs.evaluation = open_evaluation(recipe, tokenizer);
+  inputs.evaluation = open_evaluation(recipe, tokenizer, progress);
   if (reads_text && !inputs.text) open_text(inputs, tokenizer, progress);
   return inputs;
 }

@@ -4,6 +4,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/memory.h"
 #include "lrqat/base/user_text.h"
+#include "lrqat/corpus/data_files.h"
 #include "lrqat/model/activations.h"
 #include "lrqat/model/integer_source.h"
 #include "lrqat/model/open.h"
@@ -53,7 +54,7 @@ model::OpenedModel open_run(const std::filesystem::path& path, const model::Load
   restore_student(run, *decoder, source, trains && is_best_chosen(run), silent);
   model::OpenedModel opened{"run", path, std::move(decoder), std::move(source), base};
   opened.unfinished = unfinished(run);
-  opened.other_inputs = {run.recipe().data.begin(), run.recipe().data.end()};
+  opened.other_inputs = corpus::entry_paths(run.recipe().data);
   for (const std::string& file : {run.recipe().eval_data, run.recipe().teacher, run.recipe().teacher_cache})
     if (!file.empty()) opened.other_inputs.emplace_back(file);
   return opened;

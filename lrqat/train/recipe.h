@@ -28,9 +28,11 @@ enum class Checkpointing { none, block, automatic };
 // Field names are the flags' names with '_' for '-'.
 struct Recipe {
   std::string model;
-  std::vector<std::string> data;
-  std::string eval_data;  // is only reported on
-  std::string teacher;    // distilled from and compared with; empty: the model itself, before training
+  std::vector<std::string> data;     // files, folders, patterns, weights (corpus/data_files.h)
+  std::string data_format = "auto";  // corpus::data_formats()
+  std::string eval_data;             // is only reported on
+  std::string eval_data_format = "auto";
+  std::string teacher;  // distilled from and compared with; empty: the model itself, before training
   std::string
       teacher_cache;  // folder of its logits (teacher_cache.h); empty: the teacher runs beside the student
   std::int64_t teacher_top_k = 128;  // logits of a token that are kept there; 0: all

@@ -4,6 +4,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/numbers.h"
 #include "lrqat/base/user_text.h"
+#include "lrqat/corpus/documents.h"
 #include "lrqat/start/inits.h"
 #include "lrqat/train/layer_recipe.h"
 #include "lrqat/train/methods.h"
@@ -45,15 +46,34 @@ std::string granularity_name(const std::optional<quant::Granularity>& value) {
   return value ? value->name() : "auto";
 }
 
+RecipeField format_field(const std::string& name, std::string Recipe::*member, const std::string& of) {
+  std::string known;
+  for (const std::string& format : corpus::data_formats())
+    known.append(known.empty() ? "" : ", ").append(format);
+  return word_field(
+      name, member,
+      [=](const std::string& text) {
+        corpus::check_data_format(text, name);
+        return text;
+      },
+      [](const std::string& text) { return text; },
+      "what " + of + " holds, where more than one layout could be read: " + known);
+}
+
 std::vector<RecipeField> input_fields() {
   return {
       text_field("model", &Recipe::model, "the float model: a Hugging Face folder or a GGUF file"),
       {"data",
-       "training text: .txt (documents end at a line <|endoftext|>), or .jsonl with \"text\" or Alpaca's "
-       "fields",
+       "training text: files, folders or quoted patterns, each with =WEIGHT behind it if wanted; text "
+       "(documents "
+       "end at a line <|endoftext|>) or JSON rows (text, messages, conversations, prompt and completion, "
+       "Alpaca, "
+       "Dolly), also as .gz, .xz, .zst",
        true, true, [](const Recipe& r) { return r.data; }, [](Recipe& r, const Values& v) { r.data = v; }},
+      format_field("data-format", &Recipe::data_format, "`data`"),
       text_field("eval-data", &Recipe::eval_data,
                  "text to report on (instructions: answers only); it decides nothing"),
+      format_field("eval-data-format", &Recipe::eval_data_format, "`eval-data`"),
       text_field(
           "teacher", &Recipe::teacher,
           "the model to distill from and to compare with: a Hugging Face folder or a GGUF file of the same "

@@ -74,7 +74,7 @@ RunRecord make_record(const formats::WeightSource& source, const std::string& da
           .model = model_fingerprint(source),
           .data = data,
           .teacher = teacher == nullptr ? "" : model_fingerprint(*teacher),
-          .eval_data = recipe.eval_data.empty() ? "" : file_fingerprint(recipe.eval_data),
+          .eval_data = recipe.eval_data.empty() ? "" : data_fingerprint(recipe.eval_data),
           .config = formats::config_to_json(source.config()),
           .threads = at::get_num_threads(),
           .processor = cpu_name(),

@@ -256,7 +256,7 @@ void check_same_inputs(const Run& run, const TrainInputs& inputs) {
     check_model(run.path(), record, *model::unrotated(inputs.source));
   check(record.data, inputs.text_fingerprint, "the training data (after tokenizing)");
   if (!recipe.eval_data.empty() && record.eval_data)
-    check(*record.eval_data, file_fingerprint(recipe.eval_data), "the evaluation text");
+    check(*record.eval_data, data_fingerprint(recipe.eval_data), "the evaluation text");
   if (!recipe.teacher.empty()) check(record.teacher, model_fingerprint(*inputs.teacher), "the teacher");
 }
 

@@ -28,6 +28,7 @@ const std::vector<std::string> kMethods{"lr-qat", "l4q", "lsq", "peqa", "qlora",
 // Fields that decide what is read, how a run goes about it, or what is measured: not what it computes. (Each
 // of these is tested where that is: tests/cli.)
 const std::set<std::string> kNotInTheResult{"model",         "data",          "eval-data",     "teacher",
+                                            "data-format",   "eval-data-format",
                                             "teacher-cache", "teacher-top-k", "method",        "eval-every",
                                             "eval-context",  "eval-windows",  "checkpointing", "map-frozen",
                                             "memory-budget", "save-every",    "save-minutes",  "seed"};

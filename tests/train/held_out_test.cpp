@@ -54,6 +54,33 @@ TEST(HeldOut, PartsAreDisjointSpreadAndTheSameEveryTime) {
   EXPECT_EQ(split_of(data, 0.02).training.fingerprint(), parts.training.fingerprint());
 }
 
+// Sequences 0 to 99 weigh 2.5, the others half.
+TEST(HeldOut, WeightsRepeatWhatIsTrainedOnAndNothingElse) {
+  std::vector<std::int32_t> tokens;
+  std::vector<double> weights;
+  for (std::int32_t i = 0; i < 200; ++i) {
+    tokens.insert(tokens.end(), kLength, i);
+    weights.push_back(i < 100 ? 2.5 : 0.5);
+  }
+  const PackedDataset data(tokens, kLength, {}, weights);
+  EXPECT_NE(data.fingerprint(), PackedDataset(tokens, kLength).fingerprint());
+  const DataSplit whole = split_of(data, 0.0);
+  EXPECT_FALSE(whole.choosing);
+  EXPECT_EQ(whole.training.size(), 300);  // 250 and 50
+  std::vector<std::int64_t> seen(200);
+  for (std::int64_t i = 0; i < whole.training.size(); ++i)
+    ++seen.at(whole.training.batch(std::span(&i, 1))[0][0].item<std::int64_t>());
+  for (std::size_t i = 0; i < 100; ++i) EXPECT_TRUE(seen[i] == 2 || seen[i] == 3) << i;
+  for (std::size_t i = 100; i < 200; ++i) EXPECT_LE(seen[i], 1) << i;
+  const DataSplit parts = split_of(data, 0.1);
+  ASSERT_TRUE(parts.choosing && parts.reporting);
+  EXPECT_EQ(parts.choosing->size(), 10);
+  auto held = sequences_of(*parts.choosing);
+  held.merge(sequences_of(*parts.reporting));
+  EXPECT_EQ(held.size(), 20U);
+  for (const std::int64_t sequence : sequences_of(parts.training)) EXPECT_FALSE(held.contains(sequence));
+}
+
 TEST(HeldOut, AtMostSomeThousandTokens) {
   const DataSplit parts = split_of(dataset(4000, [](auto) { return true; }), 0.5);
   EXPECT_EQ(parts.choosing->size() * kLength, 4096);

@@ -9,7 +9,7 @@
 #include "lrqat/base/error.h"
 #include "lrqat/base/file.h"
 #include "lrqat/base/ignore_index.h"
-#include "lrqat/text/documents.h"
+#include "lrqat/corpus/documents.h"
 #include "lrqat/text/tokenizer.h"
 #include "tests/model/fixtures.h"
 
@@ -28,13 +28,13 @@ TEST(PackedDataset, OnlyAnswersOfInstructionDataAreTargets) {
   const model::testing::TemporaryFolder folder;
   const auto path = folder.path() / "a.jsonl";
   write_text_file(path, "{\"instruction\": \"Tell.\", \"output\": \"One day a dog ran.\"}\n");
-  const text::Document document = text::read_training_documents(path)[0];
-  const auto answer = tokenizer.encode(document.text.substr(document.prompt_bytes));
+  const corpus::Document document = corpus::read_documents(path)[0];
+  const auto answer = tokenizer.encode(document.text.substr(document.scored.at(0).begin));
   const auto end = static_cast<std::int64_t>(tokenizer.eos_token_id().has_value());
   const auto length = static_cast<std::int64_t>(tokenizer.encode(document.text).size()) + end;
   const auto scored = static_cast<std::int64_t>(answer.size()) + end;
   SilentProgress silent;
-  const auto dataset = PackedDataset::from_files({path}, tokenizer, length, silent);
+  const auto dataset = PackedDataset::from_files({path}, tokenizer, length, {}, silent);
   const std::int64_t first = 0;
   const at::Tensor tokens = dataset.batch({&first, 1})[0], targets = dataset.targets({&first, 1})[0];
   EXPECT_TRUE(targets.slice(0, 0, length - scored).eq(kIgnoreIndex).all().item<bool>());

@@ -6,7 +6,7 @@
 #include <optional>
 #include <string_view>
 
-namespace lrqat::text {
+namespace lrqat::corpus {
 
 inline constexpr std::string_view kSpaces = " \t\r\n\v\f";
 
@@ -43,4 +43,4 @@ class Lines {
   std::int64_t number_ = 0;
 };
 
-}  // namespace lrqat::text
+}  // namespace lrqat::corpus
