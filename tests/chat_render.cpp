@@ -5,6 +5,7 @@
 #include <string>
 
 #include "lrqat/base/json.h"
+#include "lrqat/chat/answers.h"
 #include "lrqat/chat/chat_template.h"
 
 namespace {
@@ -33,6 +34,14 @@ OrderedJson answer(const OrderedJson& job) {
   options.now->tm_min = 5;
   options.now->tm_yday = 207;
   const ChatTemplate chat_template(job.at("template").get<std::string>(), "template");
+  if (job.value("answers", false)) {
+    const Conversation conversation = find_answers(chat_template, job.at("messages"), options);
+    OrderedJson out = {{"text", conversation.text}, {"answers", OrderedJson::array()}};
+    for (const Answer& found : conversation.answers) {
+      out["answers"].push_back({found.message ? OrderedJson(*found.message) : OrderedJson(), found.span.begin, found.span.end});
+    }
+    return out;
+  }
   const Rendered rendered = chat_template.render_tracked(job.at("messages"), options);
   OrderedJson out = {{"text", rendered.text}, {"generation", spans_json(rendered.generation)}};
   for (const auto& spans : rendered.messages) out["messages"].push_back(spans_json(spans));

@@ -49,7 +49,7 @@ Spec read_spec(std::string_view text) {
   if (const char sign = take("+- ")) spec.sign = sign;
   spec.alternate = take("#") != 0;
   if (take("0") != 0 && !spec.aligned) {
-    spec.fill = "0";
+    spec.fill.assign(1, '0');
     spec.align = '=';
     spec.aligned = true;
   }
@@ -83,7 +83,6 @@ Text format_value(const Value& value, const std::string& text, Runtime& runtime)
   const Spec spec = read_spec(text);
   if (value.is_text()) return format_text(value.text(), spec, runtime.budget);
   if (!value.is_number()) refuse("unsupported format string passed to ", value.type_name(), ".__format__");
-  if (value.is_bool() && spec.type == 0) return format_text(to_text(value, runtime.budget), spec, runtime.budget);
   if (spec.type == 's') refuse("Unknown format code 's' for object of type '", value.type_name(), "'");
   if (spec.precision > kMostDigits) refuse("more than ", kMostDigits, " digits behind the point");
   runtime.budget.allocate(spec.width * spec.fill.size());

@@ -125,7 +125,7 @@ char32_t next_character(std::string_view text, std::size_t& position) {
 
 char32_t previous_character(std::string_view text, std::size_t& position) {
   const std::size_t end = position;
-  for (std::size_t length = 1; length <= 4 && length <= end; ++length) {
+  for (std::size_t length = std::min<std::size_t>(end, 4); length > 0; --length) {
     std::size_t at = end - length;
     const char32_t character = next_character(text, at);
     if (at != end) continue;
@@ -264,6 +264,8 @@ std::string case_folded(std::string_view text) {
     if (c >= 0xAB70 && c <= 0xABBF) return append_character(out, c - 0xAB70 + 0x13A0);
     if (const auto special = special_fold(c)) {
       out += *special;
+    } else if (c == 0x130) {
+      out += "i\xCC\x87";
     } else {
       append_character(out, static_cast<char32_t>(utf8proc_tolower(code(c))));
     }

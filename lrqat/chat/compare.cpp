@@ -25,6 +25,16 @@ bool equal_dicts(const Dict& a, const Dict& b, Budget& budget) {
   return true;
 }
 
+// Keys and items are sets.
+bool equal_views(const Value& a, const Value& b, Budget& budget) {
+  if (length(a) != length(b)) return false;
+  const Iterator next = iterate(a);
+  while (const auto member = next()) {
+    if (!contains(b, *member, budget)) return false;
+  }
+  return true;
+}
+
 bool holds(Order order, int sign) {
   if (sign == 2) return false;
   switch (order) {
@@ -61,6 +71,9 @@ bool equal(const Value& a, const Value& b, Budget& budget) {
                       [&](const Value& x, const Value& y) { return equal(x, y, budget); });
   }
   if (a.is_dict() && b.is_dict()) return &a.dict() == &b.dict() || equal_dicts(a.dict(), b.dict(), budget);
+  const auto* view = a.object_as<DictView>();
+  const auto* other_view = b.object_as<DictView>();
+  if (view != nullptr && other_view != nullptr && view->is_set() && other_view->is_set()) return equal_views(a, b, budget);
   const auto* range = a.object_as<Range>();
   const auto* other = b.object_as<Range>();
   if (range != nullptr && other != nullptr) return range->equals(*other);
@@ -92,6 +105,9 @@ bool contains(const Value& container, const Value& item, Budget& budget) {
     return container.bytes().find(item.bytes()) != std::string::npos;
   }
   if (container.is_dict()) return container.dict().find(item, budget) != nullptr;
+  if (const auto* view = container.object_as<DictView>()) {
+    if (const auto found = view->contains_key(item, budget)) return *found;
+  }
   if (!is_iterable(container)) refuse("argument of type '", container.type_name(), "' is not iterable");
   const Iterator next = iterate(container);
   while (const auto member = next()) {

@@ -3,6 +3,11 @@
 #include "lrqat/chat/macro.h"
 
 namespace lrqat::chat {
+namespace {
+
+Value undefined_name(const std::string& name) { return Value::undefined("'" + name + "' is undefined"); }
+
+}  // namespace
 
 const Value* Scope::find(Symbol symbol) const {
   for (const Scope* scope = this; scope != nullptr; scope = scope->parent_.get()) {
@@ -33,7 +38,14 @@ void Interpreter::define(const std::string& name, const Value& value) {
   if (symbol >= 0) root_->set(symbol, value);
 }
 
+ScopePtr Interpreter::inner(const ScopePtr& scope, const std::vector<Symbol>& hidden) const {
+  auto out = std::make_shared<Scope>(scope);
+  for (const Symbol symbol : hidden) out->set(symbol, undefined_name(program_.symbols.name(symbol)));
+  return out;
+}
+
 Text Interpreter::run() {
+  for (const Symbol symbol : program_.hidden) root_->set(symbol, undefined_name(program_.symbols.name(symbol)));
   Text out;
   execute(program_.body, root_, out);
   return out;
@@ -77,7 +89,7 @@ Interpreter::Flow Interpreter::execute(const Statement& node, const ScopePtr& sc
     case Kind::kWith: return execute_with(node, scope, out);
     case Kind::kGeneration: return execute_generation(node, scope, out);
     case Kind::kBlock:  // sees the variables of the template, but not those of what it stands in, unless scoped
-      return execute(node.body, std::make_shared<Scope>(node.recursive ? scope : root_), out);
+      return execute(node.body, inner(node.recursive ? scope : root_, node.hidden), out);
     case Kind::kBreak: return Flow::kBreak;
     case Kind::kContinue: return Flow::kContinue;
     case Kind::kUnsupported: refuse("the tag {% ", node.name, " %} is not one that lrqat has");
@@ -86,9 +98,9 @@ Interpreter::Flow Interpreter::execute(const Statement& node, const ScopePtr& sc
 }
 
 Interpreter::Flow Interpreter::execute_with(const Statement& node, const ScopePtr& scope, Text& out) {
-  const auto inner = std::make_shared<Scope>(scope);
-  for (const auto& [target, value] : node.assignments) assign(*target, evaluate(*value, *scope), *inner);
-  return execute(node.body, inner, out);
+  const auto variables = inner(scope, node.hidden);
+  for (const auto& [target, value] : node.assignments) assign(*target, evaluate(*value, *scope), *variables);
+  return execute(node.body, variables, out);
 }
 
 Interpreter::Flow Interpreter::execute_set(const Statement& node, const ScopePtr& scope) {
@@ -100,20 +112,20 @@ Interpreter::Flow Interpreter::execute_set(const Statement& node, const ScopePtr
 }
 
 Interpreter::Flow Interpreter::execute_set_block(const Statement& node, const ScopePtr& scope) {
-  const auto inner = std::make_shared<Scope>(scope);
+  const auto variables = inner(scope, node.hidden);
   Text text;
-  const Flow flow = execute(node.body, inner, text);
+  const Flow flow = execute(node.body, variables, text);
   if (flow != Flow::kOn) return flow;
-  const Value value = node.value != nullptr ? with_block_text(*node.value, *inner, text) : Value(std::move(text));
+  const Value value = node.value != nullptr ? with_block_text(*node.value, *variables, text) : Value(std::move(text));
   assign(*node.target, value, *scope);
   return flow;
 }
 
 Interpreter::Flow Interpreter::execute_filter(const Statement& node, const ScopePtr& scope, Text& out) {
-  const auto inner = std::make_shared<Scope>(scope);
+  const auto variables = inner(scope, node.hidden);
   Text text;
-  const Flow flow = execute(node.body, inner, text);
-  if (flow == Flow::kOn) print(with_block_text(*node.value, *inner, text), out);
+  const Flow flow = execute(node.body, variables, text);
+  if (flow == Flow::kOn) print(with_block_text(*node.value, *variables, text), out);
   return flow;
 }
 
@@ -127,7 +139,7 @@ Value Interpreter::with_block_text(const Expression& filter, Scope& scope, const
 
 Interpreter::Flow Interpreter::execute_generation(const Statement& node, const ScopePtr& scope, Text& out) {
   Text text;
-  const Flow flow = execute(node.body, std::make_shared<Scope>(scope), text);
+  const Flow flow = execute(node.body, inner(scope, node.hidden), text);
   if (tracked_) text.mark_generation();
   print(std::move(text), out);
   return flow;
@@ -167,9 +179,9 @@ Iterator Interpreter::filtered(const Statement& node, const Value& items, const 
   return [this, &node, source = iterate(items), scope]() -> std::optional<Value> {
     while (auto item = source()) {
       runtime_.budget.step();
-      Scope inner(scope);
-      assign(*node.target, *item, inner);
-      if (evaluate(*node.condition, inner).truth()) return item;
+      Scope variables(scope);
+      assign(*node.target, *item, variables);
+      if (evaluate(*node.condition, variables).truth()) return item;
     }
     return std::nullopt;
   };
@@ -184,15 +196,15 @@ Interpreter::Flow Interpreter::run_loop(const Statement& node, const Value& item
   bool finished = false;  // an item's whole body ran: as in jinja2, else follows also where every one was cut short
   while (const auto item = loop->next()) {
     runtime_.budget.step();
-    const auto inner = std::make_shared<Scope>(scope);
-    assign(*node.target, *item, *inner);
-    inner->set(program_.loop, loop_value);
-    const Flow flow = execute(node.body, inner, out);
+    const auto variables = inner(scope, node.hidden);
+    assign(*node.target, *item, *variables);
+    variables->set(program_.loop, loop_value);
+    const Flow flow = execute(node.body, variables, out);
     if (flow == Flow::kBreak) break;
     finished = finished || flow == Flow::kOn;
   }
   if (finished || node.otherwise.empty()) return Flow::kOn;
-  return execute(node.otherwise, std::make_shared<Scope>(scope), out);
+  return execute(node.otherwise, inner(scope, node.hidden_otherwise), out);
 }
 
 }  // namespace lrqat::chat

@@ -46,6 +46,8 @@ class Interpreter {
   Value evaluate(const Expression& node, Scope& scope);
   Flow run_loop(const Statement& node, const Value& items, const ScopePtr& scope, std::int64_t depth, Text& out);
   const Program& program() const { return program_; }
+  // The variables of a block that begins: the hidden ones are undefined.
+  ScopePtr inner(const ScopePtr& scope, const std::vector<Symbol>& hidden) const;
 
  private:
   Flow execute(const Statement& node, const ScopePtr& scope, Text& out);

@@ -14,9 +14,9 @@ class JsonWriter {
     if (const Value* indent = bound.find(1); indent != nullptr && !indent->is_none()) {
       pretty_ = true;
       if (!indent->is_text() && !indent->is_whole()) refuse("tojson: indent must be an integer or a str");
-      const auto width = indent->is_text() ? 0 : std::clamp<std::int64_t>(indent->integer(), 0, kWidestIndent);
-      indent_ = indent->is_text() ? indent->bytes() : std::string(static_cast<std::size_t>(width), ' ');
-      item_separator_ = ",";
+      if (indent->is_text()) indent_ = indent->bytes();
+      if (indent->is_whole()) indent_.assign(static_cast<std::size_t>(std::clamp<std::int64_t>(indent->integer(), 0, kWidestIndent)), ' ');
+      item_separator_.assign(1, ',');
     }
     if (const Value* separators = bound.find(2); separators != nullptr && !separators->is_none()) {
       const std::vector<Value> two = to_items(*separators, budget);

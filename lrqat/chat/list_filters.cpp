@@ -191,7 +191,7 @@ Value filter_slice(Runtime& runtime, const Value& value, const Bound& bound) {
 Value filter_attr(Runtime& runtime, const Value& value, const Bound& bound) {
   const std::string name = to_text(bound[0], runtime.budget).bytes();
   if (auto attribute = own_attribute(value, name)) return *std::move(attribute);
-  return Value::undefined("'" + value.type_name() + " object' has no attribute '" + name + "'");
+  return Value::undefined(concat("'", value.type_name(), " object' has no attribute '", name, "'"));
 }
 
 }  // namespace lrqat::chat

@@ -75,7 +75,7 @@ void Macro::bind(Scope& scope, Arguments& arguments) const {
 }
 
 Value Macro::call(Runtime&, Arguments arguments) {
-  const auto scope = std::make_shared<Scope>(closure_);
+  const auto scope = interpreter_.inner(closure_, node_.hidden);
   bind(*scope, arguments);
   Text out;
   interpreter_.execute(node_.body, scope, out);

@@ -88,7 +88,7 @@ std::string real_digits(double value, const NumberFormat& format) {
 }
 
 std::string arranged(bool negative, const std::string& digits, const NumberFormat& format) {
-  const std::string sign = negative ? "-" : format.sign == '-' ? "" : std::string(1, format.sign);
+  const std::string sign(negative ? 1 : format.sign == '-' ? 0 : 1, negative ? '-' : format.sign);
   const bool prefixed = digits.size() > 1 && digits[0] == '0' && std::isalpha(static_cast<unsigned char>(digits[1])) &&
                         format.alternate;
   const std::string prefix = sign + (prefixed ? digits.substr(0, 2) : "");

@@ -29,7 +29,7 @@ class Object {
  public:
   virtual ~Object() = default;
   virtual std::string type_name() const = 0;
-  virtual std::string text(Budget&) const { return "<" + type_name() + " object>"; }  // str() and repr()
+  virtual std::string text(Budget&) const { return concat("<", type_name(), " object>"); }  // str() and repr()
   virtual bool truth() { return true; }
   virtual std::optional<Value> attribute(const std::string&) { return std::nullopt; }
   virtual bool callable() const { return false; }
@@ -38,6 +38,7 @@ class Object {
   virtual std::optional<Iterator> iterate_back() { return std::nullopt; }  // reversed()
   virtual std::optional<std::size_t> length() { return std::nullopt; }
   virtual std::optional<Value> item(const Value&) { return std::nullopt; }
+  virtual bool hashable() const { return true; }
   virtual bool has_items() const { return false; }  // whether item() can give something at all
   virtual int depth() const { return 1; }
   virtual void forget() {}  // drops what it refers to, so that objects that refer to each other can go
@@ -48,11 +49,11 @@ class Generator : public Object {
  public:
   Generator(Iterator next, int depth);
   std::string type_name() const override { return "generator"; }
-  std::optional<Iterator> iterate() override { return next_; }
+  std::optional<Iterator> iterate() override;
   int depth() const override { return depth_; }
 
  private:
-  Iterator next_;
+  std::shared_ptr<Iterator> next_;  // one for all who iterate: what one of them takes is gone
   int depth_;
 };
 
@@ -90,6 +91,9 @@ class DictView : public Object {
   std::optional<Iterator> iterate() override { return walk(false); }
   std::optional<Iterator> iterate_back() override { return walk(true); }
   std::optional<std::size_t> length() override { return dict_.dict().size(); }
+  bool is_set() const { return part_ != Part::kValues; }
+  bool hashable() const override { return !is_set(); }
+  std::optional<bool> contains_key(const Value& key, Budget& budget) const;  // nullopt: these are no keys
   int depth() const override { return dict_.depth() + 1; }
 
  private:
@@ -117,7 +121,7 @@ class Function : public Object {
   using Call = std::function<Value(Runtime&, Arguments)>;
   Function(std::string name, Call call, int depth = 1) : name_(std::move(name)), call_(std::move(call)), depth_(depth) {}
   std::string type_name() const override { return "function"; }
-  std::string text(Budget&) const override { return "<function " + name_ + ">"; }
+  std::string text(Budget&) const override { return concat("<function ", name_, ">"); }
   bool callable() const override { return true; }
   Value call(Runtime& runtime, Arguments arguments) override { return call_(runtime, std::move(arguments)); }
   int depth() const override { return depth_; }

@@ -22,8 +22,12 @@ const Value* Arguments::find(std::string_view name) const {
 
 Value Object::call(Runtime&, Arguments) { refuse("'", type_name(), "' object is not callable"); }
 
-Generator::Generator(Iterator next, int depth) : next_(std::move(next)), depth_(depth) {
+Generator::Generator(Iterator next, int depth) : next_(std::make_shared<Iterator>(std::move(next))), depth_(depth) {
   if (depth > kDeepestValue) refuse("generators are nested deeper than ", kDeepestValue, " levels");
+}
+
+std::optional<Iterator> Generator::iterate() {
+  return [next = next_] { return (*next)(); };
 }
 
 Value generator(Iterator next, const Value& source) {
@@ -87,6 +91,11 @@ bool Range::equals(const Range& other) const {
 
 std::string DictView::type_name() const {
   return part_ == Part::kKeys ? "dict_keys" : part_ == Part::kValues ? "dict_values" : "dict_items";
+}
+
+std::optional<bool> DictView::contains_key(const Value& key, Budget& budget) const {
+  if (part_ != Part::kKeys) return std::nullopt;
+  return dict_.dict().find(key, budget) != nullptr;
 }
 
 Value DictView::member(std::size_t index) const {

@@ -23,7 +23,7 @@ Iterator walk_characters(const Value& value) {
     if (at >= bytes.size()) return std::nullopt;
     const std::size_t begin = at;
     next_character(bytes, at);
-    return Value(value.text().part(begin, at));
+    return Value(value.text().part(begin, at).with_markup(false));
   };
 }
 
@@ -48,7 +48,7 @@ std::optional<Value> text_item(const Text& text, std::int64_t index) {
 // value[index]; nullopt where Python raises a TypeError or a LookupError.
 std::optional<Value> subscript(const Value& value, const Value& index, Budget& budget) {
   if (value.is_dict()) {
-    if (index.is_list() || index.is_dict()) return std::nullopt;
+    if (!is_hashable(index)) return std::nullopt;
     const Value* found = value.dict().find(index, budget);
     return found == nullptr ? std::nullopt : std::optional(*found);
   }

@@ -129,7 +129,7 @@ ExpressionPtr Parser::filter(ExpressionPtr node) {
   ExpressionPtr out = make(Expression::Kind::kFilter, line);
   add_child(*out, std::move(node));
   out->name = expect_name();
-  while (skip_operator(".")) out->name += "." + expect_name();
+  while (skip_operator(".")) out->name.append(".").append(expect_name());
   out->filter = find_filter(out->name);
   if (is_operator("(")) arguments(*out);
   return out;
@@ -146,7 +146,7 @@ ExpressionPtr Parser::test(ExpressionPtr node) {
   const bool negated = skip_name("not");
   ExpressionPtr out = over(Expression::Kind::kTest, line, std::move(node));
   out->name = expect_name();
-  while (skip_operator(".")) out->name += "." + expect_name();
+  while (skip_operator(".")) out->name.append(".").append(expect_name());
   out->test = find_test(out->name);
   if (is_operator("(")) {
     arguments(*out);

@@ -110,6 +110,7 @@ std::unique_ptr<Statement> Parser::statement() {
 Program parse(std::string_view source, const std::string& where) {
   Program program = Parser(source, where).run();
   check(program);
+  find_hidden_names(program);
   return program;
 }
 

@@ -92,7 +92,7 @@ class PercentFormat {
     if (spec.type == '%') return append(Text("%"));
     if (zero && spec.align != '<') {
       spec.align = '=';
-      spec.fill = "0";
+      spec.fill.assign(1, '0');
     }
     const Value& value = named != nullptr ? *named : next();
     if (std::string_view("sra").find(spec.type) != std::string_view::npos) return put_text(value, spec);
@@ -148,7 +148,7 @@ class PercentFormat {
     } else if (std::string_view("eEfFgG").find(spec.type) != std::string_view::npos) {
       if (spec.precision > kMostDigits) refuse("more than ", kMostDigits, " digits behind the point");
       digits = real_digits(value.real(), spec);
-      if (spec.fill == "0" && !std::isfinite(value.real())) spec.fill = " ", spec.align = '>';
+      if (spec.fill == "0" && !std::isfinite(value.real())) spec.fill.assign(1, ' '), spec.align = '>';
     } else {
       refuse("unsupported format character '", spec.type, "'");
     }

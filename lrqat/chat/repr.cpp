@@ -98,11 +98,11 @@ std::string repr(const Value& value, Budget& budget) {
     out = repr_of_float(value.real());
   } else if (value.is_text()) {
     out = repr_of_text(value.bytes());
-    if (value.text().markup()) out = "Markup(" + out + ")";
+    if (value.text().markup()) out = concat("Markup(", out, ")");
   } else if (value.is_tuple()) {
-    out = "(" + repr_of_items(value.items(), budget) + (value.items().size() == 1 ? ",)" : ")");
+    out = concat("(", repr_of_items(value.items(), budget), value.items().size() == 1 ? ",)" : ")");
   } else if (value.is_list()) {
-    out = "[" + repr_of_items(value.items(), budget) + "]";
+    out = concat("[", repr_of_items(value.items(), budget), "]");
   } else if (value.is_dict()) {
     out = repr_of_dict(value.dict(), budget);
   } else {

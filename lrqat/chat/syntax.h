@@ -110,6 +110,9 @@ struct Statement {
   Symbol symbol = -1;
   std::string name;
   Signature signature;
+  // Names that are undefined when the body, or the other body, begins (frames.cpp).
+  std::vector<Symbol> hidden;
+  std::vector<Symbol> hidden_otherwise;
 };
 
 // Names of variables as numbers.
@@ -129,6 +132,7 @@ struct Program {
   Symbols symbols;
   Symbol loop, caller, kwargs, varargs;
   Body body;
+  std::vector<Symbol> hidden;  // as of a statement
   bool has_generation = false;
 };
 
@@ -138,5 +142,8 @@ Program parse(std::string_view source, const std::string& where);
 // Names filters and tests that are not known, outside of conditions, as jinja2 does; break and continue outside of
 // a loop; a loop that assigns to `loop`.
 void check(const Program& program);
+
+// Fills in the hidden names of all blocks.
+void find_hidden_names(Program& program);
 
 }  // namespace lrqat::chat

@@ -112,7 +112,6 @@ Value filter_center(Runtime& runtime, const Value& value, const Bound& bound) {
 }
 
 Value filter_truncate(Runtime& runtime, const Value& value, const Bound& bound) {
-  const Text& text = text_of(value, "truncate");
   const Text end = bound.find(2) == nullptr ? Text("...") : bound.text(2);
   const std::int64_t most = bound.integer(0, 255);
   const bool has_leeway = bound.find(3) != nullptr && !bound[3].is_none();
@@ -120,8 +119,9 @@ Value filter_truncate(Runtime& runtime, const Value& value, const Bound& bound) 
   const auto end_size = static_cast<std::int64_t>(count_characters(end.bytes()));
   if (most < end_size) refuse("truncate: expected length >= ", end_size, ", got ", most);
   if (leeway < 0) refuse("truncate: expected leeway >= 0, got ", leeway);
-  const auto size = static_cast<std::int64_t>(count_characters(text.bytes()));
+  const auto size = static_cast<std::int64_t>(length(value));
   if (size - leeway <= most) return value;
+  const Text& text = text_of(value, "truncate");
   const std::size_t cut = character_offset(text.bytes(), static_cast<std::size_t>(most - end_size));
   const std::size_t space = bound.flag(1, false) ? std::string::npos : text.bytes().substr(0, cut).rfind(' ');
   Text out = text.part(0, std::min(space, cut));

@@ -24,11 +24,6 @@ std::shared_ptr<Sequence> sequence_of(std::vector<Value> items, bool tuple) {
   return sequence;
 }
 
-bool is_hashable(const Value& key) {
-  if (key.is_tuple()) return std::all_of(key.items().begin(), key.items().end(), is_hashable);
-  return !key.is_list() && !key.is_dict() && !key.is_object();
-}
-
 bool same_key(const Value& a, const Value& b, Budget& budget) {
   budget.step();
   if (a.is_text() || b.is_text()) return a.is_text() && b.is_text() && a.bytes() == b.bytes();
@@ -41,6 +36,11 @@ bool same_key(const Value& a, const Value& b, Budget& budget) {
 }
 
 }  // namespace
+
+bool is_hashable(const Value& key) {
+  if (key.is_tuple()) return std::all_of(key.items().begin(), key.items().end(), is_hashable);
+  return !key.is_list() && !key.is_dict() && (!key.is_object() || key.object()->hashable());
+}
 
 Value Value::undefined(std::string message) {
   Value value;

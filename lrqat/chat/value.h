@@ -118,6 +118,8 @@ class Dict {
   int depth_ = 1;
 };
 
+bool is_hashable(const Value& key);  // can be the key of a dict
+
 inline constexpr int kDeepestValue = 400;
 
 // Texts of the members of a message get that message's number as their origin, but not its role. Error where a
