@@ -6,11 +6,11 @@
 //
 // Where each of these texts begins the next one and the whole conversation, that is exact by itself. Some
 // templates write a turn in another way once it is not the last (Qwen3 leaves earlier <think> parts out). There
-// the bytes that come from the message (Rendered::messages) say where its answer is, and the template's own text
-// around them must be the one that stands there when the turn is the last: before it what the prompt ends with, or
-// as much of that as stands before a plain answer in the same place; behind it what the conversation ends with.
-// Where that does not hold, it cannot be said, and an Error names the message; the last answer of a conversation
-// that ends with it can be said by nearly every template.
+// the bytes that come from the message (Rendered::messages) say where its answer is. Of the template's own text behind
+// them those pieces belong to it that also stand there where the conversation ends with it. The text before them must
+// be what the prompt ends with, or as much of that as stands before a plain answer in the same place. Where it is not,
+// the begin cannot be said, and an Error names the message; the last answer of a conversation that ends with it can be
+// said for nearly every template.
 #pragma once
 
 #include <cstddef>

@@ -36,9 +36,9 @@ class Budget {
     if (steps_ > limits_.steps) refuse("the template takes more than ", limits_.steps, " steps");
   }
   void allocate(std::size_t bytes) {
-    step(bytes / 64);
     bytes_ += bytes;
     if (bytes_ > limits_.bytes) refuse("the template makes more than ", limits_.bytes, " bytes of text and values");
+    step(bytes / 64);
   }
 
   // One level of nesting as long as it lives.

@@ -108,7 +108,10 @@ Rendered ChatTemplate::render_tracked(const OrderedJson& messages, const RenderO
   out.text = text.bytes();
   out.messages.resize(messages.size());
   std::size_t at = 0;
+  std::uint32_t piece = 0;
   for (const Text::Run& run : text.runs()) {
+    if (run.origin.piece != piece) out.pieces.push_back(at);
+    piece = run.origin.piece;
     if (run.origin.generation) add_span(out.generation, at, at + run.length);
     if (run.origin.message >= 0) {
       add_span(out.messages[static_cast<std::size_t>(run.origin.message)], at, at + run.length);

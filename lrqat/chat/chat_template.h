@@ -47,6 +47,8 @@ struct Rendered {
   // them by filters and methods counts; where one text is made of several messages' in another way than by putting
   // them side by side, it counts for none.
   std::vector<std::vector<Span>> messages;
+  // Where each piece begins that the template writes at once: a {{ … }}, or what stands between two tags.
+  std::vector<std::size_t> pieces;
 };
 
 // What raise_exception says: the template refuses the conversation.

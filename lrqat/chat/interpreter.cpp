@@ -61,8 +61,9 @@ Interpreter::Flow Interpreter::execute(const Body& body, const ScopePtr& scope, 
 }
 
 void Interpreter::print(const Value& value, Text& out) {
-  const Text text = to_text(value, runtime_.budget);
+  Text text = to_text(value, runtime_.budget);
   runtime_.budget.allocate(text.size());
+  if (tracked_) text.mark_piece(++piece_);
   out.append(text);
 }
 

@@ -81,6 +81,7 @@ class Interpreter {
   bool tracked_;
   ScopePtr root_;
   int line_ = 1;
+  std::uint32_t piece_ = 0;
   const Text* block_text_ = nullptr;  // what a filter block or a set block has written
 };
 

@@ -64,7 +64,7 @@ class JsonWriter {
 
   void note_origin(const Text& text) {
     if (text.empty()) return;
-    mixed_ = mixed_ || text.runs().size() > 1 || (seen_ && text.common_origin() != origin_);
+    mixed_ = mixed_ || (seen_ && text.common_origin() != origin_);
     origin_ = text.common_origin();
     seen_ = true;
   }

@@ -42,11 +42,26 @@ Text Text::part(std::size_t begin, std::size_t end) const {
   return out;
 }
 
-void Text::mark_generation() {
+template <typename Change>
+void Text::change_origins(const Change& change) {
   if (runs_.empty()) add_run(bytes_.size(), {});
   const std::vector<Run> old = std::move(runs_);
   runs_.clear();
-  for (const Run& run : old) add_run(run.length, {run.origin.message, true});
+  for (const Run& run : old) {
+    Origin origin = run.origin;
+    change(origin);
+    add_run(run.length, origin);
+  }
+}
+
+void Text::mark_generation() {
+  change_origins([](Origin& origin) { origin.generation = true; });
+}
+
+void Text::mark_piece(std::uint32_t piece) {
+  change_origins([piece](Origin& origin) {
+    if (origin.piece == 0) origin.piece = piece;
+  });
 }
 
 Text Text::made(std::string bytes) const {
@@ -55,7 +70,14 @@ Text Text::made(std::string bytes) const {
   return out;
 }
 
-Origin Text::common_origin() const { return runs_.size() == 1 ? runs_[0].origin : Origin{}; }
+Origin Text::common_origin() const {
+  if (runs_.empty()) return {};
+  const Origin& first = runs_[0].origin;
+  const bool common = std::all_of(runs_.begin(), runs_.end(), [&](const Run& run) {
+    return run.origin.message == first.message && run.origin.generation == first.generation;
+  });
+  return common ? Origin{first.message, first.generation} : Origin{};
+}
 
 Text Text::with_markup(bool markup) const {
   Text out = *this;

@@ -12,6 +12,7 @@ namespace lrqat::chat {
 struct Origin {
   std::int32_t message = -1;  // whose text it is, counted from 0; -1: the template's own, or unknown
   bool generation = false;    // written inside {% generation %}
+  std::uint32_t piece = 0;    // which of the template's writes wrote it, from 1; 0: none yet
   bool operator==(const Origin&) const = default;
 };
 
@@ -38,10 +39,11 @@ class Text {
   void append(const Text& other);
   Text part(std::size_t begin, std::size_t end) const;
   void mark_generation();
+  void mark_piece(std::uint32_t piece);  // of the bytes that have none yet
 
   // Other bytes made from this text as a whole (upper case, JSON): they come from where all of it comes from.
   Text made(std::string bytes) const;
-  Origin common_origin() const;  // Origin{} where parts have several
+  Origin common_origin() const;  // without a piece; Origin{} where parts have several
 
   // Python's Markup, which `safe` and `escape` give: adding to it escapes what is added.
   bool markup() const { return markup_; }
@@ -49,6 +51,8 @@ class Text {
 
  private:
   void add_run(std::size_t length, Origin origin);
+  template <typename Change>
+  void change_origins(const Change& change);
 
   std::string bytes_;
   std::vector<Run> runs_;

@@ -19,6 +19,7 @@ std::shared_ptr<Sequence> sequence_of(std::vector<Value> items, bool tuple) {
   auto sequence = std::make_shared<Sequence>();
   for (const Value& item : items) sequence->depth = std::max(sequence->depth, item.depth() + 1);
   check_depth(sequence->depth);
+  sequence->hashable = tuple && std::all_of(items.begin(), items.end(), is_hashable);
   sequence->items = std::move(items);
   sequence->tuple = tuple;
   return sequence;
@@ -38,8 +39,8 @@ bool same_key(const Value& a, const Value& b, Budget& budget) {
 }  // namespace
 
 bool is_hashable(const Value& key) {
-  if (key.is_tuple()) return std::all_of(key.items().begin(), key.items().end(), is_hashable);
-  return !key.is_list() && !key.is_dict() && (!key.is_object() || key.object()->hashable());
+  if (key.is_sequence()) return key.sequence().hashable;
+  return !key.is_dict() && (!key.is_object() || key.object()->hashable());
 }
 
 Value Value::undefined(std::string message) {

@@ -27,6 +27,7 @@ struct Sequence {
   bool tuple = false;
   bool group = false;  // the tuple (grouper, list) of groupby
   int depth = 1;       // levels of lists and dicts, this one included
+  bool hashable = false;
 };
 
 class Value {
