@@ -1,5 +1,5 @@
-// What tests/outsiders/chat_templates_test.py runs templates with: reads one JSON object a line, with "template" and
-// what its conversation and options are, and prints one with "text" or "error".
+// What tests/outsiders/chat_templates_test.py runs templates with: reads one JSON object a line, with
+// "template" and what its conversation and options are, and prints one with "text" or "error".
 #include <cstdio>
 #include <iostream>
 #include <string>
@@ -38,7 +38,8 @@ OrderedJson answer(const OrderedJson& job) {
     const Conversation conversation = find_answers(chat_template, job.at("messages"), options);
     OrderedJson out = {{"text", conversation.text}, {"answers", OrderedJson::array()}};
     for (const Answer& found : conversation.answers) {
-      out["answers"].push_back({found.message ? OrderedJson(*found.message) : OrderedJson(), found.span.begin, found.span.end});
+      out["answers"].push_back(
+          {found.message ? OrderedJson(*found.message) : OrderedJson(), found.span.begin, found.span.end});
     }
     return out;
   }

@@ -35,12 +35,14 @@ std::string_view text_before(const Rendered& rendered, std::size_t message) {
 }
 
 bool begins_piece(const Rendered& rendered, std::size_t position) {
-  return position == rendered.text.size() || std::binary_search(rendered.pieces.begin(), rendered.pieces.end(), position);
+  return position == rendered.text.size() ||
+         std::binary_search(rendered.pieces.begin(), rendered.pieces.end(), position);
 }
 
 // How many bytes both texts have in common from there on, in whole pieces of the template.
 std::size_t common_pieces(const Rendered& a, std::size_t a_begin, const Rendered& b, std::size_t b_begin) {
-  const std::string_view first = std::string_view(a.text).substr(a_begin), second = std::string_view(b.text).substr(b_begin);
+  const std::string_view first = std::string_view(a.text).substr(a_begin),
+                         second = std::string_view(b.text).substr(b_begin);
   auto size = static_cast<std::size_t>(
       std::mismatch(first.begin(), first.end(), second.begin(), second.end()).first - first.begin());
   while (size > 0 && !(begins_piece(a, a_begin + size) && begins_piece(b, b_begin + size))) --size;
@@ -118,9 +120,11 @@ class AnswerFinder {
 
   Span by_origin(std::size_t message, const Rendered& prompt, const Rendered& cut) const {
     const auto& own = whole_.messages[message];
-    if (own.empty() || cut.messages[message].empty()) refuse_message(message, "the template prints none of its text");
+    if (own.empty() || cut.messages[message].empty())
+      refuse_message(message, "the template prints none of its text");
     const std::string_view before = text_before(whole_, message);
-    const std::string_view header = std::string_view(prompt.text).substr(end_of_others(prompt, message, prompt.text.size()));
+    const std::string_view header =
+        std::string_view(prompt.text).substr(end_of_others(prompt, message, prompt.text.size()));
     const std::size_t footer = common_pieces(whole_, own.back().end, cut, cut.messages[message].back().end);
     const std::size_t begin = own.front().begin - before.size() + header_size(message, before, header);
     const Span span{begin, own.back().end + footer};
@@ -153,8 +157,8 @@ class AnswerFinder {
 
 }  // namespace
 
-Conversation find_answers(const ChatTemplate& chat_template, const OrderedJson& messages, const RenderOptions& options,
-                          WhichAnswers which) {
+Conversation find_answers(const ChatTemplate& chat_template, const OrderedJson& messages,
+                          const RenderOptions& options, WhichAnswers which) {
   return AnswerFinder(chat_template, messages, options).run(which);
 }
 

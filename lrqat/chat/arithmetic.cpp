@@ -11,18 +11,26 @@ namespace {
 
 const char* symbol(Operator operation) {
   switch (operation) {
-    case Operator::kAdd: return "+";
-    case Operator::kSubtract: return "-";
-    case Operator::kMultiply: return "*";
-    case Operator::kDivide: return "/";
-    case Operator::kFloorDivide: return "//";
-    case Operator::kModulo: return "%";
-    default: return "** or pow()";
+    case Operator::kAdd:
+      return "+";
+    case Operator::kSubtract:
+      return "-";
+    case Operator::kMultiply:
+      return "*";
+    case Operator::kDivide:
+      return "/";
+    case Operator::kFloorDivide:
+      return "//";
+    case Operator::kModulo:
+      return "%";
+    default:
+      return "** or pow()";
   }
 }
 
 [[noreturn]] void refuse_operands(Operator operation, const Value& a, const Value& b) {
-  refuse("unsupported operand type(s) for ", symbol(operation), ": '", a.type_name(), "' and '", b.type_name(), "'");
+  refuse("unsupported operand type(s) for ", symbol(operation), ": '", a.type_name(), "' and '",
+         b.type_name(), "'");
 }
 
 [[noreturn]] void refuse_overflow() { refuse("an integer of more than 64 bits, which lrqat does not have"); }
@@ -91,27 +99,37 @@ Value calculate_whole(Operator operation, std::int64_t a, std::int64_t b) {
     case Operator::kDivide:
       if (b == 0) refuse("division by zero");
       return static_cast<double>(static_cast<long double>(a) / static_cast<long double>(b));
-    case Operator::kFloorDivide: return floor_divided(a, b);
-    case Operator::kModulo: return remainder(a, b);
-    default: return power(a, b);
+    case Operator::kFloorDivide:
+      return floor_divided(a, b);
+    case Operator::kModulo:
+      return remainder(a, b);
+    default:
+      return power(a, b);
   }
 }
 
 Value calculate_real(Operator operation, double a, double b) {
   switch (operation) {
-    case Operator::kAdd: return a + b;
-    case Operator::kSubtract: return a - b;
-    case Operator::kMultiply: return a * b;
+    case Operator::kAdd:
+      return a + b;
+    case Operator::kSubtract:
+      return a - b;
+    case Operator::kMultiply:
+      return a * b;
     case Operator::kDivide:
       if (b == 0) refuse("float division by zero");
       return a / b;
-    case Operator::kFloorDivide: return floor_divided(a, b);
-    case Operator::kModulo: return remainder(a, b);
-    default: break;
+    case Operator::kFloorDivide:
+      return floor_divided(a, b);
+    case Operator::kModulo:
+      return remainder(a, b);
+    default:
+      break;
   }
   if (a == 0 && b < 0) refuse("0.0 cannot be raised to a negative power");
   const double result = std::pow(a, b);
-  if (std::isnan(result) && !std::isnan(a) && !std::isnan(b)) refuse("complex numbers, which lrqat does not have");
+  if (std::isnan(result) && !std::isnan(a) && !std::isnan(b))
+    refuse("complex numbers, which lrqat does not have");
   if (std::isinf(result) && std::isfinite(a) && std::isfinite(b)) refuse("Numerical result out of range");
   return result;
 }
@@ -168,7 +186,8 @@ Value calculate(Operator operation, const Value& a, const Value& b, Runtime& run
   }
   if (operation == Operator::kAdd) {
     if (a.is_text() && b.is_text()) return add_texts(a, b, budget);
-    if (a.is_sequence() && b.is_sequence() && a.is_tuple() == b.is_tuple()) return add_sequences(a, b, budget);
+    if (a.is_sequence() && b.is_sequence() && a.is_tuple() == b.is_tuple())
+      return add_sequences(a, b, budget);
     if (a.is_text()) refuse("can only concatenate str (not \"", b.type_name(), "\") to str");
   }
   if (operation == Operator::kMultiply) {

@@ -43,7 +43,8 @@ Spec read_spec(std::string_view text) {
   };
   const auto number = [&] {
     std::size_t value = 0;
-    while (const char digit = take("0123456789")) value = std::min(value * 10 + static_cast<std::size_t>(digit - '0'), kWidest);
+    while (const char digit = take("0123456789"))
+      value = std::min(value * 10 + static_cast<std::size_t>(digit - '0'), kWidest);
     return value;
   };
   if (const char sign = take("+- ")) spec.sign = sign;
@@ -56,7 +57,8 @@ Spec read_spec(std::string_view text) {
   spec.width = number();
   spec.grouping = take(",_");
   if (take(".") != 0) {
-    if (text.empty() || !std::isdigit(static_cast<unsigned char>(text[0]))) refuse("Format specifier missing precision");
+    if (text.empty() || !std::isdigit(static_cast<unsigned char>(text[0])))
+      refuse("Format specifier missing precision");
     spec.precision = static_cast<int>(number());
   }
   if (text.size() > 1) refuse("Invalid format specifier");
@@ -65,12 +67,14 @@ Spec read_spec(std::string_view text) {
 }
 
 Text format_text(const Text& text, Spec spec, Budget& budget) {
-  if (spec.type != 0 && spec.type != 's') refuse("Unknown format code '", spec.type, "' for object of type 'str'");
+  if (spec.type != 0 && spec.type != 's')
+    refuse("Unknown format code '", spec.type, "' for object of type 'str'");
   if (spec.align == '=' && spec.fill != "0") refuse("'=' alignment not allowed in string format specifier");
   if (!spec.aligned || spec.align == '=') spec.align = '<';
-  const Text shown = spec.precision < 0
-                         ? text
-                         : text.part(0, character_offset(text.bytes(), static_cast<std::size_t>(spec.precision)));
+  const Text shown =
+      spec.precision < 0
+          ? text
+          : text.part(0, character_offset(text.bytes(), static_cast<std::size_t>(spec.precision)));
   const std::size_t size = count_characters(shown.bytes());
   const std::size_t missing = spec.width > size ? spec.width - size : 0;
   const std::size_t left = spec.align == '>' ? missing : spec.align == '^' ? missing / 2 : 0;
@@ -89,7 +93,8 @@ Text format_value(const Value& value, const std::string& text, Runtime& runtime)
   if (value.is_float()) return arranged(std::signbit(value.real()), real_digits(value.real(), spec), spec);
   if (spec.type == 'c') {
     std::string character;
-    append_character(character, static_cast<char32_t>(std::clamp<std::int64_t>(value.integer(), 0, 0x10FFFF)));
+    append_character(character,
+                     static_cast<char32_t>(std::clamp<std::int64_t>(value.integer(), 0, 0x10FFFF)));
     return format_text(character, {}, runtime.budget);
   }
   return arranged(value.integer() < 0, integer_digits(value.integer(), spec), spec);
@@ -167,7 +172,8 @@ class BraceFormat {
     Value value = argument(path.substr(0, at));
     while (at < path.size()) {
       const bool item = path[at] == '[';
-      const std::size_t end = item ? path.find(']', at) : std::min(path.find_first_of(".[", at + 1), path.size());
+      const std::size_t end =
+          item ? path.find(']', at) : std::min(path.find_first_of(".[", at + 1), path.size());
       if (end == std::string::npos) refuse("Missing ']' in format string");
       const std::string part = path.substr(at + 1, end - at - 1);
       if (part.empty()) refuse("Empty attribute in format string");

@@ -1,5 +1,5 @@
-// What a template may use up: it comes from strangers, and `range` loops inside each other or a string doubled
-// again and again would take all time and memory. Also the error that stops it.
+// What a template may use up: it comes from strangers, and `range` loops inside each other or a string
+// doubled again and again would take all time and memory. Also the error that stops it.
 #pragma once
 
 #include <cstddef>
@@ -11,9 +11,9 @@
 namespace lrqat::chat {
 
 struct Limits {
-  std::size_t steps = 100'000'000;              // expressions evaluated, items walked over
-  std::size_t bytes = std::size_t{1} << 30;     // of all strings, lists and output that it makes
-  std::size_t deepest = 1000;                   // expressions, blocks and macros inside each other
+  std::size_t steps = 100'000'000;           // expressions evaluated, items walked over
+  std::size_t bytes = std::size_t{1} << 30;  // of all strings, lists and output that it makes
+  std::size_t deepest = 1000;                // expressions, blocks and macros inside each other
 };
 
 // What goes wrong while a template runs. The interpreter makes an lrqat::Error of it, with the line.
@@ -37,7 +37,8 @@ class Budget {
   }
   void allocate(std::size_t bytes) {
     bytes_ += bytes;
-    if (bytes_ > limits_.bytes) refuse("the template makes more than ", limits_.bytes, " bytes of text and values");
+    if (bytes_ > limits_.bytes)
+      refuse("the template makes more than ", limits_.bytes, " bytes of text and values");
     step(bytes / 64);
   }
 

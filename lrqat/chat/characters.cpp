@@ -18,9 +18,9 @@ bool is_cased(char32_t c) { return is_lower(c) || is_upper(c) || is_title(c); }
 
 // Unicode's Case_Ignorable: what may stand between a letter and the end of its word.
 bool is_case_ignorable(char32_t c) {
-  for (const char32_t mark : {U'\'', U'.', U':', U'\u00b7', U'\u0387', U'\u055f', U'\u05f4', U'\u2018', U'\u2019',
-                              U'\u2024', U'\u2027', U'\ufe13', U'\ufe52', U'\ufe55', U'\uff07', U'\uff0e',
-                              U'\uff1a'}) {
+  for (const char32_t mark :
+       {U'\'', U'.', U':', U'\u00b7', U'\u0387', U'\u055f', U'\u05f4', U'\u2018', U'\u2019', U'\u2024',
+        U'\u2027', U'\ufe13', U'\ufe52', U'\ufe55', U'\uff07', U'\uff0e', U'\uff1a'}) {
     if (c == mark) return true;
   }
   switch (category(c)) {
@@ -166,15 +166,17 @@ std::size_t character_offset(std::string_view text, std::size_t number) {
 
 bool is_space(char32_t c) {
   if (c < 0x80) return c == ' ' || (c >= 9 && c <= 13) || (c >= 0x1C && c <= 0x1F);
-  return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
-         c == 0x202F || c == 0x205F || c == 0x3000;
+  return c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
+         c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 bool is_line_break(char32_t c) {
   return (c >= 10 && c <= 13) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
 }
 
-bool is_alpha(char32_t c) { return category(c) >= UTF8PROC_CATEGORY_LU && category(c) <= UTF8PROC_CATEGORY_LO; }
+bool is_alpha(char32_t c) {
+  return category(c) >= UTF8PROC_CATEGORY_LU && category(c) <= UTF8PROC_CATEGORY_LO;
+}
 bool is_decimal(char32_t c) { return category(c) == UTF8PROC_CATEGORY_ND; }
 bool is_digit(char32_t c) { return is_decimal(c) || has_digit_value(c); }
 bool is_lower(char32_t c) { return category(c) == UTF8PROC_CATEGORY_LL || is_other_lower(c); }

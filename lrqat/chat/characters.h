@@ -1,5 +1,5 @@
-// Characters of UTF-8 as Python's strings have them: counted, classified and changed by code points. Bytes that
-// are no UTF-8 count as a character each.
+// Characters of UTF-8 as Python's strings have them: counted, classified and changed by code points. Bytes
+// that are no UTF-8 count as a character each.
 #pragma once
 
 #include <cstddef>
@@ -8,8 +8,9 @@
 
 namespace lrqat::chat {
 
-char32_t next_character(std::string_view text, std::size_t& position);      // moves behind it
-char32_t previous_character(std::string_view text, std::size_t& position);  // position > 0; moves to its begin
+char32_t next_character(std::string_view text, std::size_t& position);  // moves behind it
+char32_t previous_character(std::string_view text,
+                            std::size_t& position);  // position > 0; moves to its begin
 void append_character(std::string& out, char32_t character);
 std::size_t count_characters(std::string_view text);
 // The byte where the character of that number begins; text.size() where there are not so many.

@@ -35,9 +35,9 @@ OrderedJson prepared(const OrderedJson& messages) {
 
 bool needs_preparation(const OrderedJson& messages) {
   return messages.is_array() && std::any_of(messages.begin(), messages.end(), [](const OrderedJson& message) {
-    return message.is_object() && std::any_of(std::begin(kReasoning), std::end(kReasoning),
-                                              [&](const char* key) { return message.contains(key); });
-  });
+           return message.is_object() && std::any_of(std::begin(kReasoning), std::end(kReasoning),
+                                                     [&](const char* key) { return message.contains(key); });
+         });
 }
 
 void define_variables(Interpreter& interpreter, const OrderedJson& messages, const RenderOptions& options) {
@@ -46,13 +46,15 @@ void define_variables(Interpreter& interpreter, const OrderedJson& messages, con
   interpreter.define("tools", from_json(options.tools));
   interpreter.define("documents", from_json(options.documents));
   interpreter.define("add_generation_prompt", options.add_generation_prompt);
-  interpreter.define("messages", messages_from_json(needs_preparation(messages) ? prepared(messages) : messages));
+  interpreter.define("messages",
+                     messages_from_json(needs_preparation(messages) ? prepared(messages) : messages));
   if (options.variables.is_null()) return;
   if (!options.variables.is_object()) {
     refuse("further variables are ", options.variables.type_name(), ", expected an object");
   }
   for (const auto& [name, value] : options.variables.items()) {
-    if (name == "messages") refuse("the variable `messages` is the conversation; it cannot be given beside it");
+    if (name == "messages")
+      refuse("the variable `messages` is the conversation; it cannot be given beside it");
     interpreter.define(name, from_json(value));
   }
 }

@@ -1,7 +1,7 @@
 // A model's chat template: the Jinja program that makes one text of a conversation, run as transformers'
 // apply_chat_template runs it (jinja2's ImmutableSandboxedEnvironment with trim_blocks, lstrip_blocks, loop
-// controls and {% generation %}). What a template gets is JSON with the keys in their order (OrderedJson), for
-// templates print tools and arguments as they were written.
+// controls and {% generation %}). What a template gets is JSON with the keys in their order (OrderedJson),
+// for templates print tools and arguments as they were written.
 #pragma once
 
 #include <cstddef>
@@ -40,12 +40,12 @@ struct Span {
 
 struct Rendered {
   std::string text;
-  // What {% generation %} … {% endgeneration %} wrote: the assistant's text, where the template marks it. In order,
-  // not empty, also where a macro or a set block wrote it.
+  // What {% generation %} … {% endgeneration %} wrote: the assistant's text, where the template marks it. In
+  // order, not empty, also where a macro or a set block wrote it.
   std::vector<Span> generation;
-  // Of each message, what of the text comes from its fields other than the role, in order. Text that is made of
-  // them by filters and methods counts; where one text is made of several messages' in another way than by putting
-  // them side by side, it counts for none.
+  // Of each message, what of the text comes from its fields other than the role, in order. Text that is made
+  // of them by filters and methods counts; where one text is made of several messages' in another way than by
+  // putting them side by side, it counts for none.
   std::vector<std::vector<Span>> messages;
   // Where each piece begins that the template writes at once: a {{ … }}, or what stands between two tags.
   std::vector<std::size_t> pieces;
@@ -55,7 +55,8 @@ struct Rendered {
 class TemplateRefusal : public Error {
  public:
   TemplateRefusal(const std::string& place, std::string message)
-      : Error(place + "the chat template refuses the conversation: " + message), message_(std::move(message)) {}
+      : Error(place + "the chat template refuses the conversation: " + message),
+        message_(std::move(message)) {}
   const std::string& message() const { return message_; }
 
  private:
@@ -64,15 +65,16 @@ class TemplateRefusal : public Error {
 
 class ChatTemplate {
  public:
-  // Error with the line where the text is no template or uses what lrqat does not have. `where` names it in errors.
+  // Error with the line where the text is no template or uses what lrqat does not have. `where` names it in
+  // errors.
   ChatTemplate(std::string_view text, const std::string& where);
   ~ChatTemplate();
   ChatTemplate(ChatTemplate&&) noexcept;
   ChatTemplate& operator=(ChatTemplate&&) noexcept;
 
   // The conversation as one text. Error with the line where jinja2 would raise one (TemplateRefusal: by
-  // raise_exception), where the messages are no list of objects, and where the limits are exceeded. Several threads
-  // may render at once.
+  // raise_exception), where the messages are no list of objects, and where the limits are exceeded. Several
+  // threads may render at once.
   std::string render(const OrderedJson& messages, const RenderOptions& options = {}) const;
   // The same with where the parts of the text come from.
   Rendered render_tracked(const OrderedJson& messages, const RenderOptions& options = {}) const;

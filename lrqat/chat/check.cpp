@@ -9,7 +9,8 @@ class Checker {
  public:
   explicit Checker(const std::string& where) : where_(where) {}
 
-  // `soft`: inside of an if, where unknown names fail only when they are reached. `in_loop`: break may stand here.
+  // `soft`: inside of an if, where unknown names fail only when they are reached. `in_loop`: break may stand
+  // here.
   void body(const Body& statements, bool soft, bool in_loop) {
     for (const auto& statement : statements) check_statement(*statement, soft, in_loop);
   }
@@ -36,7 +37,8 @@ class Checker {
         }
         return body(node.body, false, false);
       case Kind::kGeneration:
-      case Kind::kBlock: return body(node.body, false, false);
+      case Kind::kBlock:
+        return body(node.body, false, false);
       case Kind::kWith:
         for (const auto& [target, value] : node.assignments) expression(*value, soft);
         return body(node.body, false, in_loop);
@@ -44,7 +46,8 @@ class Checker {
       case Kind::kContinue:
         if (!in_loop) fail_at(node.line, "break and continue stand in a loop only");
         return;
-      default: body(node.body, false, in_loop);
+      default:
+        body(node.body, false, in_loop);
     }
   }
 

@@ -38,19 +38,27 @@ bool equal_views(const Value& a, const Value& b, Budget& budget) {
 bool holds(Order order, int sign) {
   if (sign == 2) return false;
   switch (order) {
-    case Order::kLess: return sign < 0;
-    case Order::kLessEqual: return sign <= 0;
-    case Order::kGreater: return sign > 0;
-    default: return sign >= 0;
+    case Order::kLess:
+      return sign < 0;
+    case Order::kLessEqual:
+      return sign <= 0;
+    case Order::kGreater:
+      return sign > 0;
+    default:
+      return sign >= 0;
   }
 }
 
 const char* symbol(Order order) {
   switch (order) {
-    case Order::kLess: return "<";
-    case Order::kLessEqual: return "<=";
-    case Order::kGreater: return ">";
-    default: return ">=";
+    case Order::kLess:
+      return "<";
+    case Order::kLessEqual:
+      return "<=";
+    case Order::kGreater:
+      return ">";
+    default:
+      return ">=";
   }
 }
 
@@ -73,7 +81,8 @@ bool equal(const Value& a, const Value& b, Budget& budget) {
   if (a.is_dict() && b.is_dict()) return &a.dict() == &b.dict() || equal_dicts(a.dict(), b.dict(), budget);
   const auto* view = a.object_as<DictView>();
   const auto* other_view = b.object_as<DictView>();
-  if (view != nullptr && other_view != nullptr && view->is_set() && other_view->is_set()) return equal_views(a, b, budget);
+  if (view != nullptr && other_view != nullptr && view->is_set() && other_view->is_set())
+    return equal_views(a, b, budget);
   const auto* range = a.object_as<Range>();
   const auto* other = b.object_as<Range>();
   if (range != nullptr && other != nullptr) return range->equals(*other);
@@ -90,12 +99,15 @@ bool compare(Order order, const Value& a, const Value& b, Budget& budget) {
   if (a.is_sequence() && b.is_sequence() && a.sequence().tuple == b.sequence().tuple) {
     const std::size_t shorter = std::min(a.items().size(), b.items().size());
     for (std::size_t i = 0; i < shorter; ++i) {
-      if (!equal(a.items()[i], b.items()[i], budget)) return compare(order, a.items()[i], b.items()[i], budget);
+      if (!equal(a.items()[i], b.items()[i], budget))
+        return compare(order, a.items()[i], b.items()[i], budget);
     }
-    const auto difference = static_cast<std::int64_t>(a.items().size()) - static_cast<std::int64_t>(b.items().size());
+    const auto difference =
+        static_cast<std::int64_t>(a.items().size()) - static_cast<std::int64_t>(b.items().size());
     return holds(order, difference < 0 ? -1 : difference > 0 ? 1 : 0);
   }
-  refuse("'", symbol(order), "' not supported between instances of '", a.type_name(), "' and '", b.type_name(), "'");
+  refuse("'", symbol(order), "' not supported between instances of '", a.type_name(), "' and '",
+         b.type_name(), "'");
 }
 
 bool contains(const Value& container, const Value& item, Budget& budget) {

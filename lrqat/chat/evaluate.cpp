@@ -10,7 +10,8 @@ Value Interpreter::lookup(const Expression& node, const Scope& scope) const {
 
 std::vector<Value> Interpreter::evaluate_all(const Expression& node, Scope& scope, std::size_t first) {
   std::vector<Value> out;
-  for (std::size_t i = first; i < node.children.size(); ++i) out.push_back(evaluate(*node.children[i], scope));
+  for (std::size_t i = first; i < node.children.size(); ++i)
+    out.push_back(evaluate(*node.children[i], scope));
   runtime_.budget.allocate(out.size() * sizeof(Value));
   return out;
 }
@@ -22,14 +23,22 @@ Value Interpreter::evaluate(const Expression& node, Scope& scope) {
   line_ = node.line;
   const auto child = [&](std::size_t i) { return evaluate(*node.children[i], scope); };
   switch (node.kind) {
-    case Kind::kConstant: return node.constant;
-    case Kind::kName: return lookup(node, scope);
-    case Kind::kList: return Value::list(evaluate_all(node, scope));
-    case Kind::kTuple: return Value::tuple(evaluate_all(node, scope));
-    case Kind::kDict: return evaluate_dict(node, scope);
-    case Kind::kNegative: return negative(child(0));
-    case Kind::kPositive: return positive(child(0));
-    case Kind::kNot: return !child(0).truth();
+    case Kind::kConstant:
+      return node.constant;
+    case Kind::kName:
+      return lookup(node, scope);
+    case Kind::kList:
+      return Value::list(evaluate_all(node, scope));
+    case Kind::kTuple:
+      return Value::tuple(evaluate_all(node, scope));
+    case Kind::kDict:
+      return evaluate_dict(node, scope);
+    case Kind::kNegative:
+      return negative(child(0));
+    case Kind::kPositive:
+      return positive(child(0));
+    case Kind::kNot:
+      return !child(0).truth();
     case Kind::kAnd: {
       Value left = child(0);
       return left.truth() ? child(1) : left;
@@ -38,31 +47,40 @@ Value Interpreter::evaluate(const Expression& node, Scope& scope) {
       Value left = child(0);
       return left.truth() ? left : child(1);
     }
-    case Kind::kCalculate: {
-      const Value left = child(0), right = child(1);
-      line_ = node.line;
-      return calculate(node.operation, left, right, runtime_);
-    }
-    case Kind::kConcat: return evaluate_concat(node, scope);
-    case Kind::kCompare: return evaluate_compare(node, scope);
-    case Kind::kCondition: return evaluate_condition(node, scope);
+    case Kind::kCalculate:
+    case Kind::kItem:
+      return evaluate_pair(node, scope);
+    case Kind::kConcat:
+      return evaluate_concat(node, scope);
+    case Kind::kCompare:
+      return evaluate_compare(node, scope);
+    case Kind::kCondition:
+      return evaluate_condition(node, scope);
     case Kind::kAttribute: {
       const Value value = child(0);
       line_ = node.line;
       return attribute_of(value, node.name, runtime_);
     }
-    case Kind::kItem: {
-      const Value value = child(0), index = child(1);
-      line_ = node.line;
-      return item_of(value, index, runtime_);
-    }
-    case Kind::kSlice: return evaluate_slice(node, scope);
-    case Kind::kCall: return evaluate_call(node, scope, nullptr);
-    case Kind::kFilter: return evaluate_filter(node, scope);
-    case Kind::kTest: return evaluate_test(node, scope);
-    case Kind::kNamespace: break;
+    case Kind::kSlice:
+      return evaluate_slice(node, scope);
+    case Kind::kCall:
+      return evaluate_call(node, scope, nullptr);
+    case Kind::kFilter:
+      return evaluate_filter(node, scope);
+    case Kind::kTest:
+      return evaluate_test(node, scope);
+    case Kind::kNamespace:
+      break;
   }
   return {};
+}
+
+Value Interpreter::evaluate_pair(const Expression& node, Scope& scope) {
+  const Value left = evaluate(*node.children[0], scope);
+  const Value right = evaluate(*node.children[1], scope);
+  line_ = node.line;
+  if (node.kind == Expression::Kind::kItem) return item_of(left, right, runtime_);
+  return calculate(node.operation, left, right, runtime_);
 }
 
 Value Interpreter::evaluate_condition(const Expression& node, Scope& scope) {
@@ -94,14 +112,30 @@ bool Interpreter::evaluate_compare(const Expression& node, Scope& scope) {
     Budget& budget = runtime_.budget;
     bool holds = false;
     switch (node.comparisons[i]) {
-      case Comparison::kEqual: holds = equal(left, right, budget); break;
-      case Comparison::kUnequal: holds = !equal(left, right, budget); break;
-      case Comparison::kLess: holds = compare(Order::kLess, left, right, budget); break;
-      case Comparison::kLessEqual: holds = compare(Order::kLessEqual, left, right, budget); break;
-      case Comparison::kGreater: holds = compare(Order::kGreater, left, right, budget); break;
-      case Comparison::kGreaterEqual: holds = compare(Order::kGreaterEqual, left, right, budget); break;
-      case Comparison::kIn: holds = contains(right, left, budget); break;
-      case Comparison::kNotIn: holds = !contains(right, left, budget); break;
+      case Comparison::kEqual:
+        holds = equal(left, right, budget);
+        break;
+      case Comparison::kUnequal:
+        holds = !equal(left, right, budget);
+        break;
+      case Comparison::kLess:
+        holds = compare(Order::kLess, left, right, budget);
+        break;
+      case Comparison::kLessEqual:
+        holds = compare(Order::kLessEqual, left, right, budget);
+        break;
+      case Comparison::kGreater:
+        holds = compare(Order::kGreater, left, right, budget);
+        break;
+      case Comparison::kGreaterEqual:
+        holds = compare(Order::kGreaterEqual, left, right, budget);
+        break;
+      case Comparison::kIn:
+        holds = contains(right, left, budget);
+        break;
+      case Comparison::kNotIn:
+        holds = !contains(right, left, budget);
+        break;
     }
     if (!holds) return false;
     left = std::move(right);
@@ -124,14 +158,16 @@ Arguments Interpreter::evaluate_arguments(const Expression& node, Scope& scope) 
   out.positional = evaluate_all(node, scope, 1);
   for (const auto& [name, value] : node.named) out.named.emplace_back(name, evaluate(*value, scope));
   if (node.rest != nullptr) {
-    for (Value& item : to_items(evaluate(*node.rest, scope), runtime_.budget)) out.positional.push_back(std::move(item));
+    for (Value& item : to_items(evaluate(*node.rest, scope), runtime_.budget))
+      out.positional.push_back(std::move(item));
   }
   if (node.named_rest == nullptr) return out;
   const Value more = evaluate(*node.named_rest, scope);
   if (!more.is_dict()) refuse("argument after ** must be a mapping, not ", more.type_name());
   for (const auto& [key, value] : more.dict().entries()) {
     if (!key.is_text()) refuse("keywords must be strings");
-    if (out.find(key.bytes()) != nullptr) refuse("got multiple values for keyword argument '", key.bytes(), "'");
+    if (out.find(key.bytes()) != nullptr)
+      refuse("got multiple values for keyword argument '", key.bytes(), "'");
     out.named.emplace_back(key.bytes(), value);
   }
   return out;

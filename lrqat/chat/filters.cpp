@@ -79,7 +79,8 @@ std::vector<Value> path_parts(const Value& path) {
   for (std::size_t begin = 0; begin <= text.size();) {
     const std::size_t end = std::min(text.find('.', begin), text.size());
     const std::string part = text.substr(begin, end - begin);
-    const bool number = !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == std::string::npos;
+    const bool number =
+        !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == std::string::npos;
     parts.push_back(number ? Value(std::int64_t{std::stoll(part)}) : Value(part));
     begin = end + 1;
   }
@@ -89,12 +90,14 @@ std::vector<Value> path_parts(const Value& path) {
 }  // namespace
 
 const FilterRow* find_filter(std::string_view name) {
-  const auto* row = std::find_if(std::begin(kFilters), std::end(kFilters), [&](const FilterRow& other) { return other.name == name; });
+  const auto* row = std::find_if(std::begin(kFilters), std::end(kFilters),
+                                 [&](const FilterRow& other) { return other.name == name; });
   return row == std::end(kFilters) ? nullptr : row;
 }
 
 std::string missing_filter(std::string_view name) {
-  if (find_filter(name) != nullptr) return concat("the filter '", name, "' of jinja2 is not one that lrqat has");
+  if (find_filter(name) != nullptr)
+    return concat("the filter '", name, "' of jinja2 is not one that lrqat has");
   return concat("No filter named '", name, "'.");
 }
 
@@ -113,8 +116,6 @@ Value at_path(const Value& value, const Value& path, Runtime& runtime, const Val
   return found;
 }
 
-Value ignoring_case(const Value& value) {
-  return value.is_text() ? Value(lower_case(value.bytes())) : value;
-}
+Value ignoring_case(const Value& value) { return value.is_text() ? Value(lower_case(value.bytes())) : value; }
 
 }  // namespace lrqat::chat

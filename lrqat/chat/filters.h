@@ -12,7 +12,7 @@ namespace lrqat::chat {
 
 struct FilterRow {
   std::string_view name;
-  std::string_view parameters;  // those behind the value (signature.h)
+  std::string_view parameters;                          // those behind the value (signature.h)
   Value (*call)(Runtime&, const Value&, const Bound&);  // nullptr: jinja2 has it, lrqat does not
 };
 

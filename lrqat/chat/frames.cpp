@@ -1,7 +1,7 @@
-// jinja2 decides before a template runs where each name of a block lies. Seen from outside there is one trace of
-// it: a name that a block assigns before it reads it, and that no block around it knows, is undefined until it is
-// assigned, also for the blocks inside, although the conversation may have a variable of that name. Here those names
-// are found (jinja2's idtracking.py).
+// jinja2 decides before a template runs where each name of a block lies. Seen from outside there is one trace
+// of it: a name that a block assigns before it reads it, and that no block around it knows, is undefined
+// until it is assigned, also for the blocks inside, although the conversation may have a variable of that
+// name. Here those names are found (jinja2's idtracking.py).
 #include <map>
 #include <set>
 
@@ -89,12 +89,15 @@ void visit(Frame& frame, const Statement& node) {
     case Kind::kSet:
       read(frame, node.value.get());
       return write(frame, *node.target, false);
-    case Kind::kSetBlock: return write(frame, *node.target, false);
-    case Kind::kMacro: return frame.store(node.symbol);
+    case Kind::kSetBlock:
+      return write(frame, *node.target, false);
+    case Kind::kMacro:
+      return frame.store(node.symbol);
     case Kind::kWith:
       for (const auto& [target, value] : node.assignments) read(frame, value.get());
       return;
-    default: read(frame, node.value.get());
+    default:
+      read(frame, node.value.get());
   }
 }
 
@@ -153,10 +156,15 @@ class Analysis {
         for (const auto& [target, value] : node.assignments) write(inner, *target, true);
         node.hidden = finish(inner, node.body);
         return;
-      case Kind::kBlock: inner.parent = nullptr; [[fallthrough]];
+      case Kind::kBlock:
+        inner.parent = nullptr;
+        [[fallthrough]];
       case Kind::kSetBlock:
-      case Kind::kGeneration: node.hidden = finish(inner, node.body); return;
-      default: return;
+      case Kind::kGeneration:
+        node.hidden = finish(inner, node.body);
+        return;
+      default:
+        return;
     }
   }
 

@@ -6,8 +6,10 @@ namespace {
 
 Value range(Runtime&, Arguments arguments) {
   const Bound bound("range", "/ start stop? step?", std::move(arguments));
-  if (bound.find(1) == nullptr) return std::shared_ptr<Object>(std::make_shared<Range>(0, bound.integer(0, 0), 1));
-  return std::shared_ptr<Object>(std::make_shared<Range>(bound.integer(0, 0), bound.integer(1, 0), bound.integer(2, 1)));
+  if (bound.find(1) == nullptr)
+    return std::shared_ptr<Object>(std::make_shared<Range>(0, bound.integer(0, 0), 1));
+  return std::shared_ptr<Object>(
+      std::make_shared<Range>(bound.integer(0, 0), bound.integer(1, 0), bound.integer(2, 1)));
 }
 
 // dict(mapping or pairs, **named)
@@ -20,7 +22,8 @@ Dict to_dict(Runtime& runtime, Arguments arguments, const char* function) {
     } else {
       for (const Value& pair : to_items(*values, runtime.budget)) {
         const std::vector<Value> two = to_items(pair, runtime.budget);
-        if (two.size() != 2) refuse("dictionary update sequence element has length ", two.size(), "; 2 is required");
+        if (two.size() != 2)
+          refuse("dictionary update sequence element has length ", two.size(), "; 2 is required");
         out.set(two[0], two[1], runtime.budget);
       }
     }
@@ -29,7 +32,9 @@ Dict to_dict(Runtime& runtime, Arguments arguments, const char* function) {
   return out;
 }
 
-Value dict(Runtime& runtime, Arguments arguments) { return Value::dict(to_dict(runtime, std::move(arguments), "dict")); }
+Value dict(Runtime& runtime, Arguments arguments) {
+  return Value::dict(to_dict(runtime, std::move(arguments), "dict"));
+}
 
 Value make_namespace(Runtime& runtime, Arguments arguments) {
   const auto out = runtime.keep(std::make_shared<Namespace>());
@@ -73,9 +78,14 @@ Value lipsum(Runtime&, Arguments) { refuse("the function lipsum is not one that 
 
 std::vector<std::pair<std::string, Value>> global_functions() {
   const std::pair<const char*, Value (*)(Runtime&, Arguments)> rows[] = {
-      {"cycler", cycler}, {"dict", dict},           {"joiner", joiner},
-      {"lipsum", lipsum}, {"namespace", make_namespace}, {"raise_exception", raise_exception},
-      {"range", range},   {"strftime_now", strftime_now},
+      {"cycler", cycler},
+      {"dict", dict},
+      {"joiner", joiner},
+      {"lipsum", lipsum},
+      {"namespace", make_namespace},
+      {"raise_exception", raise_exception},
+      {"range", range},
+      {"strftime_now", strftime_now},
   };
   std::vector<std::pair<std::string, Value>> out;
   for (const auto& [name, call] : rows) {

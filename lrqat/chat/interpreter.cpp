@@ -45,7 +45,8 @@ ScopePtr Interpreter::inner(const ScopePtr& scope, const std::vector<Symbol>& hi
 }
 
 Text Interpreter::run() {
-  for (const Symbol symbol : program_.hidden) root_->set(symbol, undefined_name(program_.symbols.name(symbol)));
+  for (const Symbol symbol : program_.hidden)
+    root_->set(symbol, undefined_name(program_.symbols.name(symbol)));
   Text out;
   execute(program_.body, root_, out);
   return out;
@@ -72,28 +73,44 @@ Interpreter::Flow Interpreter::execute(const Statement& node, const ScopePtr& sc
   runtime_.budget.step();
   line_ = node.line;
   switch (node.kind) {
-    case Kind::kData: print(node.data, out); break;
-    case Kind::kOutput: print(evaluate(*node.value, *scope), out); break;
+    case Kind::kData:
+      print(node.data, out);
+      break;
+    case Kind::kOutput:
+      print(evaluate(*node.value, *scope), out);
+      break;
     case Kind::kIf:
       return execute(evaluate(*node.value, *scope).truth() ? node.body : node.otherwise, scope, out);
     case Kind::kFor: {
       const Value items = evaluate(*node.value, *scope);
       return run_loop(node, items, scope, 0, out);
     }
-    case Kind::kSet: return execute_set(node, scope);
-    case Kind::kSetBlock: return execute_set_block(node, scope);
+    case Kind::kSet:
+      return execute_set(node, scope);
+    case Kind::kSetBlock:
+      return execute_set_block(node, scope);
     case Kind::kMacro:
-      scope->set(node.symbol, std::shared_ptr<Object>(runtime_.keep(std::make_shared<Macro>(*this, node, scope))));
+      scope->set(node.symbol,
+                 std::shared_ptr<Object>(runtime_.keep(std::make_shared<Macro>(*this, node, scope))));
       break;
-    case Kind::kCall: execute_call(node, scope, out); break;
-    case Kind::kFilter: return execute_filter(node, scope, out);
-    case Kind::kWith: return execute_with(node, scope, out);
-    case Kind::kGeneration: return execute_generation(node, scope, out);
-    case Kind::kBlock:  // sees the variables of the template, but not those of what it stands in, unless scoped
+    case Kind::kCall:
+      execute_call(node, scope, out);
+      break;
+    case Kind::kFilter:
+      return execute_filter(node, scope, out);
+    case Kind::kWith:
+      return execute_with(node, scope, out);
+    case Kind::kGeneration:
+      return execute_generation(node, scope, out);
+    case Kind::kBlock:  // sees the variables of the template, but not those of what it stands in, unless
+                        // scoped
       return execute(node.body, inner(node.recursive ? scope : root_, node.hidden), out);
-    case Kind::kBreak: return Flow::kBreak;
-    case Kind::kContinue: return Flow::kContinue;
-    case Kind::kUnsupported: refuse("the tag {% ", node.name, " %} is not one that lrqat has");
+    case Kind::kBreak:
+      return Flow::kBreak;
+    case Kind::kContinue:
+      return Flow::kContinue;
+    case Kind::kUnsupported:
+      refuse("the tag {% ", node.name, " %} is not one that lrqat has");
   }
   return Flow::kOn;
 }
@@ -117,7 +134,8 @@ Interpreter::Flow Interpreter::execute_set_block(const Statement& node, const Sc
   Text text;
   const Flow flow = execute(node.body, variables, text);
   if (flow != Flow::kOn) return flow;
-  const Value value = node.value != nullptr ? with_block_text(*node.value, *variables, text) : Value(std::move(text));
+  const Value value =
+      node.value != nullptr ? with_block_text(*node.value, *variables, text) : Value(std::move(text));
   assign(*node.target, value, *scope);
   return flow;
 }
@@ -154,7 +172,8 @@ void Interpreter::execute_call(const Statement& node, const ScopePtr& scope, Tex
 void Interpreter::check_namespaces(const Expression& target, Scope& scope) {
   for (const auto& child : target.children) check_namespaces(*child, scope);
   if (target.kind != Expression::Kind::kNamespace) return;
-  if (lookup(target, scope).object_as<Namespace>() == nullptr) refuse("cannot assign attribute on non-namespace object");
+  if (lookup(target, scope).object_as<Namespace>() == nullptr)
+    refuse("cannot assign attribute on non-namespace object");
 }
 
 void Interpreter::assign_attribute(const Expression& target, const Value& value, Scope& scope) {
@@ -188,13 +207,15 @@ Iterator Interpreter::filtered(const Statement& node, const Value& items, const 
   };
 }
 
-Interpreter::Flow Interpreter::run_loop(const Statement& node, const Value& items, const ScopePtr& scope, std::int64_t depth,
-                                        Text& out) {
+Interpreter::Flow Interpreter::run_loop(const Statement& node, const Value& items, const ScopePtr& scope,
+                                        std::int64_t depth, Text& out) {
   const Budget::Level level(runtime_.budget);
   Iterator source = node.condition != nullptr ? filtered(node, items, scope) : iterate(items);
-  const auto loop = std::make_shared<Loop>(*this, node, scope, std::move(source), node.condition != nullptr ? nullptr : &items, depth);
+  const auto loop = std::make_shared<Loop>(*this, node, scope, std::move(source),
+                                           node.condition != nullptr ? nullptr : &items, depth);
   const Value loop_value{std::shared_ptr<Object>(loop)};
-  bool finished = false;  // an item's whole body ran: as in jinja2, else follows also where every one was cut short
+  bool finished =
+      false;  // an item's whole body ran: as in jinja2, else follows also where every one was cut short
   while (const auto item = loop->next()) {
     runtime_.budget.step();
     const auto variables = inner(scope, node.hidden);

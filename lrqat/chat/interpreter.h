@@ -44,7 +44,8 @@ class Interpreter {
   enum class Flow { kOn, kBreak, kContinue };
   Flow execute(const Body& body, const ScopePtr& scope, Text& out);
   Value evaluate(const Expression& node, Scope& scope);
-  Flow run_loop(const Statement& node, const Value& items, const ScopePtr& scope, std::int64_t depth, Text& out);
+  Flow run_loop(const Statement& node, const Value& items, const ScopePtr& scope, std::int64_t depth,
+                Text& out);
   const Program& program() const { return program_; }
   // The variables of a block that begins: the hidden ones are undefined.
   ScopePtr inner(const ScopePtr& scope, const std::vector<Symbol>& hidden) const;
@@ -64,6 +65,7 @@ class Interpreter {
   Value lookup(const Expression& node, const Scope& scope) const;
   Iterator filtered(const Statement& node, const Value& items, const ScopePtr& scope);
 
+  Value evaluate_pair(const Expression& node, Scope& scope);  // a + b, a[b]
   Value evaluate_condition(const Expression& node, Scope& scope);
   Value evaluate_dict(const Expression& node, Scope& scope);
   Value evaluate_concat(const Expression& node, Scope& scope);

@@ -10,17 +10,21 @@ namespace {
 
 class JsonWriter {
  public:
-  JsonWriter(Budget& budget, const Bound& bound) : budget_(budget), ascii_(bound.flag(0, false)), sorted_(bound.flag(3, false)) {
+  JsonWriter(Budget& budget, const Bound& bound)
+      : budget_(budget), ascii_(bound.flag(0, false)), sorted_(bound.flag(3, false)) {
     if (const Value* indent = bound.find(1); indent != nullptr && !indent->is_none()) {
       pretty_ = true;
       if (!indent->is_text() && !indent->is_whole()) refuse("tojson: indent must be an integer or a str");
       if (indent->is_text()) indent_ = indent->bytes();
-      if (indent->is_whole()) indent_.assign(static_cast<std::size_t>(std::clamp<std::int64_t>(indent->integer(), 0, kWidestIndent)), ' ');
+      if (indent->is_whole())
+        indent_.assign(
+            static_cast<std::size_t>(std::clamp<std::int64_t>(indent->integer(), 0, kWidestIndent)), ' ');
       item_separator_.assign(1, ',');
     }
     if (const Value* separators = bound.find(2); separators != nullptr && !separators->is_none()) {
       const std::vector<Value> two = to_items(*separators, budget);
-      if (two.size() != 2 || !two[0].is_text() || !two[1].is_text()) refuse("tojson: separators must be two strs");
+      if (two.size() != 2 || !two[0].is_text() || !two[1].is_text())
+        refuse("tojson: separators must be two strs");
       item_separator_ = two[0].bytes();
       key_separator_ = two[1].bytes();
     }

@@ -23,7 +23,10 @@ std::string normalized(std::string_view source) {
   return out;
 }
 
-bool is_word(char c) { return c == '_' || std::isalnum(static_cast<unsigned char>(c)) != 0 || (static_cast<unsigned char>(c) & 0x80U) != 0; }
+bool is_word(char c) {
+  return c == '_' || std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+         (static_cast<unsigned char>(c) & 0x80U) != 0;
+}
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 class Lexer {
@@ -38,19 +41,20 @@ class Lexer {
 
  private:
   bool starts(std::string_view text) const { return std::string_view(source_).substr(at_).starts_with(text); }
-  char peek(std::size_t ahead = 0) const { return at_ + ahead < source_.size() ? source_[at_ + ahead] : '\0'; }
+  char peek(std::size_t ahead = 0) const {
+    return at_ + ahead < source_.size() ? source_[at_ + ahead] : '\0';
+  }
   void add(Kind kind, std::string value) { tokens_.push_back({kind, std::move(value), line_}); }
 
   [[noreturn]] void fail_here(const std::string& what) const { fail(where_, ": line ", line_, ": ", what); }
 
   void move_to(std::size_t end) {
-    line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_), source_.begin() + static_cast<std::ptrdiff_t>(end), '\n'));
+    line_ += static_cast<int>(std::count(source_.begin() + static_cast<std::ptrdiff_t>(at_),
+                                         source_.begin() + static_cast<std::ptrdiff_t>(end), '\n'));
     at_ = end;
   }
 
-  void skip_space() {
-    move_to(at_ + stripped(std::string_view(source_).substr(at_), true, false).begin);
-  }
+  void skip_space() { move_to(at_ + stripped(std::string_view(source_).substr(at_), true, false).begin); }
 
   // Text up to the next tag, and the tag.
   void data() {
@@ -80,8 +84,8 @@ class Lexer {
     tag_inside(kind == '{');
   }
 
-  // Text before a tag: "-" takes all white space before the tag away; without a sign what stands alone before a
-  // block or a comment on its line goes.
+  // Text before a tag: "-" takes all white space before the tag away; without a sign what stands alone before
+  // a block or a comment on its line goes.
   void add_data(std::size_t begin, std::size_t end, char sign, bool variable) {
     std::string_view text = std::string_view(source_).substr(begin, end - begin);
     if (sign == '-') {
@@ -89,7 +93,8 @@ class Lexer {
     } else if (sign != '+' && !variable) {
       const std::size_t line = text.rfind('\n') + 1;  // npos + 1 = 0
       const bool at_line_begin = line > 0 || begin == 0 || source_[begin - 1] == '\n';
-      if (at_line_begin && stripped(text.substr(line), true, false).begin == text.size() - line) text = text.substr(0, line);
+      if (at_line_begin && stripped(text.substr(line), true, false).begin == text.size() - line)
+        text = text.substr(0, line);
     }
     if (!text.empty()) add(Kind::kData, std::string(text));
   }
@@ -122,7 +127,8 @@ class Lexer {
     move_to(end + (minus ? 3 : 2));
     if (minus) skip_space();
     const std::size_t begin = at_;
-    for (std::size_t tag = source_.find("{%", begin); tag != std::string::npos; tag = source_.find("{%", tag + 1)) {
+    for (std::size_t tag = source_.find("{%", begin); tag != std::string::npos;
+         tag = source_.find("{%", tag + 1)) {
       if (raw_end(begin, tag)) return true;
     }
     fail_here("Missing end of raw directive");
@@ -132,7 +138,8 @@ class Lexer {
     const char sign = tag + 2 < source_.size() ? source_[tag + 2] : '\0';
     const bool is_signed = sign == '-' || sign == '+';
     const auto skip = [&](std::size_t from) {
-      return from + stripped(std::string_view(source_).substr(std::min(from, source_.size())), true, false).begin;
+      return from +
+             stripped(std::string_view(source_).substr(std::min(from, source_.size())), true, false).begin;
     };
     const std::size_t name = skip(tag + (is_signed ? 3 : 2));
     if (name >= source_.size() || source_.compare(name, 6, "endraw") != 0) return false;
@@ -161,7 +168,10 @@ class Lexer {
 
   bool ends_tag(std::string_view close, bool variable) {
     const char sign = peek() == '-' || (peek() == '+' && !variable) ? peek() : '\0';
-    if (!std::string_view(source_).substr(std::min(at_ + (sign != '\0' ? 1 : 0), source_.size())).starts_with(close)) return false;
+    if (!std::string_view(source_)
+             .substr(std::min(at_ + (sign != '\0' ? 1 : 0), source_.size()))
+             .starts_with(close))
+      return false;
     add(variable ? Kind::kVariableEnd : Kind::kBlockEnd, "");
     move_to(at_ + close.size() + (sign != '\0' ? 1 : 0));
     if (!variable || sign == '-') after_end(sign);
@@ -191,9 +201,11 @@ class Lexer {
   void text(char quote) {
     std::size_t end = at_ + 1;
     while (end < source_.size() && source_[end] != quote) end += source_[end] == '\\' ? 2 : 1;
-    if (end >= source_.size()) fail_here("a text that begins with " + std::string(1, quote) + " does not end");
+    if (end >= source_.size())
+      fail_here("a text that begins with " + std::string(1, quote) + " does not end");
     std::string value;
-    if (const std::string problem = unescape(std::string_view(source_).substr(at_ + 1, end - at_ - 1), value); !problem.empty()) {
+    if (const std::string problem = unescape(std::string_view(source_).substr(at_ + 1, end - at_ - 1), value);
+        !problem.empty()) {
       fail_here(problem);
     }
     add(Kind::kText, std::move(value));
@@ -202,7 +214,11 @@ class Lexer {
 
   // The digits at `at`, with underscores between them; moves behind them.
   static bool digits(std::string_view text, std::size_t& at, std::string_view set) {
-    const auto is_in = [&](std::size_t i) { return i < text.size() && set.find(static_cast<char>(std::tolower(static_cast<unsigned char>(text[i])))) != std::string_view::npos; };
+    const auto is_in = [&](std::size_t i) {
+      return i < text.size() &&
+             set.find(static_cast<char>(std::tolower(static_cast<unsigned char>(text[i])))) !=
+                 std::string_view::npos;
+    };
     const std::size_t begin = at;
     while (is_in(at) || (at > begin && at < text.size() && text[at] == '_' && is_in(at + 1))) ++at;
     return at > begin;
@@ -233,7 +249,10 @@ class Lexer {
   std::size_t integer_end() const {
     const std::string_view text = source_;
     const char base = static_cast<char>(std::tolower(static_cast<unsigned char>(peek(1))));
-    const std::string_view set = base == 'x' ? "0123456789abcdef" : base == 'o' ? "01234567" : base == 'b' ? "01" : "";
+    const std::string_view set = base == 'x'   ? "0123456789abcdef"
+                                 : base == 'o' ? "01234567"
+                                 : base == 'b' ? "01"
+                                               : "";
     std::size_t end = at_ + 2;
     if (peek() == '0' && !set.empty()) {
       if (end < text.size() && text[end] == '_') ++end;
@@ -274,18 +293,28 @@ class Lexer {
 
 }  // namespace
 
-std::vector<Token> tokenize(std::string_view source, const std::string& where) { return Lexer(source, where).run(); }
+std::vector<Token> tokenize(std::string_view source, const std::string& where) {
+  return Lexer(source, where).run();
+}
 
 std::string described(const Token& token) {
   switch (token.kind) {
-    case Kind::kData: return "text";
-    case Kind::kVariableBegin: return "'{{'";
-    case Kind::kVariableEnd: return "'}}'";
-    case Kind::kBlockBegin: return "'{%'";
-    case Kind::kBlockEnd: return "'%}'";
-    case Kind::kText: return "a text";
-    case Kind::kEnd: return "the end of the template";
-    default: return "'" + token.value + "'";
+    case Kind::kData:
+      return "text";
+    case Kind::kVariableBegin:
+      return "'{{'";
+    case Kind::kVariableEnd:
+      return "'}}'";
+    case Kind::kBlockBegin:
+      return "'{%'";
+    case Kind::kBlockEnd:
+      return "'%}'";
+    case Kind::kText:
+      return "a text";
+    case Kind::kEnd:
+      return "the end of the template";
+    default:
+      return "'" + token.value + "'";
   }
 }
 

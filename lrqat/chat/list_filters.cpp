@@ -9,13 +9,14 @@ namespace {
 using Change = std::function<Value(const Value&)>;
 using Condition = std::function<bool(const Value&)>;
 
-// A generator that begins to look at `value` when its first item is wanted, as Python's generator functions do.
-// `if_true`: one of a value that is false, None among them, is empty.
+// A generator that begins to look at `value` when its first item is wanted, as Python's generator functions
+// do. `if_true`: one of a value that is false, None among them, is empty.
 Value lazily(Runtime& runtime, const Value& value, bool if_true,
              std::function<std::optional<Value>(const Iterator&)> next) {
   Budget* budget = &runtime.budget;
   return generator(
-      [value, budget, if_true, next = std::move(next), source = Iterator()]() mutable -> std::optional<Value> {
+      [value, budget, if_true, next = std::move(next),
+       source = Iterator()]() mutable -> std::optional<Value> {
         const Budget::Level level(*budget);
         budget->step();
         if (if_true && !value.truth()) return std::nullopt;
@@ -77,7 +78,9 @@ Value select(Runtime& runtime, const Value& value, const Bound& bound, bool attr
 
 }  // namespace
 
-Value filter_length(Runtime&, const Value& value, const Bound&) { return static_cast<std::int64_t>(length(value)); }
+Value filter_length(Runtime&, const Value& value, const Bound&) {
+  return static_cast<std::int64_t>(length(value));
+}
 
 Value filter_list(Runtime& runtime, const Value& value, const Bound&) {
   return Value::list(to_items(value, runtime.budget));
@@ -151,21 +154,22 @@ Value filter_batch(Runtime& runtime, const Value& value, const Bound& bound) {
   const std::int64_t size = bound.integer(0, 0);
   const Value fill = bound.get(1, {});
   if (size < 1) refuse("batch: at least one item a batch is expected, not ", size);
-  return lazily(runtime, value, false, [&runtime, size, fill](const Iterator& source) -> std::optional<Value> {
-    std::vector<Value> items;
-    while (static_cast<std::int64_t>(items.size()) < size) {
-      auto item = source();
-      if (!item) break;
-      runtime.budget.allocate(sizeof(Value));
-      items.push_back(*std::move(item));
-    }
-    if (items.empty()) return std::nullopt;
-    while (!fill.is_none() && static_cast<std::int64_t>(items.size()) < size) {
-      runtime.budget.allocate(sizeof(Value));
-      items.push_back(fill);
-    }
-    return Value::list(std::move(items));
-  });
+  return lazily(runtime, value, false,
+                [&runtime, size, fill](const Iterator& source) -> std::optional<Value> {
+                  std::vector<Value> items;
+                  while (static_cast<std::int64_t>(items.size()) < size) {
+                    auto item = source();
+                    if (!item) break;
+                    runtime.budget.allocate(sizeof(Value));
+                    items.push_back(*std::move(item));
+                  }
+                  if (items.empty()) return std::nullopt;
+                  while (!fill.is_none() && static_cast<std::int64_t>(items.size()) < size) {
+                    runtime.budget.allocate(sizeof(Value));
+                    items.push_back(fill);
+                  }
+                  return Value::list(std::move(items));
+                });
 }
 
 Value filter_slice(Runtime& runtime, const Value& value, const Bound& bound) {

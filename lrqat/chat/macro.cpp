@@ -24,11 +24,12 @@ std::optional<Value> Macro::attribute(const std::string& name) {
 // The caller is one of the named arguments, but not one of kwargs.
 void Macro::bind_caller(Scope& scope, Arguments& arguments) const {
   const auto& parameters = node_.signature.parameters;
-  const bool is_parameter =
-      std::any_of(parameters.begin(), parameters.end(), [](const Parameter& one) { return one.name == "caller"; });
+  const bool is_parameter = std::any_of(parameters.begin(), parameters.end(),
+                                        [](const Parameter& one) { return one.name == "caller"; });
   if (!node_.signature.reads_caller || is_parameter) return;
   Value caller = Value::undefined("No caller defined");
-  const auto given = std::find_if(arguments.named.begin(), arguments.named.end(), [](const auto& pair) { return pair.first == "caller"; });
+  const auto given = std::find_if(arguments.named.begin(), arguments.named.end(),
+                                  [](const auto& pair) { return pair.first == "caller"; });
   if (given != arguments.named.end()) {
     if (!given->second.is_none()) caller = given->second;
     arguments.named.erase(given);
@@ -62,7 +63,8 @@ void Macro::bind(Scope& scope, Arguments& arguments) const {
     refuse("macro '", node_.name, "' takes no keyword argument '", arguments.named.front().first, "'");
   }
   const std::size_t used = std::min(parameters.size(), arguments.positional.size());
-  arguments.positional.erase(arguments.positional.begin(), arguments.positional.begin() + static_cast<std::ptrdiff_t>(used));
+  arguments.positional.erase(arguments.positional.begin(),
+                             arguments.positional.begin() + static_cast<std::ptrdiff_t>(used));
   if (node_.signature.reads_rest) {
     scope.set(interpreter_.program().varargs, Value::tuple(std::move(arguments.positional)));
   } else if (!arguments.positional.empty()) {

@@ -30,9 +30,15 @@ class Macro : public Object {
 class Loop : public Object, public std::enable_shared_from_this<Loop> {
  public:
   // `items`: for its length; nullptr where the items are chosen by a condition.
-  Loop(Interpreter& interpreter, const Statement& node, ScopePtr scope, Iterator source, const Value* items, std::int64_t depth)
-      : interpreter_(interpreter), node_(node), scope_(std::move(scope)), source_(std::move(source)),
-        items_(items == nullptr ? Value() : *items), sized_(items != nullptr), depth_(depth) {}
+  Loop(Interpreter& interpreter, const Statement& node, ScopePtr scope, Iterator source, const Value* items,
+       std::int64_t depth)
+      : interpreter_(interpreter),
+        node_(node),
+        scope_(std::move(scope)),
+        source_(std::move(source)),
+        items_(items == nullptr ? Value() : *items),
+        sized_(items != nullptr),
+        depth_(depth) {}
 
   std::optional<Value> next();
 

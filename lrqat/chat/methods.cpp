@@ -27,9 +27,11 @@ constexpr MethodRow kDictMethods[] = {
     {"copy", "", same},
     {"fromkeys", "/ iterable value?", from_keys},
     {"get", "/ key default?", get},
-    {"items", "", [](Runtime&, const Value& self, const Bound&) { return view(self, DictView::Part::kItems); }},
+    {"items", "",
+     [](Runtime&, const Value& self, const Bound&) { return view(self, DictView::Part::kItems); }},
     {"keys", "", [](Runtime&, const Value& self, const Bound&) { return view(self, DictView::Part::kKeys); }},
-    {"values", "", [](Runtime&, const Value& self, const Bound&) { return view(self, DictView::Part::kValues); }},
+    {"values", "",
+     [](Runtime&, const Value& self, const Bound&) { return view(self, DictView::Part::kValues); }},
 };
 
 Value count_items(Runtime& runtime, const Value& self, const Bound& bound) {
@@ -40,7 +42,9 @@ Value count_items(Runtime& runtime, const Value& self, const Bound& bound) {
 
 Value index_of(Runtime& runtime, const Value& self, const Bound& bound) {
   const auto size = static_cast<std::int64_t>(self.items().size());
-  const auto place = [&](std::int64_t at) { return std::clamp<std::int64_t>(at < 0 ? at + size : at, 0, size); };
+  const auto place = [&](std::int64_t at) {
+    return std::clamp<std::int64_t>(at < 0 ? at + size : at, 0, size);
+  };
   for (std::int64_t i = place(bound.integer(1, 0)); i < place(bound.integer(2, size)); ++i) {
     if (equal(self.items()[static_cast<std::size_t>(i)], bound[0], runtime.budget)) return i;
   }
@@ -63,7 +67,9 @@ Value is_integer(Runtime&, const Value& self, const Bound&) {
 }
 
 constexpr MethodRow kFloatMethods[] = {
-    {"is_integer", "", is_integer}, {"as_integer_ratio", "", nullptr}, {"hex", "", nullptr},
+    {"is_integer", "", is_integer},
+    {"as_integer_ratio", "", nullptr},
+    {"hex", "", nullptr},
     {"conjugate", "", same},
 };
 
@@ -81,7 +87,8 @@ constexpr MethodRow kIntegerMethods[] = {
 };
 
 // What would change a list or a dict; the sandbox hides it.
-constexpr std::string_view kListChanges[] = {"append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"};
+constexpr std::string_view kListChanges[] = {"append", "clear",  "extend",  "insert",
+                                             "pop",    "remove", "reverse", "sort"};
 constexpr std::string_view kDictChanges[] = {"clear", "pop", "popitem", "setdefault", "update"};
 
 std::span<const MethodRow> methods_of_type(const Value& value) {
@@ -115,10 +122,12 @@ std::optional<Value> method_of(const Value& value, const std::string& name) {
   const auto changes = forbidden(value);
   const bool internal = name.size() > 4 && name.starts_with("__") && name.ends_with("__");
   if (internal || std::find(changes.begin(), changes.end(), name) != changes.end()) {
-    return Value::undefined("access to attribute '" + name + "' of '" + value.type_name() + "' object is unsafe.");
+    return Value::undefined("access to attribute '" + name + "' of '" + value.type_name() +
+                            "' object is unsafe.");
   }
   const auto rows = methods_of_type(value);
-  const auto row = std::find_if(rows.begin(), rows.end(), [&](const MethodRow& other) { return other.name == name; });
+  const auto row =
+      std::find_if(rows.begin(), rows.end(), [&](const MethodRow& other) { return other.name == name; });
   if (row == rows.end()) return part_of_number(value, name);
   if (row->call == nullptr) refuse("the method ", value.type_name(), ".", name, " is not one that lrqat has");
   const auto call = [self = value, row = &*row](Runtime& runtime, Arguments arguments) {

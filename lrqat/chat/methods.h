@@ -7,21 +7,21 @@
 #include <string>
 #include <string_view>
 
-#include "lrqat/chat/signature.h"
 #include "lrqat/chat/operations.h"
+#include "lrqat/chat/signature.h"
 
 namespace lrqat::chat {
 
 struct MethodRow {
   std::string_view name;
-  std::string_view parameters;  // signature.h
+  std::string_view parameters;                               // signature.h
   Value (*call)(Runtime&, const Value& self, const Bound&);  // nullptr: Python has it, lrqat does not
 };
 
 std::span<const MethodRow> text_methods();
 
-// The method of that name, bound to the value; undefined where the sandbox forbids it (it would change the value);
-// nullopt where Python has none.
+// The method of that name, bound to the value; undefined where the sandbox forbids it (it would change the
+// value); nullopt where Python has none.
 std::optional<Value> method_of(const Value& value, const std::string& name);
 
 // What filters share with methods.

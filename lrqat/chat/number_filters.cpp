@@ -24,7 +24,9 @@ std::optional<std::string> without_underscores(const std::string& text) {
       out += text[i];
       continue;
     }
-    const auto digit = [&](std::size_t at) { return at < text.size() && std::isalnum(static_cast<unsigned char>(text[at])) != 0; };
+    const auto digit = [&](std::size_t at) {
+      return at < text.size() && std::isalnum(static_cast<unsigned char>(text[at])) != 0;
+    };
     if (i == 0 || !digit(i - 1) || !digit(i + 1)) return std::nullopt;
   }
   return out;
@@ -52,7 +54,9 @@ std::optional<std::int64_t> parse_integer(const std::string& given, std::int64_t
   std::int64_t value = 0;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    const int digit = std::isdigit(byte) != 0 ? c - '0' : std::isalpha(byte) != 0 ? std::tolower(byte) - 'a' + 10 : 99;
+    const int digit = std::isdigit(byte) != 0   ? c - '0'
+                      : std::isalpha(byte) != 0 ? std::tolower(byte) - 'a' + 10
+                                                : 99;
     if (digit >= base) return std::nullopt;
     if (__builtin_mul_overflow(value, base, &value) || __builtin_add_overflow(value, digit, &value)) {
       refuse("the integer ", given, " has more than 64 bits");
@@ -71,7 +75,8 @@ std::optional<double> parse_real(const std::string& given) {
   if (text.empty() || text.find_first_not_of("0123456789.e+-") != std::string::npos) return std::nullopt;
   char* end = nullptr;
   const double value = std::strtod(text.c_str(), &end);
-  return *end == '\0' && name.find_first_of("0123456789") != std::string::npos ? std::optional(value) : std::nullopt;
+  return *end == '\0' && name.find_first_of("0123456789") != std::string::npos ? std::optional(value)
+                                                                               : std::nullopt;
 }
 
 std::optional<double> real_of(const Value& value) {
@@ -136,7 +141,8 @@ Value filter_float(Runtime&, const Value& value, const Bound& bound) {
 
 Value filter_round(Runtime&, const Value& value, const Bound& bound) {
   const std::string method = bound.find(1) == nullptr ? "common" : bound.text(1).bytes();
-  if (method != "common" && method != "ceil" && method != "floor") refuse("method must be common, ceil or floor");
+  if (method != "common" && method != "ceil" && method != "floor")
+    refuse("method must be common, ceil or floor");
   if (value.is_undefined()) value.raise_undefined();
   if (!value.is_number()) refuse("type ", value.type_name(), " doesn't define __round__ method");
   const bool none = bound.find(0) != nullptr && bound[0].is_none();
@@ -175,7 +181,8 @@ Value filter_filesizeformat(Runtime&, const Value& value, const Bound& bound) {
   for (; i < 7 && *bytes >= unit; ++i) unit *= base;
   char buffer[400];
   std::snprintf(buffer, sizeof buffer, "%.1f ", base * *bytes / unit);
-  return std::string(buffer) + (binary ? std::string(i == 0 ? "K" : kUnits[i]) + "iB" : std::string(kUnits[i]) + "B");
+  return std::string(buffer) +
+         (binary ? std::string(i == 0 ? "K" : kUnits[i]) + "iB" : std::string(kUnits[i]) + "B");
 }
 
 }  // namespace lrqat::chat

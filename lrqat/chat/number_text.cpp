@@ -33,7 +33,8 @@ std::string printed(double value, char type, int precision, bool alternate) {
 std::string grouped(const std::string& digits, const NumberFormat& format) {
   if (format.grouping == 0) return digits;
   const std::size_t whole = std::min(digits.find_first_not_of("0123456789abcdefABCDEF"), digits.size());
-  const std::size_t every = format.type == 'x' || format.type == 'X' || format.type == 'b' || format.type == 'o' ? 4 : 3;
+  const std::size_t every =
+      format.type == 'x' || format.type == 'X' || format.type == 'b' || format.type == 'o' ? 4 : 3;
   std::string out;
   for (std::size_t i = 0; i < whole; ++i) {
     if (i > 0 && (whole - i) % every == 0) out += format.grouping;
@@ -52,12 +53,18 @@ std::string integer_digits(std::int64_t value, const NumberFormat& format) {
     case 'd':
     case 'i':
     case 'u':
-    case 'n': return in_base(magnitude, 10, false);
-    case 'x': return (format.alternate ? "0x" : "") + in_base(magnitude, 16, false);
-    case 'X': return (format.alternate ? "0X" : "") + in_base(magnitude, 16, true);
-    case 'o': return (format.alternate ? "0o" : "") + in_base(magnitude, 8, false);
-    case 'b': return (format.alternate ? "0b" : "") + in_base(magnitude, 2, false);
-    default: return real_digits(static_cast<double>(magnitude), format);
+    case 'n':
+      return in_base(magnitude, 10, false);
+    case 'x':
+      return (format.alternate ? "0x" : "") + in_base(magnitude, 16, false);
+    case 'X':
+      return (format.alternate ? "0X" : "") + in_base(magnitude, 16, true);
+    case 'o':
+      return (format.alternate ? "0o" : "") + in_base(magnitude, 8, false);
+    case 'b':
+      return (format.alternate ? "0b" : "") + in_base(magnitude, 2, false);
+    default:
+      return real_digits(static_cast<double>(magnitude), format);
   }
 }
 
@@ -71,15 +78,21 @@ std::string real_digits(double value, const NumberFormat& format) {
   const int precision = format.precision < 0 ? 6 : format.precision;
   switch (format.type) {
     case 'f':
-    case 'F': return printed(magnitude, 'f', precision, format.alternate);
+    case 'F':
+      return printed(magnitude, 'f', precision, format.alternate);
     case 'e':
     case 'E':
     case 'g':
-    case 'G': return printed(magnitude, format.type, precision, format.alternate);
-    case 'n': return printed(magnitude, 'g', precision, format.alternate);
-    case '%': return printed(magnitude * 100, 'f', precision, format.alternate) + "%";
-    case 0: break;
-    default: refuse("Unknown format code '", format.type, "' for object of type 'float'");
+    case 'G':
+      return printed(magnitude, format.type, precision, format.alternate);
+    case 'n':
+      return printed(magnitude, 'g', precision, format.alternate);
+    case '%':
+      return printed(magnitude * 100, 'f', precision, format.alternate) + "%";
+    case 0:
+      break;
+    default:
+      refuse("Unknown format code '", format.type, "' for object of type 'float'");
   }
   if (format.precision < 0) return repr_of_float(magnitude);
   // As 'g', but with a digit behind the point where there is no exponent.
@@ -89,8 +102,8 @@ std::string real_digits(double value, const NumberFormat& format) {
 
 std::string arranged(bool negative, const std::string& digits, const NumberFormat& format) {
   const std::string sign(negative ? 1 : format.sign == '-' ? 0 : 1, negative ? '-' : format.sign);
-  const bool prefixed = digits.size() > 1 && digits[0] == '0' && std::isalpha(static_cast<unsigned char>(digits[1])) &&
-                        format.alternate;
+  const bool prefixed = digits.size() > 1 && digits[0] == '0' &&
+                        std::isalpha(static_cast<unsigned char>(digits[1])) && format.alternate;
   const std::string prefix = sign + (prefixed ? digits.substr(0, 2) : "");
   const std::string body = grouped(prefixed ? digits.substr(2) : digits, format);
   const std::size_t size = prefix.size() + body.size();

@@ -29,7 +29,9 @@ class Object {
  public:
   virtual ~Object() = default;
   virtual std::string type_name() const = 0;
-  virtual std::string text(Budget&) const { return concat("<", type_name(), " object>"); }  // str() and repr()
+  virtual std::string text(Budget&) const {
+    return concat("<", type_name(), " object>");
+  }  // str() and repr()
   virtual bool truth() { return true; }
   virtual std::optional<Value> attribute(const std::string&) { return std::nullopt; }
   virtual bool callable() const { return false; }
@@ -119,7 +121,8 @@ class Namespace : public Object {
 class Function : public Object {
  public:
   using Call = std::function<Value(Runtime&, Arguments)>;
-  Function(std::string name, Call call, int depth = 1) : name_(std::move(name)), call_(std::move(call)), depth_(depth) {}
+  Function(std::string name, Call call, int depth = 1)
+      : name_(std::move(name)), call_(std::move(call)), depth_(depth) {}
   std::string type_name() const override { return "function"; }
   std::string text(Budget&) const override { return concat("<function ", name_, ">"); }
   bool callable() const override { return true; }

@@ -22,7 +22,8 @@ const Value* Arguments::find(std::string_view name) const {
 
 Value Object::call(Runtime&, Arguments) { refuse("'", type_name(), "' object is not callable"); }
 
-Generator::Generator(Iterator next, int depth) : next_(std::make_shared<Iterator>(std::move(next))), depth_(depth) {
+Generator::Generator(Iterator next, int depth)
+    : next_(std::make_shared<Iterator>(std::move(next))), depth_(depth) {
   if (depth > kDeepestValue) refuse("generators are nested deeper than ", kDeepestValue, " levels");
 }
 
@@ -35,7 +36,8 @@ Value generator(Iterator next, const Value& source) {
 }
 
 // In unsigned arithmetic, which wraps: a distance may be longer than a signed integer.
-Range::Range(std::int64_t start, std::int64_t stop, std::int64_t step) : start_(start), stop_(stop), step_(step) {
+Range::Range(std::int64_t start, std::int64_t stop, std::int64_t step)
+    : start_(start), stop_(stop), step_(step) {
   if (step == 0) refuse("range() arg 3 must not be zero");
   const auto from = static_cast<std::uint64_t>(start), to = static_cast<std::uint64_t>(stop);
   const bool up = step > 0;
@@ -146,17 +148,23 @@ Cycler::Cycler(std::vector<Value> items) : state_(std::make_shared<State>()) {
 std::optional<Value> Cycler::attribute(const std::string& name) {
   if (name == "current") return state_->items[state_->at];
   if (name == "next") {
-    return function(name, [state = state_](Runtime&, const Arguments&) {
-      const Value value = state->items[state->at];
-      state->at = (state->at + 1) % state->items.size();
-      return value;
-    }, state_->depth + 1);
+    return function(
+        name,
+        [state = state_](Runtime&, const Arguments&) {
+          const Value value = state->items[state->at];
+          state->at = (state->at + 1) % state->items.size();
+          return value;
+        },
+        state_->depth + 1);
   }
   if (name == "reset") {
-    return function(name, [state = state_](Runtime&, const Arguments&) {
-      state->at = 0;
-      return Value();
-    }, state_->depth + 1);
+    return function(
+        name,
+        [state = state_](Runtime&, const Arguments&) {
+          state->at = 0;
+          return Value();
+        },
+        state_->depth + 1);
   }
   return std::nullopt;
 }

@@ -100,7 +100,8 @@ Bounds slice_bounds(const Value& start, const Value& stop, const Value& step, st
   return bounds;
 }
 
-Value slice_of_text(const Text& text, const Value& start, const Value& stop, const Value& step, Budget& budget) {
+Value slice_of_text(const Text& text, const Value& start, const Value& stop, const Value& step,
+                    Budget& budget) {
   std::vector<std::size_t> offsets;  // of every character, and the end
   for (std::size_t at = 0; at < text.size(); next_character(text.bytes(), at)) offsets.push_back(at);
   offsets.push_back(text.size());
@@ -108,7 +109,8 @@ Value slice_of_text(const Text& text, const Value& start, const Value& stop, con
   const Bounds bounds = slice_bounds(start, stop, step, static_cast<std::int64_t>(offsets.size()) - 1);
   if (bounds.count == 0) return Text("").with_markup(text.markup());
   if (bounds.step == 1) {
-    return text.part(offsets[static_cast<std::size_t>(bounds.start)], offsets[static_cast<std::size_t>(bounds.stop)]);
+    return text.part(offsets[static_cast<std::size_t>(bounds.start)],
+                     offsets[static_cast<std::size_t>(bounds.stop)]);
   }
   Text out = Text("").with_markup(text.markup());
   for (std::size_t i = 0; i < bounds.count; ++i) {
@@ -208,14 +210,15 @@ Value slice_of(const Value& value, const Value& start, const Value& stop, const 
     budget.allocate(bounds.count * sizeof(Value));
     std::vector<Value> items;
     for (std::size_t i = 0; i < bounds.count; ++i) {
-      items.push_back(value.items()[static_cast<std::size_t>(bounds.start + static_cast<std::int64_t>(i) * bounds.step)]);
+      items.push_back(
+          value.items()[static_cast<std::size_t>(bounds.start + static_cast<std::int64_t>(i) * bounds.step)]);
     }
     return value.is_tuple() ? Value::tuple(std::move(items)) : Value::list(std::move(items));
   }
   if (const auto* range = value.object_as<Range>()) {
     const Bounds bounds = slice_bounds(start, stop, step, static_cast<std::int64_t>(length(value)));
-    return std::shared_ptr<Object>(
-        std::make_shared<Range>(range->at(bounds.start), range->at(bounds.stop), bounds.step * range->step()));
+    return std::shared_ptr<Object>(std::make_shared<Range>(range->at(bounds.start), range->at(bounds.stop),
+                                                           bounds.step * range->step()));
   }
   if (value.is_dict()) refuse("unhashable type: 'slice'");
   refuse("'", value.type_name(), "' object is not subscriptable");

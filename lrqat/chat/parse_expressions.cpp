@@ -22,7 +22,8 @@ ExpressionPtr Parser::make(Expression::Kind kind, int line) const {
 
 void Parser::add_child(Expression& node, ExpressionPtr child) const {
   if (child != nullptr) node.depth = std::max(node.depth, child->depth + 1);
-  if (node.depth > kDeepestTree) fail_at(node.line, concat("an expression of more than ", kDeepestTree, " links"));
+  if (node.depth > kDeepestTree)
+    fail_at(node.line, concat("an expression of more than ", kDeepestTree, " links"));
   node.children.push_back(std::move(child));
 }
 
@@ -56,7 +57,8 @@ ExpressionPtr Parser::tuple(bool with_condition, bool in_parentheses) {
     add_child(*out, expression(with_condition));
   }
   if (!comma && out->children.size() == 1) return std::move(out->children[0]);
-  if (out->children.empty() && !in_parentheses) fail_here("Expected an expression, found " + described(current()));
+  if (out->children.empty() && !in_parentheses)
+    fail_here("Expected an expression, found " + described(current()));
   return out;
 }
 
@@ -102,14 +104,15 @@ ExpressionPtr Parser::negation() {
 ExpressionPtr Parser::comparison() {
   using Comparison = Expression::Comparison;
   static constexpr std::pair<std::string_view, Comparison> kOperators[] = {
-      {"==", Comparison::kEqual},   {"!=", Comparison::kUnequal},      {"<", Comparison::kLess},
-      {"<=", Comparison::kLessEqual}, {">", Comparison::kGreater}, {">=", Comparison::kGreaterEqual},
+      {"==", Comparison::kEqual},     {"!=", Comparison::kUnequal}, {"<", Comparison::kLess},
+      {"<=", Comparison::kLessEqual}, {">", Comparison::kGreater},  {">=", Comparison::kGreaterEqual},
   };
   const int line = current().line;
   ExpressionPtr first = sum();
   ExpressionPtr out;
   while (true) {
-    const auto* row = std::find_if(std::begin(kOperators), std::end(kOperators), [&](const auto& pair) { return is_operator(pair.first); });
+    const auto* row = std::find_if(std::begin(kOperators), std::end(kOperators),
+                                   [&](const auto& pair) { return is_operator(pair.first); });
     Comparison found = Comparison::kIn;
     if (row != std::end(kOperators)) {
       found = row->second;
@@ -148,12 +151,15 @@ ExpressionPtr Parser::concatenation() {
 }
 
 ExpressionPtr Parser::product() {
-  static constexpr std::pair<std::string_view, Operator> kOperators[] = {
-      {"*", Operator::kMultiply}, {"/", Operator::kDivide}, {"//", Operator::kFloorDivide}, {"%", Operator::kModulo}};
+  static constexpr std::pair<std::string_view, Operator> kOperators[] = {{"*", Operator::kMultiply},
+                                                                         {"/", Operator::kDivide},
+                                                                         {"//", Operator::kFloorDivide},
+                                                                         {"%", Operator::kModulo}};
   const int line = current().line;
   ExpressionPtr out = power();
   while (true) {
-    const auto* row = std::find_if(std::begin(kOperators), std::end(kOperators), [&](const auto& pair) { return is_operator(pair.first); });
+    const auto* row = std::find_if(std::begin(kOperators), std::end(kOperators),
+                                   [&](const auto& pair) { return is_operator(pair.first); });
     if (row == std::end(kOperators)) return out;
     take();
     out = over(Expression::Kind::kCalculate, line, std::move(out), power());
@@ -210,7 +216,10 @@ ExpressionPtr Parser::literal(const Token& token) {
   } else {
     std::string_view digits = token.value;
     const char letter = digits.size() > 1 ? digits[1] : '0';
-    const int base = letter == 'x' || letter == 'X' ? 16 : letter == 'o' || letter == 'O' ? 8 : letter == 'b' || letter == 'B' ? 2 : 10;
+    const int base = letter == 'x' || letter == 'X'   ? 16
+                     : letter == 'o' || letter == 'O' ? 8
+                     : letter == 'b' || letter == 'B' ? 2
+                                                      : 10;
     if (base != 10) digits.remove_prefix(2);
     std::int64_t value = 0;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, base);

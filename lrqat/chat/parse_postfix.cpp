@@ -137,7 +137,8 @@ ExpressionPtr Parser::filter(ExpressionPtr node) {
 
 bool Parser::at_test_argument() const {
   if (is_name("else") || is_name("or") || is_name("and")) return false;
-  return is(Kind::kName) || is(Kind::kText) || is(Kind::kInteger) || is(Kind::kReal) || is_operator("[") || is_operator("{");
+  return is(Kind::kName) || is(Kind::kText) || is(Kind::kInteger) || is(Kind::kReal) || is_operator("[") ||
+         is_operator("{");
 }
 
 // "is [not] name", with arguments in parentheses, or one without.

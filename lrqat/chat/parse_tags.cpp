@@ -123,7 +123,9 @@ Body Parser::macro_body(Signature& signature, std::string_view end, const std::s
     if (parameter.name == "varargs") signature.reads_rest = false;
     if (parameter.name != "caller" || !signature.reads_caller) continue;
     if (parameter.fallback == nullptr) {
-      fail_here("When defining macros or call blocks the special \"caller\" argument must be omitted or be given a default.");
+      fail_here(
+          "When defining macros or call blocks the special \"caller\" argument must be omitted or be given a "
+          "default.");
     }
   }
   return body;

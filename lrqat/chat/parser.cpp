@@ -30,7 +30,9 @@ Program Parser::run() {
   return std::move(program_);
 }
 
-void Parser::fail_at(int line, const std::string& what) const { fail(program_.where, ": line ", line, ": ", what); }
+void Parser::fail_at(int line, const std::string& what) const {
+  fail(program_.where, ": line ", line, ": ", what);
+}
 
 Token Parser::take() {
   const Token token = current();

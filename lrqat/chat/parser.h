@@ -91,7 +91,8 @@ class Parser {
   bool at_test_argument() const;
   ExpressionPtr make(Expression::Kind kind, int line) const;
   // A node over others; Error where the tree becomes too deep.
-  ExpressionPtr over(Expression::Kind kind, int line, ExpressionPtr first, ExpressionPtr second = nullptr) const;
+  ExpressionPtr over(Expression::Kind kind, int line, ExpressionPtr first,
+                     ExpressionPtr second = nullptr) const;
   void add_child(Expression& node, ExpressionPtr child) const;
 
   // One level of the parser's own recursion as long as it lives.

@@ -24,8 +24,9 @@ class PercentFormat {
       at_ = percent + 1;
       if (percent < bytes.size()) directive();
     }
-    const bool all_used = values_.is_tuple() ? next_ >= values_.items().size()
-                                             : used_ || values_.is_dict() || values_.is_list() || values_.is_undefined();
+    const bool all_used = values_.is_tuple()
+                              ? next_ >= values_.items().size()
+                              : used_ || values_.is_dict() || values_.is_list() || values_.is_undefined();
     if (!all_used) refuse("not all arguments converted during string formatting");
     return out_;
   }
@@ -102,15 +103,17 @@ class PercentFormat {
 
   void put_text(const Value& value, const NumberFormat& spec) {
     if (spec.type == 'a') refuse("the format %a is not one that lrqat has");
-    Text text = spec.type == 'r' ? Text(repr(value, runtime_.budget))
-                                 : value.is_text() ? value.text() : to_text(value, runtime_.budget);
+    Text text = spec.type == 'r'  ? Text(repr(value, runtime_.budget))
+                : value.is_text() ? value.text()
+                                  : to_text(value, runtime_.budget);
     if (format_.markup()) text = escaped(text, runtime_.budget);
     if (spec.precision >= 0) {
       text = text.part(0, character_offset(text.bytes(), static_cast<std::size_t>(spec.precision)));
     }
     const std::size_t size = count_characters(text.bytes());
     const std::size_t missing = spec.width > size ? spec.width - size : 0;
-    append(padded(text, spec.align == '<' ? 0 : missing, spec.align == '<' ? missing : 0, " ", runtime_.budget));
+    append(
+        padded(text, spec.align == '<' ? 0 : missing, spec.align == '<' ? missing : 0, " ", runtime_.budget));
   }
 
   void put_character(const Value& value, NumberFormat spec) {
@@ -129,7 +132,8 @@ class PercentFormat {
 
   void put_number(const Value& value, NumberFormat spec) {
     if (value.is_undefined()) value.raise_undefined();
-    if (!value.is_number()) refuse("%", spec.type, " format: a real number is required, not ", value.type_name());
+    if (!value.is_number())
+      refuse("%", spec.type, " format: a real number is required, not ", value.type_name());
     std::string digits;
     bool negative = value.is_whole() ? value.integer() < 0 : std::signbit(value.real());
     if (std::string_view("diuxXo").find(spec.type) != std::string_view::npos) {
@@ -137,14 +141,17 @@ class PercentFormat {
       if (!whole && std::string_view("diu").find(spec.type) == std::string_view::npos) {
         refuse("%", spec.type, " format: an integer is required, not float");
       }
-      if (!whole && !(std::fabs(value.real()) < 0x1p63)) refuse("cannot convert float ", repr_of_float(value.real()), " to integer");
+      if (!whole && !(std::fabs(value.real()) < 0x1p63))
+        refuse("cannot convert float ", repr_of_float(value.real()), " to integer");
       const std::int64_t number = whole ? value.integer() : static_cast<std::int64_t>(value.real());
       negative = number < 0;
       digits = integer_digits(number, spec);
-      const std::size_t prefix = spec.alternate && std::string_view("xXo").find(spec.type) != std::string_view::npos ? 2 : 0;
+      const std::size_t prefix =
+          spec.alternate && std::string_view("xXo").find(spec.type) != std::string_view::npos ? 2 : 0;
       const auto least = static_cast<std::size_t>(std::max(spec.precision, 0));
       runtime_.budget.allocate(least);
-      if (digits.size() - prefix < least) digits.insert(prefix, std::string(least - digits.size() + prefix, '0'));
+      if (digits.size() - prefix < least)
+        digits.insert(prefix, std::string(least - digits.size() + prefix, '0'));
     } else if (std::string_view("eEfFgG").find(spec.type) != std::string_view::npos) {
       if (spec.precision > kMostDigits) refuse("more than ", kMostDigits, " digits behind the point");
       digits = real_digits(value.real(), spec);

@@ -27,7 +27,9 @@ void append_repr_of_character(std::string& out, char32_t c, char quote) {
   } else if (is_printable(c)) {
     append_character(out, c);
   } else {
-    out += c < 0x100 ? "\\x" + hexadecimal(c, 2) : c < 0x10000 ? "\\u" + hexadecimal(c, 4) : "\\U" + hexadecimal(c, 8);
+    out += c < 0x100     ? "\\x" + hexadecimal(c, 2)
+           : c < 0x10000 ? "\\u" + hexadecimal(c, 4)
+                         : "\\U" + hexadecimal(c, 8);
   }
 }
 
@@ -124,12 +126,23 @@ Text escaped(const Value& value, Budget& budget) {
   std::string out;
   for (const char c : text.bytes()) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&#34;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&#34;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
     }
   }
   budget.allocate(out.size());

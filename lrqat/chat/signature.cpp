@@ -57,8 +57,9 @@ Bound::Bound(std::string_view function, std::string_view parameters, Arguments a
     }
   }
   for (auto& [name, value] : arguments.named) {
-    const auto found = std::find_if(signature.parameters.begin(), signature.parameters.end(),
-                                    [&key = name](const Parameter& parameter) { return parameter.name == key; });
+    const auto found =
+        std::find_if(signature.parameters.begin(), signature.parameters.end(),
+                     [&key = name](const Parameter& parameter) { return parameter.name == key; });
     if (found != signature.parameters.end() && !signature.positional_only) {
       const auto i = static_cast<std::size_t>(found - signature.parameters.begin());
       if (given_[i]) refuse(function, " got multiple values for argument '", name, "'");

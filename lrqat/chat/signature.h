@@ -17,7 +17,9 @@ class Bound {
   const Value* find(std::size_t index) const { return given_[index] ? &values_[index] : nullptr; }
   const Value& operator[](std::size_t index) const { return values_[index]; }
   Value get(std::size_t index, Value fallback) const { return given_[index] ? values_[index] : fallback; }
-  bool flag(std::size_t index, bool fallback) const { return given_[index] ? values_[index].truth() : fallback; }
+  bool flag(std::size_t index, bool fallback) const {
+    return given_[index] ? values_[index].truth() : fallback;
+  }
   // Failure where it is given and no integer.
   std::int64_t integer(std::size_t index, std::int64_t fallback) const;
   const Text& text(std::size_t index) const;  // Failure where it is no text

@@ -13,14 +13,16 @@ struct Keyed {
 // Python's sorted: stable, and in reverse order still so.
 std::vector<Value> sorted(std::vector<Keyed> items, bool reverse, Budget& budget) {
   std::stable_sort(items.begin(), items.end(), [&](const Keyed& a, const Keyed& b) {
-    return reverse ? compare(Order::kLess, b.key, a.key, budget) : compare(Order::kLess, a.key, b.key, budget);
+    return reverse ? compare(Order::kLess, b.key, a.key, budget)
+                   : compare(Order::kLess, a.key, b.key, budget);
   });
   std::vector<Value> out;
   for (Keyed& item : items) out.push_back(std::move(item.value));
   return out;
 }
 
-Value key_of(const Value& item, const Value& attribute, bool case_sensitive, Runtime& runtime, const Value* fallback = nullptr) {
+Value key_of(const Value& item, const Value& attribute, bool case_sensitive, Runtime& runtime,
+             const Value* fallback = nullptr) {
   const Value key = at_path(item, attribute, runtime, fallback);
   return case_sensitive ? key : ignoring_case(key);
 }
@@ -79,7 +81,8 @@ Value filter_unique(Runtime& runtime, const Value& value, const Bound& bound) {
   const bool case_sensitive = bound.flag(0, false);
   const Value attribute = bound.get(1, {});
   return generator(
-      [&runtime, value, case_sensitive, attribute, source = std::optional<Iterator>(), seen = Dict()]() mutable -> std::optional<Value> {
+      [&runtime, value, case_sensitive, attribute, source = std::optional<Iterator>(),
+       seen = Dict()]() mutable -> std::optional<Value> {
         const Budget::Level level(runtime.budget);
         if (!source) source = iterate(value);
         while (auto item = (*source)()) {

@@ -96,8 +96,12 @@ Value parted(const Text& text, std::size_t at, std::size_t size) {
 
 }  // namespace
 
-Value split(Runtime& runtime, const Value& self, const Bound& bound) { return split_text(runtime, self, bound, false); }
-Value rsplit(Runtime& runtime, const Value& self, const Bound& bound) { return split_text(runtime, self, bound, true); }
+Value split(Runtime& runtime, const Value& self, const Bound& bound) {
+  return split_text(runtime, self, bound, false);
+}
+Value rsplit(Runtime& runtime, const Value& self, const Bound& bound) {
+  return split_text(runtime, self, bound, true);
+}
 
 std::vector<Value> split_lines(const Text& text, bool keep_ends) {
   std::vector<Value> out;
@@ -172,7 +176,8 @@ Text stripped_text(const Text& text, const Value* characters, bool left, bool ri
   const bool given = characters != nullptr && !characters->is_none();
   if (given && characters->is_undefined()) characters->raise_undefined();
   if (given && !characters->is_text()) refuse("strip arg must be None or str");
-  const Part part = given ? stripped(text.bytes(), left, right, characters->bytes()) : stripped(text.bytes(), left, right);
+  const Part part =
+      given ? stripped(text.bytes(), left, right, characters->bytes()) : stripped(text.bytes(), left, right);
   return text.part(part.begin, part.end);
 }
 
@@ -214,7 +219,8 @@ Text joined(const Text& separator, const std::vector<Text>& parts, Budget& budge
 }
 
 Text padded(const Text& text, std::size_t left, std::size_t right, std::string_view fill, Budget& budget) {
-  budget.allocate(std::min(left, std::size_t{1} << 40) * fill.size() + std::min(right, std::size_t{1} << 40) * fill.size());
+  budget.allocate(std::min(left, std::size_t{1} << 40) * fill.size() +
+                  std::min(right, std::size_t{1} << 40) * fill.size());
   Text out = Text("").with_markup(text.markup());
   for (std::size_t i = 0; i < left; ++i) out.append_bytes(fill);
   out.append(text);

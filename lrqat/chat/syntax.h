@@ -80,18 +80,18 @@ struct Signature {
 
 struct Statement {
   enum class Kind {
-    kData,         // data
-    kOutput,       // value
-    kIf,           // value, body, otherwise
-    kFor,          // target, value, condition or nothing, body, otherwise, recursive
-    kSet,          // target, value
-    kSetBlock,     // target, value (a filter, or nothing), body
-    kMacro,        // symbol, name, signature, body
-    kCall,         // value (a call), signature, body
-    kFilter,       // value (a filter), body
-    kWith,         // targets and values, body
-    kGeneration,   // body
-    kBlock,        // name, body
+    kData,        // data
+    kOutput,      // value
+    kIf,          // value, body, otherwise
+    kFor,         // target, value, condition or nothing, body, otherwise, recursive
+    kSet,         // target, value
+    kSetBlock,    // target, value (a filter, or nothing), body
+    kMacro,       // symbol, name, signature, body
+    kCall,        // value (a call), signature, body
+    kFilter,      // value (a filter), body
+    kWith,        // targets and values, body
+    kGeneration,  // body
+    kBlock,       // name, body
     kBreak,
     kContinue,
     kUnsupported,  // name of the tag
@@ -139,8 +139,8 @@ struct Program {
 // Error with the line where the text is no template, or has what lrqat does not have.
 Program parse(std::string_view source, const std::string& where);
 
-// Names filters and tests that are not known, outside of conditions, as jinja2 does; break and continue outside of
-// a loop; a loop that assigns to `loop`.
+// Names filters and tests that are not known, outside of conditions, as jinja2 does; break and continue
+// outside of a loop; a loop that assigns to `loop`.
 void check(const Program& program);
 
 // Fills in the hidden names of all blocks.

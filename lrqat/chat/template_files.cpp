@@ -12,7 +12,8 @@ constexpr const char* kDefault = "default";
 
 void add_json(TemplateSources& out, const Json& value, const std::string& name, const std::string& where) {
   if (value.is_null()) return;
-  if (!value.is_string()) fail(where, ": the chat template \"", name, "\" is ", json_excerpt(value), ", expected a text");
+  if (!value.is_string())
+    fail(where, ": the chat template \"", name, "\" is ", json_excerpt(value), ", expected a text");
   check_json_value(value, "the chat template \"" + name + "\"", where);
   out[name] = {value.get<std::string>(), where};
 }
@@ -21,7 +22,8 @@ TemplateSources of_json_file(const fs::path& path) {
   if (!fs::is_regular_file(path)) return {};
   const Json json = read_json_file(path);
   if (!json.is_object()) fail(path.string(), ": expected a JSON object, found ", json.type_name());
-  return json.contains("chat_template") ? template_sources(json["chat_template"], path.string()) : TemplateSources();
+  return json.contains("chat_template") ? template_sources(json["chat_template"], path.string())
+                                        : TemplateSources();
 }
 
 }  // namespace
@@ -47,8 +49,10 @@ TemplateSources template_sources(const Json& value, const std::string& where) {
     for (const auto& [name, text] : value.items()) add_json(out, text, name, where);
   } else if (value.is_array()) {
     for (const Json& entry : value) {
-      if (!entry.is_object()) fail(where, ": an entry of chat_template is ", json_excerpt(entry), ", expected an object");
-      add_json(out, json_get<Json>(entry, "template", where), json_get<std::string>(entry, "name", where), where);
+      if (!entry.is_object())
+        fail(where, ": an entry of chat_template is ", json_excerpt(entry), ", expected an object");
+      add_json(out, json_get<Json>(entry, "template", where), json_get<std::string>(entry, "name", where),
+               where);
     }
   } else {
     add_json(out, value, kDefault, where);

@@ -16,7 +16,9 @@ bool ordered(Runtime& runtime, const Value& value, const Bound& bound) {
   return compare(order, value, bound[0], runtime.budget);
 }
 
-bool is_equal(Runtime& runtime, const Value& value, const Bound& bound) { return equal(value, bound[0], runtime.budget); }
+bool is_equal(Runtime& runtime, const Value& value, const Bound& bound) {
+  return equal(value, bound[0], runtime.budget);
+}
 
 bool is_unequal(Runtime& runtime, const Value& value, const Bound& bound) {
   return !equal(value, bound[0], runtime.budget);
@@ -47,23 +49,32 @@ constexpr TestRow kTests[] = {
     {">", "/ other", ordered<Order::kGreater>},
     {">=", "/ other", ordered<Order::kGreaterEqual>},
     {"boolean", "", [](Runtime&, const Value& value, const Bound&) { return value.is_bool(); }},
-    {"callable", "", [](Runtime&, const Value& value, const Bound&) { return value.is_undefined() || is_callable(value); }},
+    {"callable", "",
+     [](Runtime&, const Value& value, const Bound&) { return value.is_undefined() || is_callable(value); }},
     {"defined", "", [](Runtime&, const Value& value, const Bound&) { return !value.is_undefined(); }},
     {"divisibleby", "num",
-     [](Runtime& runtime, const Value& value, const Bound& bound) { return is_remainder(runtime, value, bound[0], 0); }},
+     [](Runtime& runtime, const Value& value, const Bound& bound) {
+       return is_remainder(runtime, value, bound[0], 0);
+     }},
     {"eq", "/ other", is_equal},
     {"equalto", "/ other", is_equal},
-    {"escaped", "", [](Runtime&, const Value& value, const Bound&) { return value.is_text() && value.text().markup(); }},
+    {"escaped", "",
+     [](Runtime&, const Value& value, const Bound&) { return value.is_text() && value.text().markup(); }},
     {"even", "",
-     [](Runtime& runtime, const Value& value, const Bound&) { return is_remainder(runtime, value, std::int64_t{2}, 0); }},
-    {"false", "", [](Runtime&, const Value& value, const Bound&) { return value.is_bool() && !value.boolean(); }},
+     [](Runtime& runtime, const Value& value, const Bound&) {
+       return is_remainder(runtime, value, std::int64_t{2}, 0);
+     }},
+    {"false", "",
+     [](Runtime&, const Value& value, const Bound&) { return value.is_bool() && !value.boolean(); }},
     {"filter", "", [](Runtime&, const Value& value, const Bound&) { return is_known(value, true); }},
     {"float", "", [](Runtime&, const Value& value, const Bound&) { return value.is_float(); }},
     {"ge", "/ other", ordered<Order::kGreaterEqual>},
     {"greaterthan", "/ other", ordered<Order::kGreater>},
     {"gt", "/ other", ordered<Order::kGreater>},
     {"in", "seq",
-     [](Runtime& runtime, const Value& value, const Bound& bound) { return contains(bound[0], value, runtime.budget); }},
+     [](Runtime& runtime, const Value& value, const Bound& bound) {
+       return contains(bound[0], value, runtime.budget);
+     }},
     {"integer", "", [](Runtime&, const Value& value, const Bound&) { return value.is_integer(); }},
     {"iterable", "", [](Runtime&, const Value& value, const Bound&) { return is_iterable(value); }},
     {"le", "/ other", ordered<Order::kLessEqual>},
@@ -75,12 +86,16 @@ constexpr TestRow kTests[] = {
     {"none", "", [](Runtime&, const Value& value, const Bound&) { return value.is_none(); }},
     {"number", "", [](Runtime&, const Value& value, const Bound&) { return value.is_number(); }},
     {"odd", "",
-     [](Runtime& runtime, const Value& value, const Bound&) { return is_remainder(runtime, value, std::int64_t{2}, 1); }},
-    {"sameas", "other", [](Runtime&, const Value& value, const Bound& bound) { return value.same_as(bound[0]); }},
+     [](Runtime& runtime, const Value& value, const Bound&) {
+       return is_remainder(runtime, value, std::int64_t{2}, 1);
+     }},
+    {"sameas", "other",
+     [](Runtime&, const Value& value, const Bound& bound) { return value.same_as(bound[0]); }},
     {"sequence", "", [](Runtime&, const Value& value, const Bound&) { return is_sequence_like(value); }},
     {"string", "", [](Runtime&, const Value& value, const Bound&) { return value.is_text(); }},
     {"test", "", [](Runtime&, const Value& value, const Bound&) { return is_known(value, false); }},
-    {"true", "", [](Runtime&, const Value& value, const Bound&) { return value.is_bool() && value.boolean(); }},
+    {"true", "",
+     [](Runtime&, const Value& value, const Bound&) { return value.is_bool() && value.boolean(); }},
     {"undefined", "", [](Runtime&, const Value& value, const Bound&) { return value.is_undefined(); }},
     {"upper", "", is_case<true>},
 };
@@ -88,7 +103,8 @@ constexpr TestRow kTests[] = {
 }  // namespace
 
 const TestRow* find_test(std::string_view name) {
-  const auto* row = std::find_if(std::begin(kTests), std::end(kTests), [&](const TestRow& other) { return other.name == name; });
+  const auto* row = std::find_if(std::begin(kTests), std::end(kTests),
+                                 [&](const TestRow& other) { return other.name == name; });
   return row == std::end(kTests) ? nullptr : row;
 }
 

@@ -10,7 +10,9 @@ namespace lrqat::chat {
 namespace {
 
 // markupsafe's soft_str: a text stays as it is.
-Text soft_text(const Value& value, Budget& budget) { return value.is_text() ? value.text() : to_text(value, budget); }
+Text soft_text(const Value& value, Budget& budget) {
+  return value.is_text() ? value.text() : to_text(value, budget);
+}
 
 Value changed(Runtime& runtime, const Value& value, std::string (*change)(std::string_view)) {
   const Text text = soft_text(value, runtime.budget);
@@ -26,7 +28,10 @@ const Text& text_of(const Value& value, const char* filter) {
 }
 
 // Words begin behind white space and -({[<.
-bool is_word_separator(char32_t c) { return is_space(c) || (c < 0x80 && std::string_view("-({[<").find(static_cast<char>(c)) != std::string_view::npos); }
+bool is_word_separator(char32_t c) {
+  return is_space(c) ||
+         (c < 0x80 && std::string_view("-({[<").find(static_cast<char>(c)) != std::string_view::npos);
+}
 
 // The first character of every word in upper case, the rest of it in lower case.
 std::string titled(std::string_view text) {
@@ -51,7 +56,8 @@ std::string quoted(std::string_view text, bool query) {
   std::string out;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    if (std::isalnum(byte) != 0 || std::string_view("_.-~").find(c) != std::string_view::npos || (c == '/' && !query)) {
+    if (std::isalnum(byte) != 0 || std::string_view("_.-~").find(c) != std::string_view::npos ||
+        (c == '/' && !query)) {
       out += c;
     } else if (c == ' ' && query) {
       out += '+';
@@ -66,9 +72,15 @@ std::string quoted(std::string_view text, bool query) {
 
 }  // namespace
 
-Value filter_upper(Runtime& runtime, const Value& value, const Bound&) { return changed(runtime, value, upper_case); }
-Value filter_lower(Runtime& runtime, const Value& value, const Bound&) { return changed(runtime, value, lower_case); }
-Value filter_capitalize(Runtime& runtime, const Value& value, const Bound&) { return changed(runtime, value, capitalized); }
+Value filter_upper(Runtime& runtime, const Value& value, const Bound&) {
+  return changed(runtime, value, upper_case);
+}
+Value filter_lower(Runtime& runtime, const Value& value, const Bound&) {
+  return changed(runtime, value, lower_case);
+}
+Value filter_capitalize(Runtime& runtime, const Value& value, const Bound&) {
+  return changed(runtime, value, capitalized);
+}
 
 Value filter_title(Runtime& runtime, const Value& value, const Bound&) {
   const Text text = soft_text(value, runtime.budget);
@@ -85,7 +97,8 @@ Value filter_trim(Runtime& runtime, const Value& value, const Bound& bound) {
 Value filter_replace(Runtime& runtime, const Value& value, const Bound& bound) {
   const std::int64_t count = bound.find(2) == nullptr || bound[2].is_none() ? -1 : bound.integer(2, -1);
   Budget& budget = runtime.budget;
-  return replaced(to_text(value, budget), to_text(bound[0], budget), to_text(bound[1], budget), count, budget);
+  return replaced(to_text(value, budget), to_text(bound[0], budget), to_text(bound[1], budget), count,
+                  budget);
 }
 
 Value filter_indent(Runtime& runtime, const Value& value, const Bound& bound) {
@@ -154,13 +167,17 @@ Value filter_format(Runtime& runtime, const Value& value, const Bound& bound) {
   return percent_format(text, Value::dict(std::move(values)), runtime);
 }
 
-Value filter_string(Runtime& runtime, const Value& value, const Bound&) { return soft_text(value, runtime.budget); }
+Value filter_string(Runtime& runtime, const Value& value, const Bound&) {
+  return soft_text(value, runtime.budget);
+}
 
 Value filter_safe(Runtime& runtime, const Value& value, const Bound&) {
   return soft_text(value, runtime.budget).with_markup(true);
 }
 
-Value filter_escape(Runtime& runtime, const Value& value, const Bound&) { return escaped(value, runtime.budget); }
+Value filter_escape(Runtime& runtime, const Value& value, const Bound&) {
+  return escaped(value, runtime.budget);
+}
 
 Value filter_forceescape(Runtime& runtime, const Value& value, const Bound&) {
   return escaped(to_text(value, runtime.budget), runtime.budget);

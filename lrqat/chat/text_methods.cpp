@@ -37,7 +37,9 @@ Window window(const Text& text, const Bound& bound) {
     return at < 0 ? std::max<std::int64_t>(at + size, 0) : at;
   };
   const std::int64_t start = place(1, 0), end = std::min(place(2, size), size);
-  const auto offset = [&](std::int64_t at) { return character_offset(text.bytes(), static_cast<std::size_t>(at)); };
+  const auto offset = [&](std::int64_t at) {
+    return character_offset(text.bytes(), static_cast<std::size_t>(at));
+  };
   if (start > end) return {1, 0, start};
   return {offset(start), offset(end), start};
 }
@@ -71,7 +73,8 @@ Value count(Runtime&, const Value& self, const Bound& bound) {
   const std::string& what = bound.text(0).bytes();
   if (what.empty()) return static_cast<std::int64_t>(count_characters(text)) + 1;
   std::int64_t number = 0;
-  for (std::size_t at = text.find(what); at != std::string_view::npos; at = text.find(what, at + what.size())) ++number;
+  for (std::size_t at = text.find(what); at != std::string_view::npos; at = text.find(what, at + what.size()))
+    ++number;
   return number;
 }
 
@@ -83,7 +86,8 @@ Value begins_or_ends(Runtime&, const Value& self, const Bound& bound) {
   const auto fits = [&](const Value& what) {
     if (what.is_undefined()) what.raise_undefined();
     if (!what.is_text()) {
-      refuse(at_end ? "endswith" : "startswith", " first arg must be str or a tuple of str, not ", what.type_name());
+      refuse(at_end ? "endswith" : "startswith", " first arg must be str or a tuple of str, not ",
+             what.type_name());
     }
     return at_end ? text.ends_with(what.bytes()) : text.starts_with(what.bytes());
   };
@@ -99,7 +103,8 @@ Value replace(Runtime& runtime, const Value& self, const Bound& bound) {
 Value join(Runtime& runtime, const Value& self, const Bound& bound) {
   std::vector<Text> parts;
   for (const Value& item : to_items(bound[0], runtime.budget)) {
-    if (!item.is_text()) refuse("sequence item ", parts.size(), ": expected str instance, ", item.type_name(), " found");
+    if (!item.is_text())
+      refuse("sequence item ", parts.size(), ": expected str instance, ", item.type_name(), " found");
     parts.push_back(self.text().markup() ? escaped(item, runtime.budget) : item.text());
   }
   return joined(self.text(), parts, runtime.budget);
@@ -107,7 +112,8 @@ Value join(Runtime& runtime, const Value& self, const Bound& bound) {
 
 std::string fill_character(const Bound& bound) {
   if (bound.find(1) == nullptr) return " ";
-  if (count_characters(bound.text(1).bytes()) != 1) refuse("The fill character must be exactly one character long");
+  if (count_characters(bound.text(1).bytes()) != 1)
+    refuse("The fill character must be exactly one character long");
   return bound.text(1).bytes();
 }
 
@@ -118,11 +124,13 @@ std::size_t missing(const Text& text, std::int64_t width) {
 }
 
 Value ljust(Runtime& runtime, const Value& self, const Bound& bound) {
-  return padded(self.text(), 0, missing(self.text(), bound.integer(0, 0)), fill_character(bound), runtime.budget);
+  return padded(self.text(), 0, missing(self.text(), bound.integer(0, 0)), fill_character(bound),
+                runtime.budget);
 }
 
 Value rjust(Runtime& runtime, const Value& self, const Bound& bound) {
-  return padded(self.text(), missing(self.text(), bound.integer(0, 0)), 0, fill_character(bound), runtime.budget);
+  return padded(self.text(), missing(self.text(), bound.integer(0, 0)), 0, fill_character(bound),
+                runtime.budget);
 }
 
 Value center(Runtime& runtime, const Value& self, const Bound& bound) {
@@ -133,7 +141,8 @@ Value zfill(Runtime& runtime, const Value& self, const Bound& bound) {
   const Text& text = self.text();
   const bool sign = text.bytes().starts_with('+') || text.bytes().starts_with('-');
   Text out = text.part(0, sign ? 1 : 0);
-  out.append(padded(text.part(sign ? 1 : 0, text.size()), missing(text, bound.integer(0, 0)), 0, "0", runtime.budget));
+  out.append(padded(text.part(sign ? 1 : 0, text.size()), missing(text, bound.integer(0, 0)), 0, "0",
+                    runtime.budget));
   return out;
 }
 
@@ -161,7 +170,8 @@ Value all(Runtime&, const Value& self, const Bound&) {
 bool is_alphanumeric(char32_t c) { return is_alpha(c) || is_decimal(c) || is_digit(c) || is_numeric(c); }
 
 Value is_ascii(Runtime&, const Value& self, const Bound&) {
-  return std::all_of(self.bytes().begin(), self.bytes().end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+  return std::all_of(self.bytes().begin(), self.bytes().end(),
+                     [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
 Value is_printable_text(Runtime& runtime, const Value& self, const Bound& bound) {

@@ -21,7 +21,8 @@ bool append_code(std::string_view literal, std::size_t& at, std::string& out) {
   const std::string_view digits = literal.substr(std::min(at + 1, literal.size()), size);
   unsigned code = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), code, 16);
-  if (digits.size() != size || error != std::errc() || end != digits.data() + size || code > 0x10FFFF) return false;
+  if (digits.size() != size || error != std::errc() || end != digits.data() + size || code > 0x10FFFF)
+    return false;
   append_character(out, code);
   at += 1 + size;
   return true;
@@ -54,7 +55,8 @@ std::string unescape(std::string_view literal, std::string& out) {
     } else if (c == 'N') {
       return "the escape \\N is not one that lrqat has; write the character itself";
     } else if (static_cast<unsigned char>(c) >= 0x80) {
-      // jinja2 writes the character as an escape before it reads them, so that the backslash escapes a backslash.
+      // jinja2 writes the character as an escape before it reads them, so that the backslash escapes a
+      // backslash.
       out += '\\';
       out += hexadecimal(next_character(literal, at));
     } else {

@@ -105,7 +105,8 @@ bool Value::same_as(const Value& other) const {
   if (is_text()) return text().bytes() == other.text().bytes();
   if (is_sequence()) return &sequence() == &other.sequence();
   if (is_dict()) return &dict() == &other.dict();
-  return is_object() ? object() == other.object() : std::get<Missing>(data_) == std::get<Missing>(other.data_);
+  return is_object() ? object() == other.object()
+                     : std::get<Missing>(data_) == std::get<Missing>(other.data_);
 }
 
 int Value::depth() const {
@@ -199,7 +200,8 @@ Value messages_from_json(const OrderedJson& messages) {
   if (!messages.is_array()) refuse("the messages are ", messages.type_name(), ", expected a list of objects");
   std::vector<Value> out;
   for (const OrderedJson& message : messages) {
-    if (!message.is_object()) refuse("message ", out.size(), " is ", message.type_name(), ", expected an object");
+    if (!message.is_object())
+      refuse("message ", out.size(), " is ", message.type_name(), ", expected an object");
     const auto number = static_cast<std::int32_t>(out.size());
     Dict dict;
     for (const auto& [key, value] : message.items()) {

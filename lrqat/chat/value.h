@@ -1,6 +1,6 @@
 // A value of a template, as Python has it: undefined, None, bool, int, float, str, list, tuple, dict, or an
-// Object (object.h: namespaces, macros, loops, generators …). Lists and dicts never change once they are made:
-// the sandbox of transformers forbids it too.
+// Object (object.h: namespaces, macros, loops, generators …). Lists and dicts never change once they are
+// made: the sandbox of transformers forbids it too.
 #pragma once
 
 #include <cstdint>
@@ -32,14 +32,14 @@ struct Sequence {
 
 class Value {
  public:
-  Value() = default;  // None
-  Value(bool value) : data_(value) {}                                   // NOLINT
-  Value(std::int64_t value) : data_(value) {}                           // NOLINT
-  Value(double value) : data_(value) {}                                 // NOLINT
+  Value() = default;                                                          // None
+  Value(bool value) : data_(value) {}                                         // NOLINT
+  Value(std::int64_t value) : data_(value) {}                                 // NOLINT
+  Value(double value) : data_(value) {}                                       // NOLINT
   Value(Text text) : data_(std::make_shared<const Text>(std::move(text))) {}  // NOLINT
-  Value(std::string text) : Value(Text(std::move(text))) {}             // NOLINT
-  Value(const char* text) : Value(Text(text)) {}                        // NOLINT
-  Value(std::shared_ptr<Object> object) : data_(std::move(object)) {}   // NOLINT
+  Value(std::string text) : Value(Text(std::move(text))) {}                   // NOLINT
+  Value(const char* text) : Value(Text(text)) {}                              // NOLINT
+  Value(std::shared_ptr<Object> object) : data_(std::move(object)) {}         // NOLINT
 
   // jinja2's Undefined; using it raises `message`.
   static Value undefined(std::string message);
@@ -79,9 +79,9 @@ class Value {
   const std::string& undefined_message() const { return *std::get<Missing>(data_); }
 
   bool truth() const;
-  std::string type_name() const;             // Python's: "str", "NoneType" …
-  bool same_as(const Value& other) const;    // Python's `is`, with equal numbers and texts taken for the same
-  int depth() const;                         // of lists, dicts and objects inside each other
+  std::string type_name() const;           // Python's: "str", "NoneType" …
+  bool same_as(const Value& other) const;  // Python's `is`, with equal numbers and texts taken for the same
+  int depth() const;                       // of lists, dicts and objects inside each other
   [[noreturn]] void raise_undefined() const { throw Failure(undefined_message()); }
 
  private:
@@ -123,8 +123,8 @@ bool is_hashable(const Value& key);  // can be the key of a dict
 
 inline constexpr int kDeepestValue = 400;
 
-// Texts of the members of a message get that message's number as their origin, but not its role. Error where a
-// number is beyond what a template can hold.
+// Texts of the members of a message get that message's number as their origin, but not its role. Error where
+// a number is beyond what a template can hold.
 Value from_json(const OrderedJson& json, Origin origin = {});
 // The messages with their numbers; Error where they are no list of objects.
 Value messages_from_json(const OrderedJson& messages);

@@ -28,9 +28,11 @@ std::string answers_of(const ChatTemplate& chat_template, const std::string& mes
   return out;
 }
 
-constexpr const char* kTurns = R"([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"},
+constexpr const char* kTurns =
+    R"([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"},
                                    {"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}])";
-constexpr const char* kSystem = R"([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"},
+constexpr const char* kSystem =
+    R"([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"},
     {"role": "assistant", "content": "Hello!"}, {"role": "user", "content": "2+2?"}])";
 constexpr const char* kThinking = R"([{"role": "user", "content": "q1"},
     {"role": "assistant", "content": "<think>\nwhy\n</think>\n\na1"}, {"role": "user", "content": "q2"},
@@ -69,15 +71,19 @@ TEST(Answers, WhereEarlierTurnsAreWrittenInAnotherWay) {
   EXPECT_EQ(answers_of(published("Mistral-7B-Instruct-v0.3"), kSystem), "2[ Hello!</s>]");
   // eos only at the end of the whole.
   EXPECT_EQ(answers_of(ChatTemplate("{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
-                                    "{{ '<assistant>' if add_generation_prompt else '<eos>' }}", "test"), kTurns),
+                                    "{{ '<assistant>' if add_generation_prompt else '<eos>' }}",
+                                    "test"),
+                       kTurns),
             "1[Hello!]3[4<eos>]");
 }
 
 TEST(Answers, WithToolCalls) {
   EXPECT_EQ(answers_of(published("Qwen2.5-7B-Instruct"), kTools),
-            "1[<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call><|im_end|>\n]3[Sun.<|im_end|>\n]");
+            "1[<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": "
+            "1}}\n</tool_call><|im_end|>\n]3[Sun.<|im_end|>\n]");
   EXPECT_EQ(answers_of(published("QwQ-32B"), kTools),
-            "1[<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call><|im_end|>\n]3[Sun.<|im_end|>\n]");
+            "1[<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": "
+            "1}}\n</tool_call><|im_end|>\n]3[Sun.<|im_end|>\n]");
 }
 
 TEST(Answers, OfTemplatesThatMarkThem) {
@@ -97,9 +103,11 @@ TEST(Answers, NoneAndEmptyOnes) {
 TEST(Answers, WhatCannotBeSaidIsRefused) {
   const std::string say = "which text is the answer of message 3 cannot be said: ";
   const std::pair<const char*, std::string> cases[] = {
-      {"{% for m in messages|reverse %}<{{ m.role }}>{{ m.content }};{% endfor %}", say + "before it stands something else"},
+      {"{% for m in messages|reverse %}<{{ m.role }}>{{ m.content }};{% endfor %}",
+       say + "before it stands something else"},
       {"{{ messages|length }}", say + "the template prints none of its text"},
-      {"{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}",
+      {"{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt "
+       "%}ASSISTANT:{% endif %}",
        say + "before it stands something else"},
   };
   for (const auto& [text, wanted] : cases) {

@@ -22,7 +22,8 @@ TEST(ChatTemplateErrors, NameTheLineAndWhatIsWrong) {
   const std::pair<const char*, const char*> cases[] = {
       {"a\n{{ 1 + 'x' }}", "test: line 2: unsupported operand type(s) for +: 'int' and 'str'"},
       {"{% if true %}\n\n{{ foo.bar }}{% endif %}", "test: line 3: 'foo' is undefined"},
-      {"{% macro m() %}\n{{ 1 // 0 }}\n{% endmacro %}\n{{ m() }}", "test: line 2: integer division or modulo by zero"},
+      {"{% macro m() %}\n{{ 1 // 0 }}\n{% endmacro %}\n{{ m() }}",
+       "test: line 2: integer division or modulo by zero"},
       {"\n{% if x %}", "test: line 2: Unexpected end of template: {% if %} has no {% endif %}"},
       {"\n\n{% do x %}", "test: line 3: Encountered unknown tag 'do'"},
       {"{{ 'a\n' }}\n{{ x|nope }}", "test: line 3: No filter named 'nope'."},
@@ -32,7 +33,8 @@ TEST(ChatTemplateErrors, NameTheLineAndWhatIsWrong) {
       {"{{ 'a'.encode() }}", "test: line 1: the method str.encode is not one that lrqat has"},
       {"{{ lipsum() }}", "test: line 1: the function lipsum is not one that lrqat has"},
       {"{{ 99999999999999999999 }}", "test: line 1: the integer 99999999999999999999 has more than 64 bits"},
-      {"{{ 9223372036854775807 + 1 }}", "test: line 1: an integer of more than 64 bits, which lrqat does not have"},
+      {"{{ 9223372036854775807 + 1 }}",
+       "test: line 1: an integer of more than 64 bits, which lrqat does not have"},
       {"{{ (1 }}", "test: line 1: unexpected '}', expected ')'"},
       {"{# x", "test: line 1: Missing end of comment tag"},
       {"{% raw %}", "test: line 1: Missing end of raw directive"},
@@ -44,14 +46,16 @@ TEST(ChatTemplateErrors, NameTheLineAndWhatIsWrong) {
 }
 
 TEST(ChatTemplateErrors, RaiseExceptionIsARefusalWithItsMessage) {
-  const ChatTemplate chat_template("\n{{ raise_exception('Roles must alternate: ' ~ messages|length) }}", "model/x.jinja");
+  const ChatTemplate chat_template("\n{{ raise_exception('Roles must alternate: ' ~ messages|length) }}",
+                                   "model/x.jinja");
   try {
     chat_template.render(json(R"([{"role": "user"}])"));
     FAIL();
   } catch (const TemplateRefusal& refusal) {
     EXPECT_EQ(refusal.message(), "Roles must alternate: 1");
-    EXPECT_STREQ(refusal.what(),
-                 "model/x.jinja: line 2: the chat template refuses the conversation: Roles must alternate: 1");
+    EXPECT_STREQ(
+        refusal.what(),
+        "model/x.jinja: line 2: the chat template refuses the conversation: Roles must alternate: 1");
   }
 }
 
@@ -95,11 +99,14 @@ TEST(ChatTemplateLimits, HostileTemplatesAreRefused) {
       {"{% for a in [1] recursive %}{{ loop([1]) }}{% endfor %}", "nests deeper than"},
       {"{% set n = namespace(x=[]) %}{% for i in range(9999) %}{% set n.x = [n.x] %}{% endfor %}", deep},
       {"{% set n = namespace(x={}) %}{% for i in range(9999) %}{% set n.x = {1: n.x} %}{% endfor %}", deep},
-      {"{% set n = namespace(x=[1]) %}{% for i in range(9999) %}{% set n.x = n.x|map('e') %}{% endfor %}", deep},
+      {"{% set n = namespace(x=[1]) %}{% for i in range(9999) %}{% set n.x = n.x|map('e') %}{% endfor %}",
+       deep},
       {"{% set n = namespace() %}{% set n.n = n %}{{ n }}", "nests deeper than"},
       {"{% set n = namespace() %}{% set n.n = [n] %}{{ n.n }}", "nests deeper than"},
-      {"{% set n = namespace(x='a') %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}", "more than"},
-      {"{% set n = namespace(x=[1]) %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}", "more than"},
+      {"{% set n = namespace(x='a') %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}",
+       "more than"},
+      {"{% set n = namespace(x=[1]) %}{% for i in range(99) %}{% set n.x = n.x + n.x %}{% endfor %}",
+       "more than"},
       {"{{ 'a' * 9223372036854775807 }}", "more than"},
       {"{{ [1] * 9223372036854775807 }}", "more than"},
       {"{{ 'a'.center(9223372036854775807) }}", "more than"},
@@ -108,7 +115,8 @@ TEST(ChatTemplateLimits, HostileTemplatesAreRefused) {
       {"{{ range(10 ** 9) }}", "Range too big"},
       {"{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "steps"},
       {"{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}", "steps"},
-      {"{{ range(99999)|map('string')|join|length }}" + repeated("{{ range(99999)|list|sort|sum }}", 500), "steps"},
+      {"{{ range(99999)|map('string')|join|length }}" + repeated("{{ range(99999)|list|sort|sum }}", 500),
+       "steps"},
       {"{{ 2 ** 10 ** 9 }}", "64 bits"},
       {"{{ (-9223372036854775807 - 1) // -1 }}", "64 bits"},
       {"{{ -(-9223372036854775807 - 1) }}", "64 bits"},
@@ -117,20 +125,23 @@ TEST(ChatTemplateLimits, HostileTemplatesAreRefused) {
   options.limits.steps = 500'000;
   options.limits.bytes = 100'000'000;
   for (const auto& [text, wanted] : cases) {
-    const std::string said = error_of([&] { ChatTemplate(text, "test").render(OrderedJson::array(), options); });
+    const std::string said =
+        error_of([&] { ChatTemplate(text, "test").render(OrderedJson::array(), options); });
     EXPECT_NE(said.find(wanted), std::string::npos) << text.substr(0, 80) << ": " << said;
   }
 }
 
 // Two lists with 2^60 ways through them: comparing, printing and hashing them must end.
 TEST(ChatTemplateLimits, SharedValuesDoNotTakeForEver) {
-  const std::string build = "{% set n = namespace(x=(1,), y=(1,)) %}{% for i in range(60) %}"
-                            "{% set n.x = (n.x, n.x) %}{% set n.y = (n.y, n.y) %}{% endfor %}";
+  const std::string build =
+      "{% set n = namespace(x=(1,), y=(1,)) %}{% for i in range(60) %}"
+      "{% set n.x = (n.x, n.x) %}{% set n.y = (n.y, n.y) %}{% endfor %}";
   RenderOptions options;
   options.limits.steps = 1'000'000;
-  for (const char* use : {"{{ n.x == n.y }}", "{{ n.x < n.y }}", "{{ n.x }}", "{{ n.x|tojson }}", "{{ {n.x: 1}[n.y] }}",
-                          "{{ n.x|string|length }}"}) {
-    EXPECT_NE(error_of([&] { ChatTemplate(build + use, "test").render(OrderedJson::array(), options); }), "") << use;
+  for (const char* use : {"{{ n.x == n.y }}", "{{ n.x < n.y }}", "{{ n.x }}", "{{ n.x|tojson }}",
+                          "{{ {n.x: 1}[n.y] }}", "{{ n.x|string|length }}"}) {
+    EXPECT_NE(error_of([&] { ChatTemplate(build + use, "test").render(OrderedJson::array(), options); }), "")
+        << use;
   }
 }
 
@@ -139,21 +150,25 @@ TEST(ChatTemplateLimits, WhatIsUsualFits) {
                    "{% set n.x = n.x + 1 %}{% endfor %}{% endfor %}{{ n.x }}"),
             "90000");
   EXPECT_EQ(render("{{ 1" + repeated(" + 1", 300) + " }}"), "301");
-  EXPECT_EQ(render("{% macro m(n) %}{% if n %}{% for i in [1] %}x{{ m(n - 1) }}{% endfor %}{% endif %}{% endmacro %}{{ m(60) }}"),
+  EXPECT_EQ(render("{% macro m(n) %}{% if n %}{% for i in [1] %}x{{ m(n - 1) }}{% endfor %}{% endif %}{% "
+                   "endmacro %}{{ m(60) }}"),
             std::string(60, 'x'));
 }
 
 // Objects that refer to each other are let go: the leak checker of `make asan` sees when they are not.
 TEST(ChatTemplateLimits, CyclesAreLetGo) {
-  EXPECT_EQ(render("{% set n = namespace() %}{% macro m() %}{{ n.x is defined }}{% endmacro %}{% set n.m = m %}{% set n.n = n %}"
-                   "{% for i in [1] %}{% macro k() %}{{ i }}{{ loop.index }}{% endmacro %}{% set n.x = [k, loop] %}{% endfor %}"
+  EXPECT_EQ(render("{% set n = namespace() %}{% macro m() %}{{ n.x is defined }}{% endmacro %}{% set n.m = m "
+                   "%}{% set n.n = n %}"
+                   "{% for i in [1] %}{% macro k() %}{{ i }}{{ loop.index }}{% endmacro %}{% set n.x = [k, "
+                   "loop] %}{% endfor %}"
                    "{{ n.m() }}{{ n.x[0]() }}"),
             "True11");
 }
 
 TEST(ChatTemplateText, KeysKeepTheirOrderAndReasoningHasItsNames) {
   const ChatTemplate chat_template("{{ messages|tojson }}", "test");
-  EXPECT_EQ(chat_template.render(json(R"([{"role": "assistant", "reasoning": "r", "b": 1, "a": {"z": 1, "y": 2}}])")),
+  EXPECT_EQ(chat_template.render(
+                json(R"([{"role": "assistant", "reasoning": "r", "b": 1, "a": {"z": 1, "y": 2}}])")),
             R"([{"thinking": "r", "role": "assistant", "reasoning": "r", "b": 1, "a": {"z": 1, "y": 2}, )"
             R"("reasoning_content": "r"}])");
 }
@@ -162,18 +177,23 @@ TEST(ChatTemplateText, TokensAndVariables) {
   RenderOptions options;
   options.bos_token = "<s>";
   options.variables = json(R"({"eos_token": "</s>", "enable_thinking": false})");
-  const ChatTemplate chat_template("{{ bos_token }}{{ eos_token }}{{ enable_thinking }}{{ unk_token }}{{ tools }}", "test");
+  const ChatTemplate chat_template(
+      "{{ bos_token }}{{ eos_token }}{{ enable_thinking }}{{ unk_token }}{{ tools }}", "test");
   EXPECT_EQ(chat_template.render(OrderedJson::array(), options), "<s></s>FalseNone");
 }
 
 TEST(ChatTemplateText, BytesThatAreNoCharactersPassThrough) {
   const std::string broken = "\xff\xc3(\xed\xa0\x80|";  // a surrogate among them, as parse_json reads it
   OrderedJson variables = {{"x", broken}};
-  for (const char* text : {"{{ x }}", "{{ x[:] }}", "{{ x.strip() }}", "{{ x|replace('q', '') }}", "{{ x|list|join }}"}) {
-    EXPECT_EQ(ChatTemplate(text, "test").render(OrderedJson::array(), with_variables(variables)), broken) << text;
+  for (const char* text :
+       {"{{ x }}", "{{ x[:] }}", "{{ x.strip() }}", "{{ x|replace('q', '') }}", "{{ x|list|join }}"}) {
+    EXPECT_EQ(ChatTemplate(text, "test").render(OrderedJson::array(), with_variables(variables)), broken)
+        << text;
   }
-  for (const char* text : {"{{ x|tojson }}", "{{ [x] }}", "{{ x|upper }}", "{{ x|title }}", "{{ x[::-1] }}", "{{ x|length }}"}) {
-    EXPECT_NO_THROW(ChatTemplate(text, "test").render(OrderedJson::array(), with_variables(variables))) << text;
+  for (const char* text :
+       {"{{ x|tojson }}", "{{ [x] }}", "{{ x|upper }}", "{{ x|title }}", "{{ x[::-1] }}", "{{ x|length }}"}) {
+    EXPECT_NO_THROW(ChatTemplate(text, "test").render(OrderedJson::array(), with_variables(variables)))
+        << text;
   }
 }
 
@@ -184,7 +204,8 @@ std::string parts(const std::string& text, const std::vector<Span>& spans) {
 }
 
 TEST(ChatTemplateOrigin, FollowsTextThroughFiltersAndMethods) {
-  const OrderedJson messages = json(R"([{"role": "user", "content": " ab "}, {"role": "assistant", "content": "x</t>YZ",
+  const OrderedJson messages =
+      json(R"([{"role": "user", "content": " ab "}, {"role": "assistant", "content": "x</t>YZ",
                                          "calls": [{"k": "v", "n": 1}]}])");
   const std::pair<const char*, const char*> cases[] = {
       {"<{{ m1.content }}>", "[x</t>YZ]"},
@@ -202,7 +223,8 @@ TEST(ChatTemplateOrigin, FollowsTextThroughFiltersAndMethods) {
       {"{{ m1.role }}{{ m1.calls[0].n }}", ""},
   };
   for (const auto& [text, wanted] : cases) {
-    const ChatTemplate chat_template("{% set m0 = messages[0] %}{% set m1 = messages[1] %}" + std::string(text), "test");
+    const ChatTemplate chat_template(
+        "{% set m0 = messages[0] %}{% set m1 = messages[1] %}" + std::string(text), "test");
     const Rendered rendered = chat_template.render_tracked(messages);
     EXPECT_EQ(parts(rendered.text, rendered.messages[1]), wanted) << text << " gives " << rendered.text;
     EXPECT_EQ(rendered.text, chat_template.render(messages));

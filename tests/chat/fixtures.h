@@ -10,7 +10,9 @@
 
 namespace lrqat::chat {
 
-inline std::filesystem::path data_folder() { return std::filesystem::path(LRQAT_TEST_DATA) / "chat_templates"; }
+inline std::filesystem::path data_folder() {
+  return std::filesystem::path(LRQAT_TEST_DATA) / "chat_templates";
+}
 
 inline OrderedJson ordered_file(const std::string& name) {
   const auto path = data_folder() / name;
@@ -22,7 +24,8 @@ inline OrderedJson json(const std::string& text) { return parse_ordered_json(tex
 inline RenderOptions with_variables(OrderedJson variables) {
   RenderOptions options;
   options.variables = std::move(variables);
-  std::tm now{};  // Friday, 26 July 2024, 14:05: what tests/outsiders/chat_templates_test.py tells transformers
+  std::tm
+      now{};  // Friday, 26 July 2024, 14:05: what tests/outsiders/chat_templates_test.py tells transformers
   now.tm_year = 124;
   now.tm_mon = 6;
   now.tm_mday = 26;

@@ -1,5 +1,6 @@
-// Templates of published models and small ones for every part of the language, against what transformers and jinja2
-// make of them (tests/outsiders/chat_templates_test.py writes the texts and checks them against the installed ones).
+// Templates of published models and small ones for every part of the language, against what transformers and
+// jinja2 make of them (tests/outsiders/chat_templates_test.py writes the texts and checks them against the
+// installed ones).
 #include <gtest/gtest.h>
 
 #include "fixtures.h"

@@ -15,8 +15,12 @@ class TemplateFiles : public testing::Test {
   void SetUp() override { std::filesystem::create_directories(folder_ / "additional_chat_templates"); }
   void TearDown() override { std::filesystem::remove_all(folder_); }
 
-  void write(const std::string& name, const std::string& text) const { std::ofstream(folder_ / name) << text; }
-  std::string text(bool has_tools = false) const { return choose_template(read_template_sources(folder_), has_tools).text; }
+  void write(const std::string& name, const std::string& text) const {
+    std::ofstream(folder_ / name) << text;
+  }
+  std::string text(bool has_tools = false) const {
+    return choose_template(read_template_sources(folder_), has_tools).text;
+  }
   std::string error() const {
     return error_of([&] { text(); });
   }

@@ -1,5 +1,5 @@
-// Any bytes as a chat template: refused with lrqat::Error, or the conversation's text, the same with and without its
-// origins, whose spans lie inside of it.
+// Any bytes as a chat template: refused with lrqat::Error, or the conversation's text, the same with and
+// without its origins, whose spans lie inside of it.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
