@@ -43,17 +43,26 @@ void check_scalar(const Json& value, const std::string& what, const std::string&
   }
 }
 
-}  // namespace
-
-Json parse_json(std::string_view text, const std::string& where, const JsonRules& rules) {
+template <typename J>
+J parse(std::string_view text, const std::string& where, const JsonRules& rules) {
   if (text.size() > kMostBytes) {
     fail(where, ": JSON of ", text.size(), " bytes, expected at most ", kMostBytes);
   }
   try {
-    return JsonParser(text, where, rules).parse();
+    return JsonParser<J>(text, where, rules).parse();
   } catch (const std::bad_alloc&) {
     fail(where, ": JSON of ", text.size(), " bytes does not fit in memory");
   }
+}
+
+}  // namespace
+
+Json parse_json(std::string_view text, const std::string& where, const JsonRules& rules) {
+  return parse<Json>(text, where, rules);
+}
+
+OrderedJson parse_ordered_json(std::string_view text, const std::string& where, const JsonRules& rules) {
+  return parse<OrderedJson>(text, where, rules);
 }
 
 Json read_json_file(const std::filesystem::path& path) {

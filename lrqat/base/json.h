@@ -16,7 +16,8 @@
 
 namespace lrqat {
 
-using Json = nlohmann::json;
+using Json = nlohmann::json;                 // objects sort their keys
+using OrderedJson = nlohmann::ordered_json;  // objects keep the order of the text
 
 struct JsonRules {
   int deepest = 256;  // lists and objects inside each other
@@ -28,6 +29,8 @@ struct JsonRules {
 // and -Infinity are floats, a lone surrogate ("\ud83d") becomes its three bytes. Both are refused where
 // json_get meets them, not before: most stand in fields that nobody uses.
 Json parse_json(std::string_view text, const std::string& where, const JsonRules& rules = {});
+// The same where the order of keys matters: a chat template prints tools as they were written.
+OrderedJson parse_ordered_json(std::string_view text, const std::string& where, const JsonRules& rules = {});
 Json read_json_file(const std::filesystem::path& path);
 std::optional<Json> try_parse_json(std::string_view text);  // nothing: it is not valid
 

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <limits>
+#include <unordered_map>
 
 namespace lrqat {
 namespace {
@@ -43,17 +44,56 @@ void append_utf8(std::string& out, unsigned code) {
   add(0x80U | (code & 0x3fU));
 }
 
+// The members of an object as they are read. A key that comes again keeps its place and takes the new value, as
+// in Python.
+template <typename J>
+class ObjectBuilder;
+
+template <>
+class ObjectBuilder<Json> {
+ public:
+  bool contains(const std::string& key) const { return members_.contains(key); }
+  void set(std::string key, Json value) { members_.insert_or_assign(std::move(key), std::move(value)); }
+  Json take() { return std::move(members_); }
+
+ private:
+  Json::object_t members_;
+};
+
+template <>
+class ObjectBuilder<OrderedJson> {
+ public:
+  bool contains(const std::string& key) const { return places_.contains(key); }
+  void set(std::string key, OrderedJson value) {
+    const auto [place, is_new] = places_.try_emplace(key, members_.size());
+    if (!is_new) {
+      static_cast<Members&>(members_)[place->second].second = std::move(value);
+      return;
+    }
+    // The vector's own function: ordered_map's would look through all keys before.
+    static_cast<Members&>(members_).emplace_back(std::move(key), std::move(value));
+  }
+  OrderedJson take() { return std::move(members_); }
+
+ private:
+  using Members = OrderedJson::object_t::Container;
+  OrderedJson::object_t members_;
+  std::unordered_map<std::string, std::size_t> places_;
+};
+
 }  // namespace
 
-Json JsonParser::parse() {
+template <typename J>
+J JsonParser<J>::parse() {
   take("\xef\xbb\xbf");  // a byte order mark
-  Json result = value(0);
+  J result = value(0);
   skip_space();
   if (at_ < text_.size()) fail_here("expected nothing behind the value, found " + found());
   return result;
 }
 
-Json JsonParser::value(int depth) {
+template <typename J>
+J JsonParser<J>::value(int depth) {
   skip_space();
   if (++values_ > kMostValues) fail_here("more than " + std::to_string(kMostValues) + " values");
   const char c = peek();
@@ -70,7 +110,8 @@ Json JsonParser::value(int depth) {
   fail_here("expected a value, found " + found());
 }
 
-void JsonParser::enter(int depth) {
+template <typename J>
+void JsonParser<J>::enter(int depth) {
   if (depth > rules_.deepest) {
     fail_here("lists and objects are nested deeper than " + std::to_string(rules_.deepest) + " levels");
   }
@@ -78,10 +119,11 @@ void JsonParser::enter(int depth) {
   skip_space();
 }
 
-Json JsonParser::object(int depth) {
+template <typename J>
+J JsonParser<J>::object(int depth) {
   enter(depth);
-  Json::object_t members;
-  if (take("}")) return members;
+  ObjectBuilder<J> members;
+  if (take("}")) return members.take();
   while (true) {
     skip_space();
     if (peek() != '"') fail_here("expected a key in quotes, found " + found());
@@ -89,16 +131,17 @@ Json JsonParser::object(int depth) {
     if (rules_.repeated_key && members.contains(key)) rules_.repeated_key(key, depth);
     skip_space();
     if (!take(":")) fail_here("expected ':' behind a key, found " + found());
-    members.insert_or_assign(std::move(key), value(depth));
+    members.set(std::move(key), value(depth));
     skip_space();
-    if (take("}")) return members;
+    if (take("}")) return members.take();
     if (!take(",")) fail_here("expected ',' or '}', found " + found());
   }
 }
 
-Json JsonParser::array(int depth) {
+template <typename J>
+J JsonParser<J>::array(int depth) {
   enter(depth);
-  Json::array_t members;
+  typename J::array_t members;
   if (take("]")) return members;
   while (true) {
     members.push_back(value(depth));
@@ -108,13 +151,15 @@ Json JsonParser::array(int depth) {
   }
 }
 
-bool JsonParser::digits() {
+template <typename J>
+bool JsonParser<J>::digits() {
   const std::size_t begin = at_;
   while (is_digit(peek())) ++at_;
   return at_ > begin;
 }
 
-Json JsonParser::number() {
+template <typename J>
+J JsonParser<J>::number() {
   const std::size_t begin = at_;
   const bool negative = take("-");
   if (!take("0") && !digits()) fail_here("expected a digit, found " + found());
@@ -140,7 +185,8 @@ Json JsonParser::number() {
   return std::strtod(std::string(first, last).c_str(), nullptr);  // too large or too small: infinity or 0
 }
 
-std::string JsonParser::string() {
+template <typename J>
+std::string JsonParser<J>::string() {
   std::string out;
   ++at_;
   while (at_ < text_.size()) {
@@ -155,7 +201,8 @@ std::string JsonParser::string() {
   fail_here("a string does not end");
 }
 
-void JsonParser::character(std::string& out) {
+template <typename J>
+void JsonParser<J>::character(std::string& out) {
   std::size_t end = at_;  // of plain ASCII, which most is
   while (end < text_.size() && text_[end] >= ' ' && text_[end] != '"' && text_[end] != '\\') ++end;
   if (end == at_) {
@@ -168,7 +215,8 @@ void JsonParser::character(std::string& out) {
   at_ = end;
 }
 
-void JsonParser::escape(std::string& out) {
+template <typename J>
+void JsonParser<J>::escape(std::string& out) {
   constexpr std::string_view kLetters = "\"\\/bfnrt", kMeanings = "\"\\/\b\f\n\r\t";
   ++at_;
   const std::size_t letter = at_ < text_.size() ? kLetters.find(text_[at_]) : std::string_view::npos;
@@ -193,7 +241,8 @@ void JsonParser::escape(std::string& out) {
   append_utf8(out, code);
 }
 
-unsigned JsonParser::hex4() {
+template <typename J>
+unsigned JsonParser<J>::hex4() {
   unsigned code = 0;
   const std::string_view four = text_.substr(std::min(at_, text_.size()), 4);
   const auto [end, error] = std::from_chars(four.data(), four.data() + four.size(), code, 16);
@@ -203,19 +252,22 @@ unsigned JsonParser::hex4() {
   return code;
 }
 
-bool JsonParser::take(std::string_view word) {
+template <typename J>
+bool JsonParser<J>::take(std::string_view word) {
   if (!text_.substr(at_).starts_with(word)) return false;
   at_ += word.size();
   return true;
 }
 
-void JsonParser::skip_space() {
+template <typename J>
+void JsonParser<J>::skip_space() {
   while (at_ < text_.size() &&
          (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\r' || text_[at_] == '\t'))
     ++at_;
 }
 
-std::string JsonParser::found() const {
+template <typename J>
+std::string JsonParser<J>::found() const {
   if (at_ >= text_.size()) return "the end of the text";
   const auto byte = static_cast<unsigned char>(text_[at_]);
   if (byte > 0x20 && byte < 0x7f) return std::string("'") + text_[at_] + "'";
@@ -223,12 +275,16 @@ std::string JsonParser::found() const {
   return std::string("byte 0x") + kDigits[byte >> 4] + kDigits[byte & 15U];
 }
 
-void JsonParser::fail_here(const std::string& what) const {
+template <typename J>
+void JsonParser<J>::fail_here(const std::string& what) const {
   const std::string_view before = text_.substr(0, at_);
   const auto lines = std::count(before.begin(), before.end(), '\n');
   const std::size_t line_begin = before.rfind('\n') + 1;  // npos + 1 = 0
   const std::string line = text_.find('\n') == std::string_view::npos ? "" : concat("line ", lines + 1, ", ");
   fail(where_, ": not valid JSON, ", line, "column ", at_ - line_begin + 1, ": ", what);
 }
+
+template class JsonParser<Json>;
+template class JsonParser<OrderedJson>;
 
 }  // namespace lrqat

@@ -1,5 +1,5 @@
-// The parser behind parse_json (json.h): one pass, bounded depth and number of values, errors with line and
-// column.
+// The parser behind parse_json and parse_ordered_json (json.h): one pass, bounded depth and number of values,
+// errors with line and column.
 #pragma once
 
 #include <string>
@@ -9,18 +9,19 @@
 
 namespace lrqat {
 
+template <typename J>  // Json or OrderedJson
 class JsonParser {
  public:
   JsonParser(std::string_view text, const std::string& where, const JsonRules& rules)
       : text_(text), where_(where), rules_(rules) {}
 
-  Json parse();
+  J parse();
 
  private:
-  Json value(int depth);
-  Json object(int depth);
-  Json array(int depth);
-  Json number();
+  J value(int depth);
+  J object(int depth);
+  J array(int depth);
+  J number();
   std::string string();
   void escape(std::string& out);
   unsigned hex4();

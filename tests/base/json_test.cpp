@@ -84,6 +84,13 @@ TEST(JsonParser, SaysWhereAndWhatIsWrong) {
   }
 }
 
+TEST(JsonParser, OrderedObjectsKeepTheOrderOfTheText) {
+  EXPECT_EQ(parse_ordered_json(R"({"b":1,"a":{"z":1,"y":2},"b":3})", "test").dump(),
+            R"({"b":3,"a":{"z":1,"y":2}})");
+  EXPECT_EQ(parse_json(R"({"b":1,"a":2})", "test").dump(), R"({"a":2,"b":1})");
+  EXPECT_THROW(parse_ordered_json(R"({"a":1,})", "test"), Error);
+}
+
 TEST(JsonParser, NestingIsBounded) {
   const auto nested = [](std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
   EXPECT_NO_THROW(parse(nested(256)));

@@ -1,7 +1,7 @@
 """The rules of the source tree (docs/architecture.md), held by a script:
 
   levels     an #include of lrqat/ names a lower level, or one of the few sideways ones
-  torch      base, kernels, formats, text and corpus never see torch
+  torch      base, kernels, formats, text, corpus and chat never see torch
   quiet      the library never prints or exits: only lrqat/cli does
   names      messages of the library name fields (`rank`), not flags: it does not know of a command line
   tests      every *_test.cpp and *_test.py lies in a folder that tests/CMakeLists.txt registers
@@ -17,10 +17,10 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LEVELS = {"base": 0, "kernels": 1, "formats": 1, "text": 1, "corpus": 2, "ops": 2, "quant": 3, "nn": 4, "methods": 4, "model": 5,
-          "start": 6, "train": 7, "eval": 7, "export": 7, "cli": 8}
+LEVELS = {"base": 0, "kernels": 1, "formats": 1, "text": 1, "chat": 1, "corpus": 2, "ops": 2, "quant": 3, "nn": 4, "methods": 4,
+          "model": 5, "start": 6, "train": 7, "eval": 7, "export": 7, "cli": 8}
 SIDEWAYS = set()
-WITHOUT_TORCH = {"base", "kernels", "formats", "text", "corpus"}
+WITHOUT_TORCH = {"base", "kernels", "formats", "text", "corpus", "chat"}
 MAX_LINES = {"lrqat": 350, "tests": 600, "bench": 600, "examples": 600, "tools": 600}
 MAX_FUNCTION_LINES = 60
 
