@@ -50,7 +50,7 @@ bench: build/build.ninja
 # The parts without torch under AddressSanitizer and UndefinedBehaviorSanitizer.
 asan: setup
 	cmake --preset asan
-	cmake --build build-asan -j $(JOBS) --target base_tests formats_tests text_tests corpus_tests kernels_tests
+	cmake --build build-asan -j $(JOBS) --target base_tests formats_tests text_tests chat_tests corpus_tests kernels_tests
 	cd build-asan && ctest --output-on-failure -j $(JOBS) -L 'formats|text|kernels' $(TEST_ARGS)
 
 format:
