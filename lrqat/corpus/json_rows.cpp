@@ -40,12 +40,12 @@ RowForm form_of_object(TextStream& text, std::size_t begin, bool is_json) {
   const auto line = text.peek_line(begin, kLongestRow);
   if (is_object(line->text)) return RowForm::lines;
   const auto size = value_size(text, begin, kLongestRow);
-  const bool cut = !size && is_blank(line->text.substr(1));
+  const bool spread = is_blank(line->text.substr(1));  // over several lines, also where it is broken
   if (size && is_object(text.buffered().substr(begin, *size))) {
     const auto next = skip_spaces(text, begin + *size);
     if (is_json || !next || text.buffered()[*next] == '{') return RowForm::values;
   }
-  return !is_json ? RowForm::none : cut ? RowForm::values : RowForm::lines;
+  return !is_json ? RowForm::none : spread ? RowForm::values : RowForm::lines;
 }
 
 // The rows of a text, parsed one by one.
