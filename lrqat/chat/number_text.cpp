@@ -4,6 +4,7 @@
 #include <cctype>
 #include <cmath>
 #include <cstdio>
+#include <string_view>
 
 #include "lrqat/chat/characters.h"
 #include "lrqat/chat/operations.h"
@@ -12,9 +13,10 @@ namespace lrqat::chat {
 namespace {
 
 std::string in_base(std::uint64_t value, unsigned base, bool upper) {
+  const std::string_view digits = upper ? "0123456789ABCDEF" : "0123456789abcdef";
   std::string out;
   do {
-    out += (upper ? "0123456789ABCDEF" : "0123456789abcdef")[value % base];
+    out += digits[value % base];
     value /= base;
   } while (value > 0);
   std::reverse(out.begin(), out.end());

@@ -79,12 +79,14 @@ TEST_F(PackedFiles, BombsTakeBoundedMemory) {
     for (std::size_t size = 0; size < kSize; size += block.size()) file += packed;
     return write("many.jsonl.zst", file);
   }();
-  const std::int64_t before = current_resident_bytes();
+  [[maybe_unused]] const std::int64_t before = current_resident_bytes();
   std::int64_t rows = 0;
   reset_peak_resident();
   DocumentFile(path, {}).read([&](Document&&) { ++rows; });
   EXPECT_GT(rows, 400000);
+#ifndef __SANITIZE_ADDRESS__  // which keeps freed memory for a while
   EXPECT_LT(peak_resident_bytes() - before, std::int64_t{40} << 20);
+#endif
 
   const std::string endless = zstd("{\"text\": \"") + [] {
     const std::string packed = zstd(std::string(std::size_t{16} << 20, 'a'));
