@@ -9,8 +9,8 @@
 namespace lrqat::corpus {
 
 struct ConversationForm {
-  // The text, with the assistant's turns behind the prompt scored: at least one, as rows without an answer are
-  // left out before. `where` names file and line in errors.
+  // The text, with the assistant's turns behind the prompt scored: at least one, as rows without an answer
+  // are left out before. `where` names file and line in errors.
   std::function<Document(const Conversation& conversation, const std::string& where)> document;
   std::string notice;  // what the user is told where conversations are read; empty: nothing
 };

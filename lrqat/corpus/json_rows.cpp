@@ -37,15 +37,16 @@ RowForm form_of_array(TextStream& text, std::size_t begin, bool is_json) {
 }
 
 RowForm form_of_object(TextStream& text, std::size_t begin, bool is_json) {
-  const auto line = text.peek_line(begin, kLongestRow);
-  if (is_object(line->text)) return RowForm::lines;
+  const Line line = *text.peek_line(begin, kLongestRow);
+  if (is_object(line.text)) return RowForm::lines;
+  const bool opens = is_blank(line.text.substr(1));
+  const std::size_t line_size = line.text.size();
   const auto size = value_size(text, begin, kLongestRow);
-  const bool spread = is_blank(line->text.substr(1));  // over several lines, also where it is broken
-  if (size && is_object(text.buffered().substr(begin, *size))) {
-    const auto next = skip_spaces(text, begin + *size);
-    if (is_json || !next || text.buffered()[*next] == '{') return RowForm::values;
-  }
-  return !is_json ? RowForm::none : spread ? RowForm::values : RowForm::lines;
+  // What is broken is an error of the form that it seems to have.
+  if (is_json) return (size ? *size > line_size : opens) ? RowForm::values : RowForm::lines;
+  if (!size || !is_object(text.buffered().substr(begin, *size))) return RowForm::none;
+  const auto next = skip_spaces(text, begin + *size);
+  return !next || text.buffered()[*next] == '{' ? RowForm::values : RowForm::none;
 }
 
 // The rows of a text, parsed one by one.

@@ -97,11 +97,30 @@ TEST_F(TaskFiles, AreFoundByTheirPublishedNames) {
   EXPECT_EQ(find_task_file(folder_, "piqa", "valid", {}).filename(), "val.jsonl");
   EXPECT_EQ(find_task_file(folder_, "arc_easy", "test", find_task("arc_easy").files).filename(),
             "ARC-Easy-Test.jsonl");
-  write("hellaswag_valid.jsonl.xz", "x");
+  write("hellaswag_valid.jsonl.xz", "x");  // cut off, which reading it says
   EXPECT_EQ(find_task_file(folder_, "hellaswag", "valid", {}).filename(), "hellaswag_valid.jsonl.xz");
   write("hellaswag_valid.jsonl", "{}\n");
   EXPECT_EQ(find_task_file(folder_, "hellaswag", "valid", {}).filename(), "hellaswag_valid.jsonl");
   expect_error([&] { find_task_file(folder_, "boolq", "valid", {}); }, {"boolq_valid.jsonl"});
+}
+
+// Rows as training reads them: an array, packed, labels beside.
+TEST_F(TaskFiles, RowsAreReadInEveryForm) {
+  write("valid-labels.lst", "1\n0\n");
+  const auto expected = read_task_rows(write("valid.jsonl", "{\"goal\": \"g\"}\n\n{\"goal\": \"h\"}\n"));
+  ASSERT_EQ(expected.size(), 2U);
+  EXPECT_EQ(expected[1].row["label"], "0");
+  EXPECT_NE(expected[1].where.find("valid.jsonl:3"), std::string::npos);
+  // python3: gzip.compress(b'[{"goal": "g"},\n{"goal": "h"}]', mtime=0)
+  constexpr unsigned char kPacked[] = {0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x03, 0x8b,
+                                       0xae, 0x56, 0x4a, 0xcf, 0x4f, 0xcc, 0x51, 0xb2, 0x52, 0x50, 0x4a,
+                                       0x57, 0xaa, 0xd5, 0xe1, 0x42, 0x70, 0x33, 0x94, 0x6a, 0x63, 0x01,
+                                       0x50, 0xd2, 0x42, 0x21, 0x1e, 0x00, 0x00, 0x00};
+  const std::string packed(reinterpret_cast<const char*>(kPacked), sizeof kPacked);
+  const auto found = read_task_rows(write("valid.jsonl.gz", packed));
+  ASSERT_EQ(found.size(), 2U);
+  for (std::size_t i = 0; i < found.size(); ++i) EXPECT_EQ(found[i].row, expected[i].row);
+  EXPECT_NE(found[1].where.find("valid.jsonl.gz:2"), std::string::npos);
 }
 
 TEST_F(TaskFiles, NameTheBrokenLine) {

@@ -27,11 +27,10 @@ const std::vector<std::string> kMethods{"lr-qat", "l4q", "lsq", "peqa", "qlora",
 
 // Fields that decide what is read, how a run goes about it, or what is measured: not what it computes. (Each
 // of these is tested where that is: tests/cli.)
-const std::set<std::string> kNotInTheResult{"model",         "data",          "eval-data",     "teacher",
-                                            "data-format",   "eval-data-format",
-                                            "teacher-cache", "teacher-top-k", "method",        "eval-every",
-                                            "eval-context",  "eval-windows",  "checkpointing", "map-frozen",
-                                            "memory-budget", "save-every",    "save-minutes",  "seed"};
+const std::set<std::string> kNotInTheResult{
+    "model",         "data",          "eval-data",     "teacher",    "data-format",  "eval-data-format",
+    "teacher-cache", "teacher-top-k", "method",        "eval-every", "eval-context", "eval-windows",
+    "checkpointing", "map-frozen",    "memory-budget", "save-every", "save-minutes", "seed"};
 
 // Accepted though this model and these values show nothing of it.
 bool shows_elsewhere(const std::string& method, const std::string& field) {
