@@ -6,6 +6,8 @@
 #include <limits>
 #include <unordered_map>
 
+#include "lrqat/base/utf8.h"
+
 namespace lrqat {
 namespace {
 
@@ -30,22 +32,8 @@ std::size_t utf8_character(std::string_view text) {
   return size;
 }
 
-void append_utf8(std::string& out, unsigned code) {
-  const auto add = [&](unsigned byte) { out += static_cast<char>(byte); };
-  if (code < 0x80) return add(code);
-  if (code < 0x800) return add(0xc0U | code >> 6), add(0x80U | (code & 0x3fU));
-  if (code < 0x10000) {
-    add(0xe0U | code >> 12);
-  } else {
-    add(0xf0U | code >> 18);
-    add(0x80U | (code >> 12 & 0x3fU));
-  }
-  add(0x80U | (code >> 6 & 0x3fU));
-  add(0x80U | (code & 0x3fU));
-}
-
-// The members of an object as they are read. A key that comes again keeps its place and takes the new value, as
-// in Python.
+// The members of an object as they are read. A key that comes again keeps its place and takes the new value,
+// as in Python.
 template <typename J>
 class ObjectBuilder;
 

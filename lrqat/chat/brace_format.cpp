@@ -3,6 +3,7 @@
 #include <cmath>
 #include <optional>
 
+#include "lrqat/base/utf8.h"
 #include "lrqat/chat/characters.h"
 #include "lrqat/chat/format.h"
 #include "lrqat/chat/methods.h"
@@ -93,8 +94,7 @@ Text format_value(const Value& value, const std::string& text, Runtime& runtime)
   if (value.is_float()) return arranged(std::signbit(value.real()), real_digits(value.real(), spec), spec);
   if (spec.type == 'c') {
     std::string character;
-    append_character(character,
-                     static_cast<char32_t>(std::clamp<std::int64_t>(value.integer(), 0, 0x10FFFF)));
+    append_utf8(character, static_cast<char32_t>(std::clamp<std::int64_t>(value.integer(), 0, 0x10FFFF)));
     return format_text(character, {}, runtime.budget);
   }
   return arranged(value.integer() < 0, integer_digits(value.integer(), spec), spec);

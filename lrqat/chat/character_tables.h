@@ -6,7 +6,8 @@
 
 namespace lrqat::chat {
 
-// Mappings to several characters (Unicode's SpecialCasing.txt, CaseFolding.txt); nullopt: the simple one holds.
+// Mappings to several characters (Unicode's SpecialCasing.txt, CaseFolding.txt); nullopt: the simple one
+// holds.
 std::optional<std::string_view> special_upper(char32_t character);
 std::optional<std::string_view> special_title(char32_t character);
 std::optional<std::string_view> special_fold(char32_t character);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "lrqat/base/utf8.h"
 #include "lrqat/chat/character_tables.h"
 
 namespace lrqat::chat {
@@ -61,7 +62,7 @@ void append_lower(std::string& out, std::string_view text, std::size_t begin, st
   } else if (c == 0x3A3) {
     out += is_final_sigma(text, begin, end) ? "\xCF\x82" : "\xCF\x83";
   } else {
-    append_character(out, static_cast<char32_t>(utf8proc_tolower(code(c))));
+    append_utf8(out, static_cast<char32_t>(utf8proc_tolower(code(c))));
   }
 }
 
@@ -69,7 +70,7 @@ void append_upper(std::string& out, char32_t c) {
   if (const auto special = special_upper(c)) {
     out += *special;
   } else {
-    append_character(out, static_cast<char32_t>(utf8proc_toupper(code(c))));
+    append_utf8(out, static_cast<char32_t>(utf8proc_toupper(code(c))));
   }
 }
 
@@ -77,7 +78,7 @@ void append_title(std::string& out, char32_t c) {
   if (const auto special = special_title(c)) {
     out += *special;
   } else {
-    append_character(out, static_cast<char32_t>(utf8proc_totitle(code(c))));
+    append_utf8(out, static_cast<char32_t>(utf8proc_totitle(code(c))));
   }
 }
 
@@ -133,20 +134,6 @@ char32_t previous_character(std::string_view text, std::size_t& position) {
     return character;
   }
   return static_cast<unsigned char>(text[--position]);
-}
-
-void append_character(std::string& out, char32_t c) {
-  const auto add = [&](unsigned byte) { out += static_cast<char>(byte); };
-  if (c < 0x80) return add(c);
-  if (c < 0x800) return add(0xC0U | c >> 6), add(0x80U | (c & 0x3FU));
-  if (c < 0x10000) {
-    add(0xE0U | c >> 12);
-  } else {
-    add(0xF0U | c >> 18);
-    add(0x80U | (c >> 12 & 0x3FU));
-  }
-  add(0x80U | (c >> 6 & 0x3FU));
-  add(0x80U | (c & 0x3FU));
 }
 
 std::size_t count_characters(std::string_view text) {
@@ -252,7 +239,7 @@ std::string swapped_case(std::string_view text) {
     } else if (is_lower(c)) {
       append_upper(out, c);
     } else {
-      append_character(out, c);
+      append_utf8(out, c);
     }
   });
   return out;
@@ -261,15 +248,15 @@ std::string swapped_case(std::string_view text) {
 std::string case_folded(std::string_view text) {
   std::string out;
   for_each_character(text, [&](char32_t c, std::size_t, std::size_t) {
-    if (c >= 0x13A0 && c <= 0x13F5) return append_character(out, c);  // Cherokee folds to upper case
-    if (c >= 0x13F8 && c <= 0x13FD) return append_character(out, c - 8);
-    if (c >= 0xAB70 && c <= 0xABBF) return append_character(out, c - 0xAB70 + 0x13A0);
+    if (c >= 0x13A0 && c <= 0x13F5) return append_utf8(out, c);  // Cherokee folds to upper case
+    if (c >= 0x13F8 && c <= 0x13FD) return append_utf8(out, c - 8);
+    if (c >= 0xAB70 && c <= 0xABBF) return append_utf8(out, c - 0xAB70 + 0x13A0);
     if (const auto special = special_fold(c)) {
       out += *special;
     } else if (c == 0x130) {
       out += "i\xCC\x87";
     } else {
-      append_character(out, static_cast<char32_t>(utf8proc_tolower(code(c))));
+      append_utf8(out, static_cast<char32_t>(utf8proc_tolower(code(c))));
     }
   });
   return out;

@@ -11,7 +11,6 @@ namespace lrqat::chat {
 char32_t next_character(std::string_view text, std::size_t& position);  // moves behind it
 char32_t previous_character(std::string_view text,
                             std::size_t& position);  // position > 0; moves to its begin
-void append_character(std::string& out, char32_t character);
 std::size_t count_characters(std::string_view text);
 // The byte where the character of that number begins; text.size() where there are not so many.
 std::size_t character_offset(std::string_view text, std::size_t number);

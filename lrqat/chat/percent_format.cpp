@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "lrqat/base/utf8.h"
 #include "lrqat/chat/characters.h"
 #include "lrqat/chat/format.h"
 #include "lrqat/chat/methods.h"
@@ -119,7 +120,7 @@ class PercentFormat {
   void put_character(const Value& value, NumberFormat spec) {
     std::string character;
     if (value.is_whole() && value.integer() >= 0 && value.integer() < 0x110000) {
-      append_character(character, static_cast<char32_t>(value.integer()));
+      append_utf8(character, static_cast<char32_t>(value.integer()));
     } else if (value.is_text() && count_characters(value.bytes()) == 1) {
       character = value.bytes();
     } else {

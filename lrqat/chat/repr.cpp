@@ -2,6 +2,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "lrqat/base/utf8.h"
 #include "lrqat/chat/characters.h"
 #include "lrqat/chat/operations.h"
 
@@ -17,7 +18,7 @@ std::string hexadecimal(char32_t character, int digits) {
 void append_repr_of_character(std::string& out, char32_t c, char quote) {
   if (c == static_cast<char32_t>(quote) || c == '\\') {
     out += '\\';
-    append_character(out, c);
+    append_utf8(out, c);
   } else if (c == '\n') {
     out += "\\n";
   } else if (c == '\r') {
@@ -25,7 +26,7 @@ void append_repr_of_character(std::string& out, char32_t c, char quote) {
   } else if (c == '\t') {
     out += "\\t";
   } else if (is_printable(c)) {
-    append_character(out, c);
+    append_utf8(out, c);
   } else {
     out += c < 0x100     ? "\\x" + hexadecimal(c, 2)
            : c < 0x10000 ? "\\u" + hexadecimal(c, 4)

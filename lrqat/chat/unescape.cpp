@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "lrqat/base/utf8.h"
 #include "lrqat/chat/characters.h"
 
 namespace lrqat::chat {
@@ -23,7 +24,7 @@ bool append_code(std::string_view literal, std::size_t& at, std::string& out) {
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), code, 16);
   if (digits.size() != size || error != std::errc() || end != digits.data() + size || code > 0x10FFFF)
     return false;
-  append_character(out, code);
+  append_utf8(out, code);
   at += 1 + size;
   return true;
 }
@@ -49,7 +50,7 @@ std::string unescape(std::string_view literal, std::string& out) {
       for (int i = 0; i < 3 && at < literal.size() && literal[at] >= '0' && literal[at] <= '7'; ++i) {
         code = code * 8 + static_cast<char32_t>(literal[at++] - '0');
       }
-      append_character(out, code);
+      append_utf8(out, code);
     } else if (c == 'x' || c == 'u' || c == 'U') {
       if (!append_code(literal, at, out)) return std::string("truncated escape \\") + c;
     } else if (c == 'N') {

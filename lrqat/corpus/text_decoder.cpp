@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/utf8.h"
 #include "lrqat/text/unicode.h"
 
 namespace lrqat::corpus {
@@ -84,7 +85,7 @@ std::size_t TextDecoder::decode_utf16(std::string_view bytes, bool last, std::st
       character = 0x10000 + ((character - 0xD800) << 10U) + (second - 0xDC00);
       size = 4;
     }
-    if (!at_start_ || character != kMark) text::append_utf8(out, character);
+    if (!at_start_ || character != kMark) append_utf8(out, character);
     at_start_ = false;
     at += size;
   }

@@ -1,5 +1,6 @@
 #include "lrqat/text/byte_level.h"
 
+#include "lrqat/base/utf8.h"
 #include "lrqat/text/unicode.h"
 
 namespace lrqat::text {

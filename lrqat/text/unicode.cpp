@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "lrqat/base/error.h"
+#include "lrqat/base/utf8.h"
 #include "lrqat/text/unicode_versions.h"
 
 namespace lrqat::text {
@@ -116,12 +117,6 @@ char32_t previous_character(std::string_view text, std::size_t& position) {
   } while (position > 0 && (static_cast<unsigned char>(text[position]) & 0xC0U) == 0x80U);
   std::size_t copy = position;
   return next_character(text, copy);
-}
-
-void append_utf8(std::string& out, char32_t character) {
-  utf8proc_uint8_t bytes[4];
-  const auto length = utf8proc_encode_char(static_cast<utf8proc_int32_t>(character), bytes);
-  out.append(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(length));
 }
 
 bool is_white_space(char32_t c) {

@@ -30,7 +30,6 @@ inline std::size_t utf8_length(char lead) {
 char32_t next_character(std::string_view text, std::size_t& position);
 // The character before `position` > 0; moves `position` to its start.
 char32_t previous_character(std::string_view text, std::size_t& position);
-void append_utf8(std::string& out, char32_t character);
 
 bool is_white_space(char32_t character);  // the property White_Space
 // In the Unicode versions of unicode_versions.h, as all that follows.

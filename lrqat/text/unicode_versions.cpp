@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "lrqat/base/utf8.h"
 #include "lrqat/text/unicode.h"
 
 namespace lrqat::text {

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include "lrqat/base/utf8.h"
 #include "lrqat/text/oniguruma.h"
 #include "lrqat/text/pattern.h"
 #include "lrqat/text/unicode_versions.h"
