@@ -113,7 +113,7 @@ void tokenize_data(const TokenizeFlags& flags, const text::Tokenizer& tokenizer,
     throw UsageError("--data shows what training sees; leave --decode and --no-special out");
   corpus::check_data_format(flags.data_format, "data-format");
   const corpus::ReadOptions options{.format = flags.data_format};
-  corpus::read_data(flags.data, options, context.progress,
+  corpus::read_data(corpus::find_data_files(flags.data), options, context.progress,
                     [&](const corpus::DataFile&, corpus::DocumentFile& documents) {
                       documents.read([&](corpus::Document&& document) {
                         const corpus::TokenizedDocument example = corpus::tokenize(document, tokenizer);

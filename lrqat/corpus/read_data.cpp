@@ -1,6 +1,7 @@
 #include "lrqat/corpus/read_data.h"
 
 #include <algorithm>
+#include <string>
 
 #include "lrqat/base/error.h"
 
@@ -19,12 +20,11 @@ void tell_others(const DataFiles& found, ProgressReporter& progress) {
 
 }  // namespace
 
-void read_data(const std::vector<std::string>& data, const ReadOptions& options, ProgressReporter& progress,
+void read_data(const DataFiles& data, const ReadOptions& options, ProgressReporter& progress,
                const std::function<void(const DataFile&, DocumentFile&)>& read) {
-  const DataFiles found = find_data_files(data);
-  tell_others(found, progress);
+  tell_others(data, progress);
   bool had_conversations = false;
-  for (const DataFile& file : found.files) {
+  for (const DataFile& file : data.files) {
     DocumentFile documents(file.path, options);
     read(file, documents);
     had_conversations = had_conversations || documents.had_conversations();

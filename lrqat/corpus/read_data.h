@@ -3,8 +3,6 @@
 #pragma once
 
 #include <functional>
-#include <string>
-#include <vector>
 
 #include "lrqat/base/progress.h"
 #include "lrqat/corpus/data_files.h"
@@ -12,9 +10,9 @@
 
 namespace lrqat::corpus {
 
-// Gives each file to `read`, which reads it to its end. `progress` is told what files of a folder are not
-// read, how many rows were left out, and how conversations became text.
-void read_data(const std::vector<std::string>& data, const ReadOptions& options, ProgressReporter& progress,
+// Gives each of the files to `read`, which reads it to its end. `progress` is told what files of a folder are
+// not read, how many rows were left out, and how conversations became text.
+void read_data(const DataFiles& data, const ReadOptions& options, ProgressReporter& progress,
                const std::function<void(const DataFile& file, DocumentFile& documents)>& read);
 
 }  // namespace lrqat::corpus

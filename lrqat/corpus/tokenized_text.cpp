@@ -67,9 +67,10 @@ TokenizedText read_training_text(const std::vector<std::string>& data, const tex
                                  const ReadOptions& options, ProgressReporter& progress) {
   if (data.empty()) throw UsageError("no training text: name at least one file");
   SequenceBuilder stream(tokenizer);
-  progress.start("tokenizing", bytes_of(find_data_files(data).files));
+  const DataFiles found = find_data_files(data);
+  progress.start("tokenizing", bytes_of(found.files));
   std::int64_t done = 0;  // bytes of the files before
-  read_data(data, options, progress, [&](const DataFile& file, DocumentFile& documents) {
+  read_data(found, options, progress, [&](const DataFile& file, DocumentFile& documents) {
     stream.begin_stretch(file.weight);
     documents.read([&](Document&& document) {
       stream.append(document);
@@ -85,7 +86,7 @@ TokenizedText read_evaluation_text(const std::string& data, const text::Tokenize
                                    const ReadOptions& options, ProgressReporter& progress) {
   std::vector<Document> documents;
   bool has_prompts = false;
-  read_data({data}, options, progress, [&](const DataFile& file, DocumentFile& read) {
+  read_data(find_data_files({data}), options, progress, [&](const DataFile& file, DocumentFile& read) {
     if (file.weight != 1.0)
       throw UsageError(
           concat(quote(data), ": a text to measure on has no weight; leave '=' and the number out"));
