@@ -24,7 +24,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 from tools.demo import ROOT, model_file
@@ -166,10 +165,7 @@ def size_of_linears(rivals: Rivals, found: dict) -> dict:
 def linears_of(rivals: Rivals, path: Path) -> dict:
     """By lrqat's own reader: gguf's does not know the newest types."""
     found, _ = rivals.program("inspect", path)
-    linears = [tensor for tensor in found["tensors"] if len(tensor["shape"]) == 2 and tensor["name"].startswith("blk.")]
-    size = sum(tensor["bytes"] for tensor in linears)
-    weights = sum(math.prod(tensor["shape"]) for tensor in linears)
-    return {"bits_per_weight": 8 * size / weights, "types": dict(Counter(tensor["dtype"] for tensor in linears)), "linear_bytes": size}
+    return llama_cpp.size_of((tensor["name"], tensor["shape"], tensor["bytes"], tensor["dtype"]) for tensor in found["tensors"])
 
 
 def run_autoround(rivals: Rivals, row: Row, folder: Path) -> tuple[Path, dict]:
@@ -235,8 +231,8 @@ def run_row(rivals: Rivals, row: Row) -> dict:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     model, figures = PROGRAMS[row.method.program](rivals, row, folder)
-    entry = {"row": row.name, "machine": machine(), "commit": commit(), "method": row.method.name, "label": row.method.label, "setting": row.setting.name, "seed": row.seed,
-             "threads": rivals.threads, **figures, **measure(rivals, model)}
+    entry = {"row": row.name, "machine": machine(), "commit": commit(), "method": row.method.name, "label": row.method.label,
+             "setting": row.setting.name, "seed": row.seed, "threads": rivals.threads, **figures, **measure(rivals, model)}
     shutil.rmtree(folder)
     return entry
 

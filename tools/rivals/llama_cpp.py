@@ -10,6 +10,7 @@ import glob
 import importlib.util
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import gguf
@@ -53,15 +54,15 @@ def bits_of(kind_name: str, shapes: list[tuple[int, int]]) -> float:
     return bits / sum(rows * columns for rows, columns in shapes)
 
 
-def size_of(path: Path) -> dict:
-    """Bits a weight of the linears of a file, the bytes of these and the types used."""
+def size_of(tensors: Iterable[tuple[str, Sequence[int], int, str]]) -> dict:
+    """Bits a weight of the linears of a file, the bytes of these and the types used. tensors: name, shape, bytes, type of each."""
     size = weights = 0
     used = {}
-    for tensor in gguf.GGUFReader(path).tensors:
-        if len(tensor.shape) == 2 and tensor.name.startswith("blk."):
-            size, weights = size + tensor.n_bytes, weights + tensor.n_elements
-            used[tensor.tensor_type.name] = used.get(tensor.tensor_type.name, 0) + 1
-    return {"bits_per_weight": 8 * int(size) / int(weights), "types": used, "linear_bytes": int(size)}
+    for name, shape, n_bytes, kind in tensors:
+        if len(shape) == 2 and name.startswith("blk."):
+            size, weights = size + int(n_bytes), weights + int(shape[0]) * int(shape[1])
+            used[kind] = used.get(kind, 0) + 1
+    return {"bits_per_weight": 8 * size / weights, "types": used, "linear_bytes": size}
 
 
 def copy_metadata(reader: gguf.GGUFReader, path: Path) -> gguf.GGUFWriter:
@@ -103,7 +104,7 @@ def quantize(model: Path, kind_name: str, file: Path, values_file: Path) -> dict
         plain.add_tensor(tensor.name, gguf.quants.dequantize(data, own).astype(np.float32) if linear else values)
     finish(blocks)
     finish(plain)
-    return size_of(file)
+    return size_of((tensor.name, tensor.shape, tensor.n_bytes, tensor.tensor_type.name) for tensor in gguf.GGUFReader(file).tensors)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python tools/rivals/small_model.py OUT [--data FILE ...] [--steps 1500] [--threads 2]
 
-A Llama of 14 million parameters (8 layers, 384 wide, a byte-level BPE of 8192 tokens) on data/ without the texts that are measured on,
+A Llama of 16 million parameters (8 layers, 384 wide, a byte-level BPE of 8192 tokens) on data/ without the texts that are measured on,
 or on FILEs; OUT becomes a Hugging Face folder. Needs what the tests need (tools/setup.sh --tests). The same command gives the same model on one machine.
 """
 
