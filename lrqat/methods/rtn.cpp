@@ -21,8 +21,8 @@ WeightPtr from_integers(const std::string& name, const quant::RoundedWeight& sta
 WeightPtr restore(const SavedLayer& saved, const LayerOptions& options) {
   const quant::QuantSpec& spec = options.spec;
   quant::Phi0 codes(saved.at("codes"), saved.in_features, quant::Downcast::integer, spec.grid, saved.name);
-  quant::QuantizedWeight rest{spec.grid, spec.granularity, {}, saved.at("scale"),
-                              saved.at("clipped_fraction").item<double>()};
+  quant::QuantizedWeight rest{
+      spec.grid, spec.granularity, {}, saved.at("scale"), saved.at("clipped_fraction").item<double>()};
   if (!spec.symmetric) rest.zero_point = saved.at("zero_point");
   return std::make_shared<quant::IntegerWeight>(saved.name, std::move(codes), rest);
 }

@@ -24,8 +24,8 @@ void check_scale(const std::string& name, const QuantizedWeight& weight, std::in
 void check_codes(const std::string& name, const at::Tensor& codes, const Grid& grid) {
   const auto [low, high] = codes.aminmax();
   if (low.item<int>() < grid.quant_min || high.item<int>() > grid.quant_max) {
-    fail(name, ": codes range from ", low.item<int>(), " to ", high.item<int>(), ", outside [", grid.quant_min,
-         ", ", grid.quant_max, "] of ", grid.num_bits, " bits");
+    fail(name, ": codes range from ", low.item<int>(), " to ", high.item<int>(), ", outside [",
+         grid.quant_min, ", ", grid.quant_max, "] of ", grid.num_bits, " bits");
   }
 }
 

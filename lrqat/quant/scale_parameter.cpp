@@ -11,7 +11,7 @@
 namespace lrqat::quant {
 namespace {
 
-constexpr int kWidestAtFullRate = 4;  // bits
+constexpr int kWidestAtFullRate = 4;         // bits
 constexpr float kLargestFloat16 = 65504.0F;  // a scale that training drives beyond it stays there, finite
 
 }  // namespace
@@ -89,7 +89,8 @@ at::Tensor ScaleParameter::as_used(const at::Tensor& value, const at::Tensor& si
 
 Parameter ScaleParameter::parameter(const Grid& grid) const {
   const bool smaller = options_.domain == ScaleDomain::log && grid.num_bits > kWidestAtFullRate;
-  return {"scale", value_, ParameterKind::scale, smaller ? std::exp2(kWidestAtFullRate - grid.num_bits) : 1.0};
+  return {"scale", value_, ParameterKind::scale,
+          smaller ? std::exp2(kWidestAtFullRate - grid.num_bits) : 1.0};
 }
 
 std::vector<std::pair<std::string, at::Tensor>> ScaleParameter::buffers() const {

@@ -53,7 +53,7 @@ class ScaleParameter {
   // As methods list it. In the log domain a step moves the largest code of a grid by rate · 2^(b-1) of the
   // grid's own steps: where b > 4 the rate is smaller, so that it moves no farther than that of 4 bits.
   Parameter parameter(const Grid& grid) const;
-  const at::Tensor& sign() const { return sign_; }    // int8, 1 or -1 a scale; undefined: all are positive
+  const at::Tensor& sign() const { return sign_; }  // int8, 1 or -1 a scale; undefined: all are positive
   // What a run has to hold besides parameters: "scale" where it is not one, "scale_sign" where there is one.
   std::vector<std::pair<std::string, at::Tensor>> buffers() const;
   const ScaleOptions& options() const { return options_; }
